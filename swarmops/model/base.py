@@ -43,7 +43,7 @@ Opt = UnsetType
 
 def docker_name(name: str) -> str:
     """Docker's spelling of a field: ``nano_cpus`` → ``NanoCPUs``, ``tls_info`` → ``TLSInfo``."""
-    return "".join(_ACRONYMS.get(part) or part.capitalize() for part in name.split("_"))
+    return "".join(_ACRONYMS.get(part) or part.capitalize() for part in name.strip("_").split("_"))
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, omit_defaults=False):
@@ -52,7 +52,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, omit_
 
 def given(value: T | UnsetType | None, default: T) -> T:
     """Return the value, or the default where the client left it out or sent null."""
-    return default if value is UNSET or value is None else value  # type: ignore[return-value]
+    return default if value is UNSET or value is None else value
 
 
 def to_builtins(obj: Any) -> Any:

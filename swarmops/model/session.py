@@ -1,0 +1,100 @@
+"""The frames between an agent and its manager: msgpack over one WebSocket, a closed set.
+
+The agent opens the session with ``Hello``, then sends ``Heartbeat`` each period and ``Statuses``
+until acknowledged. The manager sends ``Welcome``, then ``Assignments`` (first complete, then
+changes), ``NodeChanged`` when the node's own object or the manager list changed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from swarmops.model.node import Node, NodeDescription
+from swarmops.model.secret import Config, Secret
+from swarmops.model.swarm import Peer
+from swarmops.model.task import Task, TaskStatus
+
+FRAME_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
+    """Base of all frames."""
+
+
+class Hello(Frame, frozen=True):
+    """Agent: who I am (the certificate says the ID), and which tasks I have."""
+
+    description: NodeDescription
+    session_id: str
+    task_ids: list[str]
+
+
+class Heartbeat(Frame, frozen=True):
+    """Agent: I am here."""
+
+
+class Described(Frame, frozen=True):
+    """Agent: my machine changed."""
+
+    description: NodeDescription
+
+
+class StatusOf(msgspec.Struct, frozen=True):
+    """One task's observed status."""
+
+    task_id: str
+    status: TaskStatus
+
+
+class Statuses(Frame, frozen=True):
+    """Agent: what became of these tasks; sent again until ``Ack`` with this ``seq`` comes."""
+
+    seq: int
+    statuses: list[StatusOf]
+
+
+class Welcome(Frame, frozen=True):
+    """Manager: the session stands."""
+
+    node: Node
+    managers: list[Peer]
+    heartbeat_period_s: float
+    root_ca: str
+
+
+class NodeChanged(Frame, frozen=True):
+    """Manager: your node object, the managers or the period changed."""
+
+    node: Node
+    managers: list[Peer]
+    heartbeat_period_s: float
+    root_ca: str
+
+
+class Assignments(Frame, frozen=True):
+    """Manager: tasks and what they use. ``complete``: whatever is not named is gone.
+
+    ``tasks`` holds every changed task that the agent shall run or shut down; ``removed`` the IDs
+    that it may forget. Secrets and configs come with the first task that uses them.
+    """
+
+    complete: bool
+    tasks: list[Task]
+    removed: list[str]
+    secrets: list[Secret]
+    configs: list[Config]
+    dropped_dependencies: list[str]
+
+
+class Ack(Frame, frozen=True):
+    """Manager: these statuses are kept by the swarm."""
+
+    seq: int
+
+
+AgentFrame = Hello | Heartbeat | Described | Statuses
+ManagerFrame = Welcome | NodeChanged | Assignments | Ack
+
+encode = msgspec.msgpack.Encoder().encode
+decode_agent_frame = msgspec.msgpack.Decoder(AgentFrame).decode
+decode_manager_frame = msgspec.msgpack.Decoder(ManagerFrame).decode
