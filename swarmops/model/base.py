@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 _ACRONYMS = {
     "ca": "CA",
+    "cas": "CAs",
     "cpu": "CPU",
     "cpus": "CPUs",
     "dns": "DNS",

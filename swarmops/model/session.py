@@ -7,6 +7,8 @@ changes), ``NodeChanged`` when the node's own object or the manager list changed
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from swarmops.model.node import Node, NodeDescription
@@ -15,6 +17,23 @@ from swarmops.model.swarm import Peer
 from swarmops.model.task import Task, TaskStatus
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Channel(Protocol):
+    """A session's two ends exchange whole frames over it: a WebSocket, or a queue in a simulation.
+
+    ``send`` and ``receive`` raise ``ConnectionError`` once the other end is gone.
+    """
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame."""
+
+    async def receive(self) -> bytes:
+        """Return the next frame."""
+        ...
+
+    async def close(self) -> None:
+        """End the session; safe to call twice."""
 
 
 class Frame(msgspec.Struct, frozen=True, tag=True, tag_field="t"):
