@@ -1,0 +1,46 @@
+# The README's two commands are `make demo` and `make test`; each sets itself up.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test check format sim
+
+help:
+	@echo "make demo       three managers, two workers and a service, on loopback, without root"
+	@echo "make demo-down  remove all of it"
+	@echo "make check      the fast tests: format, lint, types, import layers, unit tests"
+	@echo "make test       everything; as root also the lab of real hosts"
+	@echo "make lab-up N=6, make lab-down   the lab alone"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "swarmops needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "Python lacks its venv module: apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	@$(BIN)/swarmops apply inventories/local.yml
+
+demo-down: $(READY)
+	@$(BIN)/swarmops destroy --yes inventories/local.yml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q -n 2 tests/unit
+
+test: check
+	$(BIN)/pytest -q --ignore=tests/unit tests
+
+include lab.mk

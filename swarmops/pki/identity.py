@@ -1,0 +1,65 @@
+"""A node's own certificate on disk: the key with its certificate, and the swarm's root.
+
+The runtime loads it at start and replaces it at each renewal; it is the only writer.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from swarmops.model.base import Model
+from swarmops.pki.root import CertificateError
+
+CERT_FILE = "node.crt"
+ROOT_FILE = "ca.crt"
+
+
+class Credentials(Model, frozen=True):
+    """What a node shows and trusts, all PEM."""
+
+    key_pem: str
+    cert_pem: str
+    root_pem: str
+
+
+def save_credentials(folder: Path, credentials: Credentials) -> None:
+    """Write the credentials durably, readable by their owner alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(folder / ROOT_FILE, credentials.root_pem.encode())
+    # Key and certificate must change together: both stand in one file, which TLS reads as it is.
+    write_private(folder / CERT_FILE, (credentials.key_pem + credentials.cert_pem).encode())
+
+
+def load_credentials(folder: Path) -> Credentials:
+    """Read the credentials; raises CertificateError naming the file that is missing or broken."""
+    try:
+        both = (folder / CERT_FILE).read_text()
+        root_pem = (folder / ROOT_FILE).read_text()
+    except OSError as exc:
+        raise CertificateError(
+            f"{exc.filename}: {exc.strerror}: restore the file, or leave the swarm and join again"
+        ) from exc
+    begin = both.find("-----BEGIN CERTIFICATE-----")
+    if begin <= 0:
+        raise CertificateError(
+            f"{folder / CERT_FILE}: holds no key and certificate: leave the swarm and join again"
+        )
+    return Credentials(key_pem=both[:begin], cert_pem=both[begin:], root_pem=root_pem)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a file durably and atomically, with mode 0600."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
