@@ -1,0 +1,264 @@
+"""The contract of a backend, and the two things that it is given: a shell and facts.
+
+``fleet`` gathers the facts, opens the shells and calls the backend; a backend decides and acts
+through them and never imports ``fleet``. Third parties register theirs in the entry-point group
+``swarmops.backends``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from swarmops.errors import HostError, InputError
+
+GROUP = "swarmops.backends"
+_BUILT_IN = {"native": "swarmops.backends.native:NativeBackend"}
+"""Also found when the package runs from a checkout that nobody installed."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a command on a host ended; ``rc`` is its exit status."""
+
+    rc: int
+    stdout: bytes = b""
+    stderr: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Exit status 0."""
+        return self.rc == 0
+
+    @property
+    def last_line(self) -> str:
+        """The last line that it said, errors first: usually the reason."""
+        for stream in (self.stderr, self.stdout):
+            lines = stream.decode(errors="replace").strip().splitlines()
+            if lines:
+                return lines[-1].strip()
+        return f"exit status {self.rc}"
+
+
+class HostSocket(Protocol):
+    """The part of ``socket.socket`` that an HTTP client needs, over any transport."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send everything or raise OSError."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, b'' at the end; TimeoutError after the timeout."""
+
+    def makefile(self, mode: str = "rb", buffering: int = -1) -> Any:
+        """Return a file over the socket, as ``http.client`` wants it."""
+
+    def settimeout(self, timeout_s: float | None, /) -> None:
+        """Bound the next calls, in seconds."""
+
+    def close(self) -> None:
+        """Close both directions."""
+
+
+class Shell(Protocol):
+    """One host's hands: over SSH or on this machine; everything as root where ``become`` says so.
+
+    Every method raises HostError, whose text begins with the host's name.
+    """
+
+    @property
+    def host(self) -> str:
+        """The name in the inventory."""
+
+    @property
+    def interpreter(self) -> str | None:
+        """``ansible_python_interpreter``, or None: found on the host's PATH."""
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes | Iterable[bytes] = b"",
+        timeout_s: float = 60.0,
+    ) -> Result:
+        """Run an argument list, or a text as a POSIX script; a bad exit status is no error."""
+
+    def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
+        """Write a file atomically: a reader sees the old content or the new, never a part."""
+
+    def open_socket(self, path: str, timeout_s: float = 10.0) -> HostSocket:
+        """Connect to a unix socket on the host."""
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a node lives on its host; several may share one machine."""
+
+    host: str
+    local: bool = False
+    hostname: str | None = None
+    data_dir: str = "/var/lib/swarmops"
+    socket: str = "/run/swarmops/swarmops.sock"
+    root_dir: str = "/opt/swarmops"
+    unit: str = "swarmops.service"
+    port: int = 2377
+    log_level: str = "info"
+
+
+class PythonFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The interpreter that was found: ``version`` as (3, 11, 2)."""
+
+    executable: str
+    version: tuple[int, int, int]
+    implementation: str = "cpython"
+    libc: str = "glibc"
+    libc_version: tuple[int, int] = (0, 0)
+
+
+class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The systemd unit: systemd's own words for its states, SHA-256 of its file."""
+
+    active: str = "inactive"
+    sub: str = "dead"
+    enabled: bool = False
+    main_pid: int = 0
+    digest: str | None = None
+
+
+class ApiFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the node's socket answered, as the Docker Engine API spells it.
+
+    ``swarm`` to ``tasks`` only from a manager; ``error`` has the first refusal's text.
+    """
+
+    info: dict[str, Any] | None = None
+    swarm: dict[str, Any] | None = None
+    nodes: list[dict[str, Any]] | None = None
+    services: list[dict[str, Any]] | None = None
+    tasks: list[dict[str, Any]] | None = None
+    error: str | None = None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one round trip learns about a host.
+
+    ``listening`` are ``address:port`` of the ports asked about. ``clock_offset_s`` is the host's
+    clock less ours, as far as the round trip allows. ``current`` is the release that is switched
+    on; ``release_ok`` that its files are as its manifest says.
+    """
+
+    hostname: str
+    python: PythonFacts
+    system: str
+    machine: str
+    user: str
+    is_root: bool
+    systemd: bool
+    releases: tuple[str, ...] = ()
+    current: str | None = None
+    release_ok: bool = False
+    wrapper: bool = False
+    group: bool = False
+    unit: UnitFacts | None = None
+    supervisor_pid: int | None = None
+    data_dir_exists: bool = False
+    socket_exists: bool = False
+    api: ApiFacts | None = None
+    api_error: str | None = None
+    listening: tuple[str, ...] = ()
+    docker: bool = False
+    disk_free_bytes: int = 0
+    memory_bytes: int = 0
+    cpus: int = 1
+    clock_offset_s: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        """The runtime answers on its socket."""
+        return self.api is not None and self.api.info is not None
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """Something that a host lacks: ``what`` for programs, ``reason`` a phrase for people.
+
+    ``what`` is "runtime" (the release), "unit" (how it is supervised) or "process" (it runs).
+    """
+
+    what: str
+    reason: str
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """What has to be on the host; ``release`` names its content ('' when nothing is sent)."""
+
+    release: str
+    target: str = ""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Turns a host into something that serves the Docker Engine API on ``place.socket``."""
+
+    name: str
+
+    def artifact(self, facts: Facts, place: Place) -> Artifact:
+        """Say what the host needs. Pure but for reading this machine's own packages."""
+
+    def missing(self, facts: Facts, place: Place, artifact: Artifact) -> tuple[Missing, ...]:
+        """Say what the host lacks, in the order of doing; nothing: it is as it should be.
+
+        Raises HostError if the host can never be made so.
+        """
+
+    def install(self, shell: Shell, facts: Facts, place: Place, artifact: Artifact) -> None:
+        """Bring files and supervision; a second time changes nothing; starts nothing."""
+
+    def start(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """Start, or restart into the installed release; return when the socket answers."""
+
+    def stop(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """Stop the runtime; the tasks go on."""
+
+    def remove(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """Leave nothing behind: processes, tasks, unit, files, group."""
+
+
+def known_backends() -> dict[str, str]:
+    """Return name → ``module:class`` of all backends, installed ones over built-in ones."""
+    installed = {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
+    return _BUILT_IN | installed
+
+
+def load_backend(name: str) -> Backend:
+    """Make the backend of that name; InputError names the known ones."""
+    known = known_backends()
+    if name not in known:
+        raise InputError(
+            f"no backend is called {name!r}: known are {', '.join(sorted(known))}; "
+            "a package that brings another must be installed beside swarmops"
+        )
+    module, _, attribute = known[name].partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"backend {name!r} can't be loaded from {known[name]} ({error}): "
+            "reinstall the package that brings it"
+        ) from error
+    backend = factory()
+    if not isinstance(backend, Backend):
+        raise InputError(
+            f"backend {name!r} ({known[name]}) lacks a method of swarmops.backends.base.Backend"
+        )
+    return backend
+
+
+def require(result: Result, host: str, doing: str) -> Result:
+    """Return the result if it is a success, else raise HostError with its last words."""
+    if not result.ok:
+        raise HostError(host, f"{doing} failed: {result.last_line}")
+    return result

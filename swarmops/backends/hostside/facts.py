@@ -1,0 +1,225 @@
+"""Learn everything about a host that a plan needs, and print it as one JSON object.
+
+Sent by ``fleet.facts``. Reads only; changes nothing on the host. Imports stay few: each costs
+milliseconds on every host of every apply.
+"""
+
+# ruff: noqa: PTH - importing pathlib costs milliseconds on every host of every apply
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import Any, BinaryIO
+
+_ANSWER_BYTES_MAX = 64 << 20
+_MANAGER_PATHS = ("swarm", "nodes", "services", "tasks")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError:
+        return []
+
+
+def _python() -> dict[str, Any]:
+    libc, version = "musl", "0.0"
+    with contextlib.suppress(ValueError, OSError):  # musl has no such name
+        libc, version = (os.confstr("CS_GNU_LIBC_VERSION") or "musl 0.0").split()
+    return {
+        "executable": sys.executable,
+        "version": list(sys.version_info[:3]),
+        "implementation": sys.implementation.name,
+        "libc": libc,
+        "libc_version": [int(part) for part in version.split(".")[:2]],
+    }
+
+
+def _unit(name: str) -> dict[str, Any]:
+    shown = subprocess.run(
+        ["systemctl", "show", "-p", "ActiveState,SubState,UnitFileState,MainPID", name],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    ).stdout
+    values = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    content = _read(f"/etc/systemd/system/{name}")
+    digest = None
+    if content:
+        import hashlib  # noqa: PLC0415 - only where there is a unit
+
+        digest = hashlib.sha256(content.encode()).hexdigest()
+    return {
+        "active": values.get("ActiveState", "inactive"),
+        "sub": values.get("SubState", "dead"),
+        "enabled": values.get("UnitFileState") == "enabled",
+        "main_pid": int(values.get("MainPID") or 0),
+        "digest": digest,
+    }
+
+
+def _supervisor(data_dir: str) -> int | None:
+    """Return the supervisor's process id: it lives as long as its lock is held."""
+    import fcntl  # noqa: PLC0415 - only where there is a data directory
+
+    path = f"{data_dir}/supervisor.pid"
+    try:
+        with open(path, "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
+
+
+def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
+    """HTTP/1.0 by hand: no chunks, no keep-alive, and no import of http.client."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(timeout_s)
+        sock.connect(path)
+        sock.sendall(f"GET {target} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        answer = bytearray()
+        while part := sock.recv(1 << 18):
+            answer += part
+            if len(answer) > _ANSWER_BYTES_MAX:
+                raise OSError(f"the answer to GET {target} is larger than 64 MiB")
+    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    return int(head.split(None, 2)[1]), json.loads(body)
+
+
+def _api(path: str, timeout_s: float) -> dict[str, Any]:
+    status, info = _get(path, "/info", timeout_s)
+    if status != 200:  # noqa: PLR2004 - HTTP's OK
+        return {"error": str(info.get("message", info))}
+    api: dict[str, Any] = {"info": info}
+    if (info.get("Swarm") or {}).get("ControlAvailable"):
+        for name in _MANAGER_PATHS:
+            status, answer = _get(path, f"/{name}", timeout_s)
+            if status != 200:  # noqa: PLR2004 - HTTP's OK
+                api["error"] = str(answer.get("message", answer))
+                break
+            api[name] = answer
+    return api
+
+
+def _address(text: str) -> str:
+    """Decode an address of /proc/net/tcp: 32-bit words in the host's byte order."""
+    address, port = text.split(":")
+    raw = b"".join(
+        int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)
+    )
+    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6  # noqa: PLR2004 - bytes of IPv4
+    return f"{socket.inet_ntop(family, raw)}:{int(port, 16)}"
+
+
+def _listening(ports: list[int]) -> list[str]:
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in _read(table).splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) in ports:
+                found.add(_address(fields[1]))
+    return sorted(found)
+
+
+def _release_ok(folder: str) -> bool:
+    """Compare the sizes of the files with the manifest: power lost while unpacking shows here."""
+    manifest = _read(f"{folder}/.manifest")
+    if not manifest:
+        return False
+    for line in manifest.splitlines():
+        size, _, name = line.partition(" ")
+        try:
+            if os.stat(f"{folder}/{name}").st_size != int(size):
+                return False
+        except OSError:
+            return False
+    return True
+
+
+def _free_bytes(path: str) -> int:
+    while True:
+        try:
+            stat = os.statvfs(path)
+        except OSError:
+            path = os.path.dirname(path)
+            continue
+        return stat.f_bavail * stat.f_frsize
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _user() -> str:
+    import pwd  # noqa: PLC0415 - cheap, but only here
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _group(name: str) -> bool:
+    return any(line.startswith(f"{name}:") for line in _read("/etc/group").splitlines())
+
+
+def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
+    """``args``: data_dir, socket, root_dir, unit, local, ports, timeout_s."""
+    uname = os.uname()
+    root_dir, data_dir = args["root_dir"], args["data_dir"]
+    systemd = not args["local"] and os.path.isdir("/run/systemd/system")
+    try:
+        current = os.path.basename(os.readlink(f"{root_dir}/current"))
+    except OSError:
+        current = None
+    api, api_error = None, None
+    try:
+        api = _api(args["socket"], args["timeout_s"])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        api_error = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    return {
+        "hostname": uname.nodename,
+        "python": _python(),
+        "system": uname.sysname.lower(),
+        "machine": uname.machine,
+        "user": _user(),
+        "is_root": os.geteuid() == 0,
+        "systemd": systemd,
+        "releases": [] if args["local"] else _names(f"{root_dir}/releases"),
+        "current": None if args["local"] else current,
+        "release_ok": bool(current) and not args["local"] and _release_ok(f"{root_dir}/current"),
+        "wrapper": os.path.exists("/usr/local/bin/swarmops"),
+        "group": _group("swarmops"),
+        "unit": _unit(args["unit"]) if systemd else None,
+        "supervisor_pid": _supervisor(data_dir),
+        "data_dir_exists": os.path.isdir(data_dir),
+        "socket_exists": os.path.exists(args["socket"]),
+        "api": api,
+        "api_error": api_error,
+        "listening": _listening(args["ports"]),
+        "docker": os.path.exists("/var/run/docker.sock"),
+        "disk_free_bytes": _free_bytes(data_dir),
+        "memory_bytes": _memory_bytes(),
+        "cpus": os.cpu_count() or 1,
+        "clock_unix_s": time.time(),
+    }
