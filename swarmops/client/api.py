@@ -1,0 +1,226 @@
+"""The API's swarm part, typed: one method an endpoint, the model's structs in and out.
+
+Used by backends, fleet and CLI. Every method raises ``ApiError`` on an answer that is no success
+and ``UnreachableError`` where there is none; nothing is retried here but ``change_*``, which read,
+change and write an object until nobody came between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from swarmops.client.answers import Created, Failure, Info, Ping, Version
+from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
+from swarmops.errors import ApiError
+from swarmops.model.node import Node, NodeSpec
+from swarmops.model.service import Service, ServiceSpec
+from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec
+from swarmops.model.task import Task
+
+Filters = Mapping[str, Sequence[str]]
+"""Values of one key are alternatives, keys narrow each other: ``{"service": ["web"]}``."""
+
+T = TypeVar("T")
+
+OUT_OF_SEQUENCE = "update out of sequence"
+_CHANGE_TRIES_MAX = 8
+_HTTP_OK = range(200, 300)
+
+
+class Client:
+    """One host's API. ``name`` is what errors call it; close it, or use it in ``with``."""
+
+    def __init__(
+        self, connect: Connect, *, name: str = "localhost", timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self.name = name
+        self._transport = Transport(connect, name=name, timeout_s=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    # -- the engine
+
+    def ping(self) -> Ping:
+        """Say whether somebody is there, and in which state its swarm part is."""
+        headers = self._call("GET", "/_ping").headers
+        return Ping(api_version=headers.get("api-version", ""), swarm=headers.get("swarm", ""))
+
+    def version(self) -> Version:
+        """Return what serves the socket."""
+        return self._get("/version", Version)
+
+    def info(self) -> Info:
+        """Return the host and its part in the swarm; answered by every node."""
+        return self._get("/info", Info)
+
+    # -- the swarm
+
+    def swarm(self) -> Cluster:
+        """Return the swarm with its join tokens; managers only."""
+        return self._get("/swarm", Cluster)
+
+    def init(self, request: InitRequest) -> str:
+        """Make a swarm of this host alone; return its node ID."""
+        return msgspec.json.decode(self._call("POST", "/swarm/init", body=request).body, type=str)
+
+    def join(self, request: JoinRequest) -> None:
+        """Make this host a member of an existing swarm."""
+        self._call("POST", "/swarm/join", body=request)
+
+    def leave(self, *, force: bool = False) -> None:
+        """Take this host out of its swarm; ``force`` also where it is a manager."""
+        self._call("POST", "/swarm/leave", {"force": "1"} if force else None)
+
+    def update_swarm(
+        self,
+        version: int,
+        spec: SwarmSpec,
+        *,
+        rotate_worker_token: bool = False,
+        rotate_manager_token: bool = False,
+    ) -> None:
+        """Replace the swarm's settings, and its join tokens if asked."""
+        query = {"version": str(version)}
+        if rotate_worker_token:
+            query["rotateWorkerToken"] = "true"
+        if rotate_manager_token:
+            query["rotateManagerToken"] = "true"
+        self._call("POST", "/swarm/update", query, spec)
+
+    # -- nodes
+
+    def nodes(self, filters: Filters | None = None) -> list[Node]:
+        """Return the swarm's nodes."""
+        return self._get("/nodes", list[Node], _filters(filters))
+
+    def node(self, node_id: str) -> Node:
+        """Return one node by its ID, hostname or unique prefix of the ID."""
+        return self._get(f"/nodes/{_quoted(node_id)}", Node)
+
+    def update_node(self, node_id: str, version: int, spec: NodeSpec) -> None:
+        """Replace what is wanted of a node, if it still has this version."""
+        self._call("POST", f"/nodes/{_quoted(node_id)}/update", {"version": str(version)}, spec)
+
+    def change_node(self, node_id: str, change: Callable[[NodeSpec], NodeSpec]) -> bool:
+        """Apply a change to what is wanted of a node; return whether there was anything to do."""
+        return self._change(self.node, self.update_node, node_id, change)
+
+    def remove_node(self, node_id: str, *, force: bool = False) -> None:
+        """Forget a node; it must be down, or the removal forced."""
+        self._call("DELETE", f"/nodes/{_quoted(node_id)}", {"force": "1"} if force else None)
+
+    # -- services and tasks
+
+    def services(self, filters: Filters | None = None, *, status: bool = False) -> list[Service]:
+        """Return the services, with counts of their tasks if ``status``."""
+        query = _filters(filters) | ({"status": "true"} if status else {})
+        return self._get("/services", list[Service], query)
+
+    def service(self, service_id: str, *, insert_defaults: bool = False) -> Service:
+        """Return one service by its ID, name or unique prefix of the ID."""
+        query = {"insertDefaults": "true"} if insert_defaults else {}
+        return self._get(f"/services/{_quoted(service_id)}", Service, query)
+
+    def create_service(self, spec: ServiceSpec) -> str:
+        """Create a service; return its ID."""
+        answer = self._call("POST", "/services/create", body=spec)
+        return msgspec.json.decode(answer.body, type=Created).id
+
+    def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, rollback: bool = False
+    ) -> None:
+        """Replace what is wanted of a service, if it still has this version."""
+        query = {"version": str(version)} | ({"rollback": "previous"} if rollback else {})
+        self._call("POST", f"/services/{_quoted(service_id)}/update", query, spec)
+
+    def change_service(self, service_id: str, change: Callable[[ServiceSpec], ServiceSpec]) -> bool:
+        """Apply a change to a service's spec; return whether there was anything to do."""
+        return self._change(self.service, self.update_service, service_id, change)
+
+    def remove_service(self, service_id: str) -> None:
+        """Remove a service; its tasks stop afterwards."""
+        self._call("DELETE", f"/services/{_quoted(service_id)}")
+
+    def tasks(self, filters: Filters | None = None) -> list[Task]:
+        """Return tasks, ended ones included as long as they are kept."""
+        return self._get("/tasks", list[Task], _filters(filters))
+
+    def task(self, task_id: str) -> Task:
+        """Return one task."""
+        return self._get(f"/tasks/{_quoted(task_id)}", Task)
+
+    # -- how
+
+    def _get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
+        answer = self._call("GET", path, query)
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise ApiError(
+                answer.status, f"{self.name}: the answer to GET {path} is not understood: {error}"
+            ) from error
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: msgspec.Struct | None = None,
+    ) -> Answer:
+        encoded = None if body is None else msgspec.json.encode(body)
+        answer = self._transport.request(method, path, query, encoded)
+        if answer.status not in _HTTP_OK:
+            raise ApiError(answer.status, _message(answer))
+        return answer
+
+    def _change(
+        self,
+        read: Callable[[str], Any],
+        write: Callable[[str, int, Any], None],
+        object_id: str,
+        change: Callable[[Any], Any],
+    ) -> bool:
+        for tries_left in reversed(range(_CHANGE_TRIES_MAX)):
+            current = read(object_id)
+            wanted = change(current.spec)
+            if wanted == current.spec:
+                return False
+            try:
+                write(current.id, current.version.index, wanted)
+            except ApiError as error:
+                if OUT_OF_SEQUENCE not in error.message or not tries_left:
+                    raise
+            else:
+                return True
+        raise AssertionError  # pragma: no cover - the last try returns or raises
+
+
+def _filters(filters: Filters | None) -> dict[str, str]:
+    if not filters:
+        return {}
+    return {"filters": msgspec.json.encode({k: list(v) for k, v in filters.items()}).decode()}
+
+
+def _quoted(name: str) -> str:
+    """Spell a name as one segment of a path, whatever is in it."""
+    return quote(name, safe="")
+
+
+def _message(answer: Answer) -> str:
+    try:
+        message = msgspec.json.decode(answer.body, type=Failure).message
+    except msgspec.MsgspecError:
+        message = answer.body.decode(errors="replace").strip()
+    return message or f"HTTP status {answer.status}"
