@@ -1,0 +1,190 @@
+"""One host of the inventory, and the variables that say how to reach it and what to run there.
+
+Called by ``swarmops.fleet.inventory``. Names that begin with ``ansible_`` mean what they mean in
+Ansible; those it has and we don't are left alone. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from swarmops.fleet.entry import Entry
+from swarmops.fleet.groups import Vars
+from swarmops.fleet.templates import Scope
+
+DEFAULT_PORT = 2377
+OUR_VARS = frozenset(
+    {
+        "swarmops_advertise_addr",
+        "swarmops_backend",
+        "swarmops_data_dir",
+        "swarmops_hostname",
+        "swarmops_listen_addr",
+        "swarmops_playbook",
+        "swarmops_socket",
+    }
+)
+_SOCKET_BYTES_MAX = 107  # what Linux takes in sun_path
+_SSH_WORDS = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh")
+_LOCAL_WORDS = ("local", "ansible.builtin.local")
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine: how to reach it, where its runtime lives. Immutable."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    """All groups it is in but ``all``, the strongest last."""
+    vars: dict[str, Any] = {}
+    """Merged variables as they are written: templates are not rendered."""
+    origins: dict[str, str] = {}
+    """``file:line`` of each variable."""
+    connection: Literal["ssh", "local"] = "ssh"
+    address: str
+    """``ansible_host``, else the name."""
+    port: int | None = None
+    """None: what ssh_config says, else 22."""
+    user: str | None = None
+    """None: what ssh_config says, else the operator's own name."""
+    password: str | None = None
+    private_key_file: str | None = None
+    become: bool = False
+    become_password: str | None = None
+    python: str | None = None
+    """``ansible_python_interpreter``; None: look for it."""
+    data_dir: str = "/var/lib/swarmops"
+    socket: str = "/run/swarmops/swarmops.sock"
+    listen_addr: str = f"0.0.0.0:{DEFAULT_PORT}"
+    advertise_addr: str | None = None
+    """``address:port``; None: the node finds its own."""
+    hostname: str | None = None
+    """The node's name in the swarm; None: the machine's."""
+    backend: str | None = None
+    """None: the playbook's ``swarm.backend``."""
+
+    def __repr__(self) -> str:
+        """Leave passwords out of logs and tracebacks."""
+        return f"Host({self.name!r}, {self.connection}, {self.address!r})"
+
+
+def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope) -> Host:
+    """Return the host that its variables describe. Raises InputError for a wrong value.
+
+    ``scope`` renders the variables of this host.
+    """
+    read = _Reader(variables, scope)
+    local = read.connection() == "local"
+    socket = read("swarmops_socket", path_value) or "/run/swarmops/swarmops.sock"
+    if len(socket.encode()) > _SOCKET_BYTES_MAX:
+        variables["swarmops_socket"].fail(
+            f"the socket path {socket} has {len(socket.encode())} bytes, and Linux takes"
+            f" {_SOCKET_BYTES_MAX}: set swarmops_socket to a shorter one"
+        )
+    return Host(
+        name=name,
+        groups=groups,
+        vars={key: entry.value for key, entry in variables.items()},
+        origins={key: entry.where for key, entry in variables.items()},
+        connection="local" if local else "ssh",
+        address=read("ansible_host", Entry.name, "ansible_ssh_host") or name,
+        port=read("ansible_port", _port_value, "ansible_ssh_port"),
+        user=read("ansible_user", Entry.name, "ansible_ssh_user"),
+        password=read("ansible_password", Entry.string, "ansible_ssh_pass"),
+        private_key_file=read(
+            "ansible_ssh_private_key_file", Entry.name, "ansible_private_key_file"
+        ),
+        become=bool(read("ansible_become", Entry.boolean)),
+        become_password=read("ansible_become_password", Entry.string, "ansible_become_pass"),
+        python=read.python(),
+        data_dir=read("swarmops_data_dir", path_value) or "/var/lib/swarmops",
+        socket=socket,
+        listen_addr=read("swarmops_listen_addr", _listen_value) or f"0.0.0.0:{DEFAULT_PORT}",
+        advertise_addr=read("swarmops_advertise_addr", _advertise_value),
+        hostname=read("swarmops_hostname", _hostname_value),
+        backend=read("swarmops_backend", Entry.name),
+    )
+
+
+class _Reader:
+    def __init__(self, variables: Vars, scope: Scope) -> None:
+        self.variables = variables
+        self.scope = scope
+
+    def __call__(self, name: str, convert: Any, *aliases: str) -> Any:
+        """Return a variable's value, or that of its first alias that is set; None if none is."""
+        entry = self.entry(name, *aliases)
+        return None if entry is None else convert(entry)
+
+    def entry(self, *names: str) -> Entry | None:
+        for name in names:
+            if name in self.variables:
+                entry = msgspec.structs.replace(self.variables[name], value=self.scope[name])
+                return None if entry.value is None else entry
+        return None
+
+    def connection(self) -> str:
+        entry = self.entry("ansible_connection")
+        if entry is None or entry.value in _SSH_WORDS:
+            return "ssh"
+        return "local" if entry.value in _LOCAL_WORDS else entry.choice("ssh", "local")
+
+    def python(self) -> str | None:
+        """Return the interpreter's path; Ansible's words for "find one" (auto…) mean None."""
+        entry = self.entry("ansible_python_interpreter")
+        if entry is None or entry.string().startswith("auto"):
+            return None
+        return entry.name()
+
+
+def path_value(entry: Entry) -> str:
+    """Return an absolute path without ``..``; a relative one is refused."""
+    text = entry.name()
+    if not text.startswith("/"):
+        entry.fail(
+            f"{entry.key} must be an absolute path, not '{text}': begin it with '/' or with"
+            " {{ inventory_dir }}"
+        )
+    return "/" + posixpath.normpath(text).lstrip("/")
+
+
+def _port_value(entry: Entry) -> int:
+    return entry.integer(1, 65535)
+
+
+def _listen_value(entry: Entry) -> str:
+    return entry.parsed(address_port, "an address like 0.0.0.0:2377")
+
+
+def _advertise_value(entry: Entry) -> str:
+    value = entry.parsed(address_port, "an address like 192.0.2.7:2377")
+    if value.rpartition(":")[0] in {"0.0.0.0", "[::]"}:
+        entry.fail(f"{entry.key} must be one address that other hosts reach, not '{value}'")
+    return value
+
+
+def _hostname_value(entry: Entry) -> str:
+    name = entry.name()
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,253}[A-Za-z0-9])?", name):
+        entry.expected("a host name of letters, digits, '-' and '.'")
+    return name
+
+
+def address_port(text: str) -> str:
+    """Return ``host:port`` of ``host``, ``host:port`` or ``[IPv6]:port``; else ValueError."""
+    try:
+        if ipaddress.ip_address(text).version == 6:  # noqa: PLR2004 - IPv6
+            return f"[{text}]:{DEFAULT_PORT}"
+    except ValueError:
+        pass
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.%]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?", text)
+    if found is None:
+        raise ValueError(text)
+    port = int(found[2] or DEFAULT_PORT)
+    if not 0 < port <= 65535:  # noqa: PLR2004 - the highest port
+        raise ValueError(text)
+    return f"{found[1]}:{port}"

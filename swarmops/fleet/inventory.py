@@ -1,0 +1,169 @@
+"""The inventory: which hosts there are, in which groups, with which variables.
+
+Called by the commands, the planner and apply; ``read_inventory`` reads one file and nothing else.
+The formats' reference for users is docs/inventory.md.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from swarmops.errors import InputError
+from swarmops.fleet.document import read_document
+from swarmops.fleet.groups import Groups, Vars, plain, read_groups
+from swarmops.fleet.host import OUR_VARS, Host, build_host
+from swarmops.fleet.templates import Scope
+
+MANAGERS = "managers"
+WORKERS = "workers"
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """All hosts, by name, in the file's order. Immutable."""
+
+    path: str
+    """As the user gave it; errors and advice show it so."""
+    hosts: dict[str, Host]
+    groups: dict[str, tuple[str, ...]]
+    """Host names of each group, those of its child groups among them; ``all`` has every host."""
+    vars: dict[str, Any] = {}
+    """Variables of ``all`` as they are written."""
+    origins: dict[str, str] = {}
+    """``file:line`` of each variable of ``all``."""
+    playbook: str | None = None
+    """``swarmops_playbook``, relative paths from the inventory's folder."""
+    warnings: tuple[str, ...] = ()
+
+    def may_manage(self, host: str) -> bool:
+        """Say whether the groups let a host be a manager.
+
+        A group ``managers`` names all that may; without it, all but those in ``workers`` may.
+        """
+        if MANAGERS in self.groups:
+            return host in self.groups[MANAGERS]
+        return host not in self.groups.get(WORKERS, ())
+
+    def manager_order(self) -> list[str]:
+        """Return the hosts that may be managers: as the group lists them, else as the file does."""
+        order = self.groups.get(MANAGERS) or tuple(self.hosts)
+        return [host for host in order if self.may_manage(host)]
+
+
+def read_inventory(path: str | Path) -> Inventory:
+    """Read an inventory file. Raises InputError: one sentence with the line, cause and cure."""
+    document = read_document(Path(path), "inventory")
+    if document.value is None or document.value == {}:
+        raise InputError(f"{path}: the inventory is empty: name hosts under 'all: hosts:'")
+    groups = read_groups(document, OUR_VARS)
+    if not groups.host_vars:
+        raise InputError(f"{path}: the inventory has no hosts: name one under 'all: hosts:'")
+    return build_inventory(str(path), groups)
+
+
+def build_inventory(path: str, groups: Groups) -> Inventory:
+    """Return the inventory that the groups make: pure. Raises InputError for a wrong value."""
+    members = {name: tuple(groups.members(name)) for name in groups.groups}
+    magic: dict[str, Any] = {
+        "groups": {name: list(hosts) for name, hosts in members.items()},
+        "inventory_dir": str(Path(os.path.abspath(path)).parent),  # noqa: PTH100 - keep symlinks
+        "inventory_file": os.path.abspath(path),  # noqa: PTH100 - the same
+    }
+    variables = {host: groups.vars_of(host) for host in groups.host_vars}
+    hosts: dict[str, Host] = {}
+    for name in groups.host_vars:
+        inside = tuple(group.name for group in groups.parents(name) if group.name != "all")
+        scope = _scope(variables[name], magic | host_magic(name, inside))
+        hosts[name] = build_host(name, inside, variables[name], scope)
+    _refuse_twins(hosts)
+    all_vars = groups.groups["all"].vars
+    return Inventory(
+        path=path,
+        hosts=hosts,
+        groups=members,
+        vars=plain(all_vars),
+        origins={name: entry.where for name, entry in all_vars.items()},
+        playbook=_playbook(groups, _scope(all_vars, magic), path),
+        warnings=tuple(
+            f"{path}: '{name}' is a group and a host: give one of them another name"
+            for name in members
+            if name in hosts
+        ),
+    )
+
+
+def host_magic(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
+    """Return the variables that every host has by being in the inventory."""
+    return {
+        "inventory_hostname": name,
+        "inventory_hostname_short": name.split(".", maxsplit=1)[0],
+        "group_names": sorted(inside),
+    }
+
+
+def playbook_scope(inventory: Inventory) -> Scope:
+    """Return what a playbook's templates see: ``all``'s vars, groups, hostvars, inventory_dir."""
+    base: dict[str, Any] = {
+        "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
+        "inventory_dir": str(Path(os.path.abspath(inventory.path)).parent),  # noqa: PTH100 - keep symlinks
+        "inventory_file": os.path.abspath(inventory.path),  # noqa: PTH100 - the same
+    }
+    hostvars = {
+        host.name: Scope(
+            {**host.vars, **base, **host_magic(host.name, host.groups)},
+            lambda name, host=host: host.origins.get(name, inventory.path),  # type: ignore[misc]
+        )
+        for host in inventory.hosts.values()
+    }
+    return Scope(
+        {**inventory.vars, **base, "hostvars": hostvars},
+        lambda name: inventory.origins.get(name, inventory.path),
+    )
+
+
+def _scope(variables: Vars, magic: dict[str, Any]) -> Scope:
+    def where(name: str) -> str:
+        return variables[name].where if name in variables else "the inventory"
+
+    return Scope({**plain(variables), **magic}, where)
+
+
+def _playbook(groups: Groups, scope: Scope, path: str) -> str | None:
+    for group in groups.groups.values():
+        if group.name != "all" and "swarmops_playbook" in group.vars:
+            group.vars["swarmops_playbook"].fail(
+                "swarmops_playbook is for the whole inventory: move it to all.vars"
+            )
+    for own in groups.host_vars.values():
+        if "swarmops_playbook" in own:
+            own["swarmops_playbook"].fail(
+                "swarmops_playbook is for the whole inventory: move it to all.vars"
+            )
+    entry = groups.groups["all"].vars.get("swarmops_playbook")
+    if entry is None or entry.value is None:
+        return None
+    name = msgspec.structs.replace(entry, value=scope["swarmops_playbook"]).name()
+    return os.path.normpath(Path(path).parent / Path(name).expanduser())
+
+
+def _refuse_twins(hosts: dict[str, Host]) -> None:
+    """Refuse two names for one node: apply would do everything to it twice."""
+    seen: dict[tuple[str, ...], Host] = {}
+    for host in hosts.values():
+        if host.connection == "local":
+            keys = [("data directory", host.data_dir), ("socket", host.socket)]
+            cure = "give each its own swarmops_data_dir and swarmops_socket"
+        else:
+            keys = [("address", f"{host.address}:{host.port or 22}")]
+            cure = "remove one of them, or correct its ansible_host"
+        for what, value in keys:
+            twin = seen.setdefault((host.connection, what, value), host)
+            if twin is not host:
+                place = host.origins.get("ansible_host") or twin.origins.get("ansible_host")
+                raise InputError(
+                    f"{place + ': ' if place else ''}hosts '{twin.name}' and '{host.name}' have"
+                    f" the same {what} {value}: {cure}"
+                )
