@@ -5,6 +5,7 @@ The stored spec stays as the client sent it; every reader of a spec asks here.
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET
 
 from swarmops.model.base import given
@@ -14,6 +15,15 @@ from swarmops.model.service import (
     PortConfig,
     ServiceSpec,
     TaskSpec,
+)
+from swarmops.model.swarm import (
+    CAConfig,
+    DispatcherConfig,
+    EncryptionConfig,
+    OrchestrationConfig,
+    RaftConfig,
+    SwarmSpec,
+    TaskDefaults,
 )
 
 NANOSECONDS = 1_000_000_000
@@ -105,3 +115,37 @@ def ports(spec: ServiceSpec) -> list[PortConfig]:
     """Return the service's published ports."""
     endpoint = given(spec.endpoint_spec, None)
     return list(given(endpoint.ports, [])) if endpoint else []
+
+
+def swarm_spec(spec: SwarmSpec) -> SwarmSpec:
+    """Fill in what Docker fills when a swarm is made; a zero counts there as not given."""
+    filled = _SWARM_SPEC
+    for name in spec.__struct_fields__:
+        value = getattr(spec, name)
+        default = getattr(filled, name)
+        if value is UNSET or value is None or value == "":
+            continue
+        if isinstance(value, msgspec.Struct):
+            wanted = {field: getattr(value, field) for field in value.__struct_fields__}
+            said = {field: given for field, given in wanted.items() if given}
+            value = msgspec.structs.replace(default, **said)
+        filled = msgspec.structs.replace(filled, **{name: value})
+    return filled
+
+
+_SWARM_SPEC = SwarmSpec(
+    name="default",
+    labels={},
+    orchestration=OrchestrationConfig(task_history_retention_limit=TASK_HISTORY_LIMIT),
+    raft=RaftConfig(
+        snapshot_interval=10_000,
+        keep_old_snapshots=0,
+        log_entries_for_slow_followers=500,
+        election_tick=10,
+        heartbeat_tick=1,
+    ),
+    dispatcher=DispatcherConfig(heartbeat_period=int(HEARTBEAT_PERIOD_S * NANOSECONDS)),
+    ca_config=CAConfig(node_cert_expiry=NODE_CERT_EXPIRY_S * NANOSECONDS),
+    task_defaults=TaskDefaults(),
+    encryption_config=EncryptionConfig(auto_lock_managers=False),
+)

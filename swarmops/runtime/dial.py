@@ -1,0 +1,187 @@
+"""Reaching managers: certificate requests, agent sessions, Raft connections.
+
+Used by the daemon and given to the agent and to Raft as plain functions, so that neither knows
+about TLS. A manager is only spoken to if its certificate says that it is one, of this swarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TypeVar
+
+import aiohttp
+import msgspec
+
+from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.node import Role
+from swarmops.model.session import FRAME_BYTES_MAX
+from swarmops.pki.tls import (
+    ALPN_AGENT,
+    ALPN_CA,
+    ALPN_RAFT,
+    NodeTLS,
+    joining_client,
+    peer_identity,
+    unverified_client,
+)
+from swarmops.pki.tokens import check_root, parse_token
+from swarmops.pki.wire import (
+    CertificateReply,
+    CertificateRequest,
+    ErrorReply,
+    MemberReply,
+    MemberRequest,
+    RootReply,
+)
+
+Reply = TypeVar("Reply")
+CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 30.0
+_PING_PERIOD_S = 2.0
+"""A manager that answers no ping for one and a half times this is given up: it lost its power."""
+
+
+class UnreachableError(SwarmopsError):
+    """A manager did not answer; the text says which and why."""
+
+
+async def first_certificate(addr: str, request: CertificateRequest) -> CertificateReply:
+    """Ask a manager to let this node in; the root is checked against the token's digest first."""
+    token = parse_token(request.token)
+    fetched = await _call(addr, unverified_client(), "/root", body=None, reply=RootReply)
+    check_root(token, fetched.root_pem)
+    trusted = joining_client(fetched.root_pem)
+    return await _call(addr, trusted, "/certificate", body=request, reply=CertificateReply)
+
+
+async def renewed_certificate(addr: str, tls: NodeTLS, csr_pem: str) -> CertificateReply:
+    """Ask a manager for a new certificate in the role that the swarm now gives this node."""
+    request = CertificateRequest(csr_pem=csr_pem)
+    return await _call(
+        addr, tls.client(ALPN_CA), "/certificate", body=request, reply=CertificateReply
+    )
+
+
+async def become_member(addr: str, tls: NodeTLS, request: MemberRequest) -> MemberReply:
+    """Ask a manager to take this one into the Raft group."""
+    return await _call(addr, tls.client(ALPN_CA), "/member", body=request, reply=MemberReply)
+
+
+async def dial_raft(
+    addr: str, tls: NodeTLS
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    """Open a Raft connection; returns the streams and the node ID that the peer proved."""
+    host, port = split_address(addr)
+    reader, writer = await asyncio.wait_for(
+        asyncio.open_connection(host, port, ssl=tls.client(ALPN_RAFT)), CONNECT_TIMEOUT_S
+    )
+    peer = peer_identity(writer.get_extra_info("peercert"))
+    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    if peer is None or peer.role is not Role.MANAGER or chosen != ALPN_RAFT:
+        writer.close()
+        raise ConnectionError(f"{addr}: is no manager of this swarm")
+    return reader, writer, peer.node_id
+
+
+class SessionChannel:
+    """An agent's session as a WebSocket; frames are whole messages."""
+
+    def __init__(
+        self, client: aiohttp.ClientSession | None, socket: aiohttp.ClientWebSocketResponse
+    ) -> None:
+        self._client = client
+        self._socket = socket
+
+    async def send(self, frame: bytes) -> None:
+        """Send one frame; ConnectionError once the manager is gone."""
+        try:
+            await self._socket.send_bytes(frame)
+        except (aiohttp.ClientError, RuntimeError) as exc:
+            raise ConnectionError(str(exc)) from exc
+
+    async def receive(self) -> bytes:
+        """Return the next frame; ConnectionError once the manager is gone."""
+        message = await self._socket.receive()
+        if message.type is not aiohttp.WSMsgType.BINARY:
+            raise ConnectionError("the manager closed the session")
+        data: bytes = message.data
+        return data
+
+    async def close(self) -> None:
+        """End the session."""
+        await self._socket.close()
+        if self._client is not None:
+            await self._client.close()
+
+
+async def dial_session(addr: str, tls: NodeTLS) -> SessionChannel:
+    """Open an agent's session with a manager."""
+    client = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=tls.client(ALPN_AGENT), limit=1),
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
+    )
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            socket = await client.ws_connect(
+                f"https://{addr}/session",
+                heartbeat=_PING_PERIOD_S,
+                max_msg_size=FRAME_BYTES_MAX,
+                compress=0,
+            )
+    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+        await client.close()
+        raise ConnectionError(f"{addr}: {_why(exc)}") from exc
+    return SessionChannel(client, socket)
+
+
+def split_address(addr: str, default_port: int | None = None) -> tuple[str, int]:
+    """Take ``host:port`` or ``[v6]:port`` apart; raises ApiError in Docker's words."""
+    host, colon, port = addr.rpartition(":")
+    if default_port is not None and (not colon or addr.endswith("]")):
+        host, port = addr, str(default_port)
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004 - TCP's own
+        raise ApiError(400, f"address {addr}: must be host:port")
+    return host.strip("[]"), int(port)
+
+
+async def _call(
+    addr: str,
+    tls: ssl.SSLContext,
+    path: str,
+    *,
+    body: msgspec.Struct | None,
+    reply: type[Reply],
+) -> Reply:
+    """Post the body, or get where there is none; ApiError or UnreachableError if it fails."""
+    try:
+        async with (
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls),
+                timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            ) as client,
+            client.request(
+                "POST" if body else "GET",
+                f"https://{addr}{path}",
+                data=msgspec.json.encode(body) if body else None,
+            ) as response,
+        ):
+            data = await response.read()
+            status = response.status
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+        raise UnreachableError(
+            f"manager {addr} can't be reached ({_why(exc)}): check the address, "
+            "and that its port is open to this host"
+        ) from exc
+    try:
+        if status != 200:  # noqa: PLR2004 - HTTP's own
+            raise ApiError(status, msgspec.json.decode(data, type=ErrorReply).message)
+        return msgspec.json.decode(data, type=reply)
+    except msgspec.MsgspecError as exc:
+        raise UnreachableError(f"{addr} doesn't answer as a swarmops manager does: {exc}") from exc
+
+
+def _why(exc: BaseException) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return str(exc) or type(exc).__name__

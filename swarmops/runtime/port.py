@@ -1,0 +1,109 @@
+"""The one TCP port between nodes: TLS 1.3, and ALPN says which protocol is spoken.
+
+Only managers listen. Raft frames go to the Raft transport as streams; agents' sessions and
+certificate requests are HTTP. Whoever speaks Raft must show a manager's certificate, an agent any
+certificate of this swarm; what the HTTP handlers allow further is theirs to check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from swarmops.errors import ApiError
+from swarmops.model.node import Role
+from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity, peer_identity
+
+log = structlog.get_logger(__name__)
+
+AcceptRaft = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], None]
+_HANDSHAKE_TIMEOUT_S = 5.0
+_BACKLOG = 1024
+
+
+class NodePort:
+    """Listens on the node's address and hands each connection to the protocol it chose."""
+
+    def __init__(
+        self, tls: NodeTLS, cluster_id: str, web_app: web.Application, accept_raft: AcceptRaft
+    ) -> None:
+        self._tls = tls
+        self._cluster_id = cluster_id
+        self._runner = web.AppRunner(web_app, access_log=None, handle_signals=False)
+        self._accept_raft = accept_raft
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> None:
+        """Begin to accept; raises ApiError with Docker's text if the address can't be had."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: _Chooser(self._choose),
+                host,
+                port,
+                ssl=self._tls.server,
+                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S,
+                backlog=_BACKLOG,
+            )
+        except OSError as exc:
+            await self._runner.cleanup()
+            why = "address already in use" if exc.errno == errno.EADDRINUSE else exc.strerror
+            raise ApiError(
+                400,
+                f"listen tcp {host}:{port}: bind: {why}: stop what uses the port, "
+                "or choose another listen address",
+            ) from exc
+
+    async def close(self) -> None:
+        """Stop accepting and close what is open."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._runner.cleanup()
+
+    def _choose(self, transport: asyncio.Transport) -> asyncio.Protocol | None:
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        alpn = tls.selected_alpn_protocol()
+        peer = peer_identity(transport.get_extra_info("peercert"))
+        if peer is not None and peer.cluster_id != self._cluster_id:
+            log.warning("refused a peer of another swarm", peer=peer.node_id)
+            return None
+        if alpn == ALPN_RAFT and peer is not None and peer.role is Role.MANAGER:
+            return self._raft_protocol(peer)
+        if alpn == ALPN_CA or (alpn == ALPN_AGENT and peer is not None):
+            server = self._runner.server
+            return server() if server is not None else None
+        log.warning("refused a connection", alpn=alpn, peer=peer.node_id if peer else None)
+        return None
+
+    def _raft_protocol(self, peer: PeerIdentity) -> asyncio.Protocol:
+        reader = asyncio.StreamReader()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._accept_raft(reader, writer, peer.node_id)
+
+        return asyncio.StreamReaderProtocol(reader, connected)
+
+
+class _Chooser(asyncio.Protocol):
+    """Waits for the handshake, then makes way for the protocol that was agreed on."""
+
+    def __init__(self, choose: Callable[[asyncio.Transport], asyncio.Protocol | None]) -> None:
+        self._choose_protocol = choose
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if not isinstance(transport, asyncio.Transport):
+            transport.close()
+            return
+        chosen = self._choose_protocol(transport)
+        if chosen is None:
+            transport.abort()
+            return
+        transport.set_protocol(chosen)
+        chosen.connection_made(transport)
