@@ -1,0 +1,193 @@
+"""Tables of immutable objects with indexes that answer in constant time.
+
+Read by everyone through ``Store``; changed only by ``apply`` and ``snapshot``. Reads hand out the
+stored objects themselves. An iteration must not span an ``await``: the table may change meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Iterator
+from typing import Generic, TypeVar
+
+from msgspec import UNSET
+
+from swarmops.model.base import given
+from swarmops.model.node import Node, NodeInternal, Role
+from swarmops.model.object import Object
+from swarmops.model.task import Task, TaskState
+
+T = TypeVar("T", bound=Object)
+K = TypeVar("K", bound=Hashable)
+
+
+class Index(Generic[K, T]):
+    """Objects by a key that is computed of each; those with key None are left out."""
+
+    def __init__(self, key: Callable[[T], K | None]) -> None:
+        self._key = key
+        self._groups: dict[K, dict[str, T]] = {}
+
+    def get(self, key: K) -> Collection[T]:
+        """Return a live view of the objects with this key, the longest indexed first."""
+        group = self._groups.get(key)
+        return group.values() if group else ()
+
+    def adopt(self, other: Index[K, T]) -> None:
+        """Take over the groups of another index with the same key."""
+        self._groups = other._groups
+
+    def move(self, old: T | None, new: T | None) -> None:
+        """Take ``old`` out and ``new`` in; one of them may be None."""
+        old_key = None if old is None else self._key(old)
+        new_key = None if new is None else self._key(new)
+        if old is not None and old_key is not None and old_key != new_key:
+            group = self._groups[old_key]
+            del group[old.id]
+            if not group:
+                del self._groups[old_key]
+        if new is not None and new_key is not None:
+            self._groups.setdefault(new_key, {})[new.id] = new
+
+
+class Table(Generic[T]):
+    """One kind of object, by ID."""
+
+    def __init__(self, name: str, indexes: tuple[Index[str, T], ...] = ()) -> None:
+        self.name = name
+        self.kind = name.removesuffix("s")
+        """What error texts call one object of the table."""
+        self._rows: dict[str, T] = {}
+        self._indexes = indexes
+
+    def get(self, object_id: str) -> T | None:
+        """Return the object with this ID."""
+        return self._rows.get(object_id)
+
+    def __getitem__(self, object_id: str) -> T:
+        return self._rows[object_id]
+
+    def __contains__(self, object_id: str) -> bool:
+        return object_id in self._rows
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._rows.values())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def prefixed(self, prefix: str) -> list[T]:
+        """Return the objects whose ID begins so; linear in the table's size."""
+        return [row for object_id, row in self._rows.items() if object_id.startswith(prefix)]
+
+    def holder_of_name(self, obj: T) -> str | None:
+        """Return the ID of another object that has this object's name, where names are unique."""
+        del obj
+        return None
+
+    def name_of(self, obj: T) -> str:
+        """Return the object's name, empty where the table has no unique names."""
+        del obj
+        return ""
+
+    def replace(self, object_id: str, new: T | None) -> T | None:
+        """Store or, with None, remove the object of this ID; return the former one. Unchecked."""
+        old = self._rows.get(object_id)
+        if new is not None:
+            self._rows[object_id] = new
+        elif old is not None:
+            del self._rows[object_id]
+        for index in self._indexes:
+            index.move(old, new)
+        return old
+
+    def adopt(self, other: Table[T]) -> None:
+        """Take over the rows and indexes of another table of the same kind."""
+        self._rows = other._rows
+        for mine, theirs in zip(self._indexes, other._indexes, strict=True):
+            mine.adopt(theirs)
+
+
+class NamedTable(Table[T]):
+    """A table whose names are unique; case doesn't count."""
+
+    def __init__(self, name: str, name_of: Callable[[T], str]) -> None:
+        self._name_of = name_of
+        self._by_name: Index[str, T] = Index(lambda obj: name_of(obj).lower() or None)
+        super().__init__(name, (self._by_name,))
+
+    def named(self, name: str) -> T | None:
+        """Return the object with this name."""
+        return next(iter(self._by_name.get(name.lower())), None)
+
+    def name_of(self, obj: T) -> str:
+        """Return the object's name."""
+        return self._name_of(obj)
+
+    def holder_of_name(self, obj: T) -> str | None:
+        """Return the ID of another object that has this object's name."""
+        holder = self.named(self._name_of(obj))
+        return None if holder is None or holder.id == obj.id else holder.id
+
+
+class NodeTable(Table[Node]):
+    """The nodes; hostnames may repeat."""
+
+    def __init__(self) -> None:
+        self._by_role: Index[str, Node] = Index(
+            lambda node: given(node.internal, NodeInternal()).role.value
+        )
+        self._by_hostname: Index[str, Node] = Index(
+            lambda node: given(node.description.hostname, "") or None
+        )
+        self._by_holder: Index[str, Node] = Index(
+            lambda node: given(node.internal, NodeInternal()).session_holder or None
+        )
+        super().__init__("nodes", (self._by_role, self._by_hostname, self._by_holder))
+
+    def by_role(self, role: Role) -> Collection[Node]:
+        """Return the nodes that are observed in this role."""
+        return self._by_role.get(role.value)
+
+    def by_hostname(self, hostname: str) -> Collection[Node]:
+        """Return the nodes that call themselves so."""
+        return self._by_hostname.get(hostname)
+
+    def by_holder(self, manager_id: str) -> Collection[Node]:
+        """Return the nodes whose session this manager holds."""
+        return self._by_holder.get(manager_id)
+
+
+class TaskTable(Table[Task]):
+    """The tasks, live and ended."""
+
+    def __init__(self) -> None:
+        self._by_service: Index[str, Task] = Index(lambda task: task.service_id or None)
+        self._by_node: Index[str, Task] = Index(lambda task: given(task.node_id, "") or None)
+        self._by_slot: Index[str, Task] = Index(
+            lambda task: None if task.slot is UNSET else f"{task.service_id}.{task.slot}"
+        )
+        self._unassigned: Index[str, Task] = Index(_unassigned)
+        super().__init__(
+            "tasks", (self._by_service, self._by_node, self._by_slot, self._unassigned)
+        )
+
+    def by_service(self, service_id: str) -> Collection[Task]:
+        """Return the service's tasks."""
+        return self._by_service.get(service_id)
+
+    def by_node(self, node_id: str) -> Collection[Task]:
+        """Return the tasks that are bound to the node."""
+        return self._by_node.get(node_id)
+
+    def by_slot(self, service_id: str, slot: int) -> Collection[Task]:
+        """Return the slot's tasks: usually one live and some ended."""
+        return self._by_slot.get(f"{service_id}.{slot}")
+
+    def unassigned(self) -> Collection[Task]:
+        """Return the tasks that are wanted and still wait for the scheduler."""
+        return self._unassigned.get("")
+
+
+def _unassigned(task: Task) -> str | None:
+    waits = task.status.state in (TaskState.NEW, TaskState.PENDING)
+    return "" if waits and task.desired_state.rank <= TaskState.COMPLETE.rank else None
