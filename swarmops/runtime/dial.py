@@ -138,7 +138,8 @@ async def dial_session(addr: str, tls: NodeTLS) -> SessionChannel:
 def split_address(addr: str, default_port: int | None = None) -> tuple[str, int]:
     """Take ``host:port`` or ``[v6]:port`` apart; raises ApiError in Docker's words."""
     host, colon, port = addr.rpartition(":")
-    if default_port is not None and (not colon or addr.endswith("]")):
+    bare = not colon or addr.endswith("]") or (addr.count(":") > 1 and not addr.startswith("["))
+    if default_port is not None and bare:
         host, port = addr, str(default_port)
     if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004 - TCP's own
         raise ApiError(400, f"address {addr}: must be host:port")
