@@ -1,0 +1,70 @@
+"""SSH to lab hosts with the machine's own OpenSSH: for set-up and for looking, not for the product.
+
+Host keys are deliberately not remembered here: a wiped host has a new one.
+"""
+
+import subprocess
+from pathlib import Path
+
+from tests.lab.engine import LabError
+from tests.lab.hosts import Host
+
+_OPTIONS = (
+    "-o", "BatchMode=yes",
+    "-o", "ConnectTimeout=10",
+    "-o", "IdentitiesOnly=yes",
+    "-o", "LogLevel=ERROR",
+    "-o", "StrictHostKeyChecking=no",
+    "-o", "UserKnownHostsFile=/dev/null",
+)  # fmt: skip
+
+
+def ssh_argv(host: Host, *command: str, user: str = "root") -> list[str]:
+    """Return the ssh command line that runs a command (or a shell, without one) on a host."""
+    return ["ssh", *_OPTIONS, "-i", host.key, f"{user}@{host.address}", *command]
+
+
+def ssh(
+    host: Host,
+    command: str,
+    *,
+    user: str = "root",
+    stdin: str = "",
+    check: bool = True,
+    timeout_s: float = 120.0,
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell command on a host; LabError if it fails and `check` is set."""
+    done = subprocess.run(
+        ssh_argv(host, command, user=user),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise LabError(f"{host.name}: {command!r} exited {done.returncode}: {done.stderr.strip()}")
+    return done
+
+
+def copy_to(host: Host, source: Path, target: str, *, user: str = "root") -> None:
+    """Copy a file or directory onto a host."""
+    _scp(host, str(source), f"{user}@{host.address}:{target}")
+
+
+def copy_from(host: Host, source: str, target: Path, *, user: str = "root") -> None:
+    """Copy a file or directory from a host."""
+    _scp(host, f"{user}@{host.address}:{source}", str(target))
+
+
+def _scp(host: Host, source: str, target: str) -> None:
+    """Run scp with the lab's options."""
+    done = subprocess.run(
+        ["scp", "-q", "-r", *_OPTIONS, "-i", host.key, source, target],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabError(f"{host.name}: copying {source} failed: {done.stderr.strip()}")
