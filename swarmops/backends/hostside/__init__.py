@@ -9,6 +9,7 @@ old one gives a sentence and not a syntax error.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -102,6 +103,13 @@ def call(
     if "error" in answer:
         raise HostError(shell.host, sentence(answer["error"], answer.get("path", "")))
     return answer
+
+
+def put(shell: Shell, content: bytes, path: str, mode: int) -> None:
+    """Send one file; the host checks it and renames it into place. Raises HostError."""
+    digest = hashlib.sha256(content).hexdigest()
+    args = {"path": path, "mode": mode, "size": len(content), "sha256": digest}
+    call(shell, "put", args, [content])
 
 
 def _answer(shell: Shell, result: Result) -> dict[str, Any]:

@@ -4,7 +4,8 @@ Sent by ``fleet.facts``. Reads only; changes nothing on the host. Imports stay f
 milliseconds on every host of every apply.
 """
 
-# ruff: noqa: PTH - importing pathlib costs milliseconds on every host of every apply
+# Importing pathlib costs milliseconds on every host of every apply.
+# ruff: noqa: PTH110, PTH112, PTH115, PTH116, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 Sent by ``fleet.ssh`` and ``fleet.local``. A short or spoilt transfer and a full disk leave nothing.
 """
 
-# ruff: noqa: PTH - importing pathlib costs milliseconds on every host of every apply
+# Importing pathlib costs milliseconds on every host of every apply.
+# ruff: noqa: PTH103, PTH104, PTH108, PTH118
 
 from __future__ import annotations
 

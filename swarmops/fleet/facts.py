@@ -1,0 +1,35 @@
+"""Observe one host: everything that a plan needs to know of it, in one round trip.
+
+Called for all hosts at once by the fleet's observation. Changes nothing on the host.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from swarmops.backends import hostside
+from swarmops.backends.base import Facts, Place, Shell
+from swarmops.errors import HostError
+
+
+def gather(shell: Shell, place: Place, *, timeout_s: float = 15.0) -> Facts:
+    """Return the facts of the host and of the node at ``place``. Raises HostError."""
+    args = {
+        "data_dir": place.data_dir,
+        "socket": place.socket,
+        "root_dir": place.root_dir,
+        "unit": place.unit,
+        "local": place.local,
+        "ports": [place.port],
+        "timeout_s": timeout_s / 3,
+    }
+    before = time.time()
+    answer = hostside.call(shell, "facts", args, timeout_s=timeout_s)
+    now = (before + time.time()) / 2
+    answer["clock_offset_s"] = answer.pop("clock_unix_s", now) - now
+    try:
+        return msgspec.convert(answer, Facts)
+    except msgspec.ValidationError as error:
+        raise HostError(shell.host, f"its facts are not as expected ({error})") from error

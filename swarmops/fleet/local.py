@@ -1,0 +1,97 @@
+"""``ansible_connection: local``: the same hands on this machine, without SSH.
+
+Opened by ``shells``. The interpreter is the one that runs now, so the node runs the operator's own
+packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+from swarmops.backends import hostside
+from swarmops.backends.base import HostSocket, Result
+from swarmops.errors import HostError
+from swarmops.fleet.sudo import Sudo
+from swarmops.fleet.target import Target
+
+
+class LocalShell:
+    """See ``backends.base.Shell``."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    @property
+    def host(self) -> str:
+        """See ``Shell.host``."""
+        return self._target.name
+
+    @property
+    def interpreter(self) -> str | None:
+        """See ``Shell.interpreter``."""
+        return self._target.python_interpreter or sys.executable
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes | Iterable[bytes] = b"",
+        timeout_s: float = 60.0,
+    ) -> Result:
+        """See ``Shell.run``."""
+        script = command if isinstance(command, str) else f"exec {shlex.join(command)}"
+        content = stdin if isinstance(stdin, bytes) else b"".join(stdin)
+        sudo = None
+        if self._target.become and os.geteuid() != 0:
+            sudo = Sudo(self._target.become_user, self._target.become_password)
+            script, content = sudo.command(script), sudo.first_input + content
+        process = subprocess.Popen(
+            ["sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C reaches the operator's program only
+        )
+        try:
+            out, err = process.communicate(content, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise HostError(
+                self.host, f"a command didn't finish within {timeout_s:g} s: {script[:80]}"
+            ) from None
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        result = Result(process.returncode, out, err)
+        return sudo.strip(result, self.host) if sudo else result
+
+    def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
+        """See ``Shell.put``."""
+        hostside.put(self, content, path, mode)
+
+    def open_socket(self, path: str, timeout_s: float = 10.0) -> HostSocket:
+        """See ``Shell.open_socket``."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(path)
+        except OSError as error:
+            sock.close()
+            reason = error.strerror or str(error)
+            raise HostError(
+                self.host, f"nothing serves {path} ({reason}): is the runtime started?"
+            ) from error
+        sock.settimeout(None)
+        return cast("HostSocket", sock)  # its makefile has overloads that no protocol matches
+
+    def close(self) -> None:
+        """See ``Shell.close``: there is nothing open."""
