@@ -30,8 +30,8 @@ def default_lab_name() -> str:
 
 
 def lab_dir(name: str) -> Path:
-    """Return the scratch folder of a lab: inventory, lab.json, key. `LAB_DIR` overrides."""
-    if chosen := os.environ.get("LAB_DIR"):
+    """Return a lab's scratch folder: inventory, lab.json, key. `LAB_DIR` moves the default lab's."""
+    if (chosen := os.environ.get("LAB_DIR")) and name == default_lab_name():
         return Path(chosen)
     return cache_dir() / "run" / name
 

@@ -83,7 +83,7 @@ def remove(host: Host) -> None:
 def wait_ready(host: Host) -> str:
     """Return systemd's state (`running`, `degraded`) once the host has booted and sshd answers."""
     deadline = time.monotonic() + READY_WITHIN_S
-    while not _greets(host.address):
+    while not greets(host.address):
         if time.monotonic() > deadline:
             raise LabError(f"{host.name}: sshd did not answer within {READY_WITHIN_S:.0f} s")
         time.sleep(0.05)
@@ -114,8 +114,8 @@ def network_name(lab: str) -> str:
     return f"swarmops-{lab}"
 
 
-def _greets(address: str) -> bool:
-    """Say whether an SSH server sends its banner."""
+def greets(address: str) -> bool:
+    """Say whether an SSH server at an address sends its banner: the cheapest sign of life."""
     try:
         with socket.create_connection((address, 22), timeout=1) as connection:
             return connection.recv(4) == b"SSH-"
