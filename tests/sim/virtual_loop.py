@@ -1,0 +1,71 @@
+"""An asyncio event loop whose clock jumps to the next timer whenever nothing is left to do.
+
+Tests and simulations run hours of timers in moments, always in the same order. It waits for no
+socket and no thread: what is simulated must not use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+IDLE_S_MAX = 3600.0
+"""A loop that would sleep longer than this at once has nothing to wait for: a deadlock."""
+
+
+class Deadlock(Exception):  # noqa: N818 - what happened, in one word
+    """Nothing is ready and no timer is set: the simulated program waits for ever."""
+
+
+class _JumpSelector(selectors.SelectSelector):
+    """Instead of waiting, move the clock."""
+
+    loop: VirtualTimeLoop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise Deadlock
+        if timeout > 0:
+            self.loop.advance(timeout)
+        return []
+
+
+class VirtualTimeLoop(asyncio.SelectorEventLoop):
+    """``time()`` begins at 0 and only moves while the loop is idle."""
+
+    def __init__(self) -> None:
+        self._virtual_s = 0.0
+        selector = _JumpSelector()
+        selector.loop = self
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Return the virtual seconds since the loop was made."""
+        return self._virtual_s
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock; the loop's selector alone calls it."""
+        self._virtual_s += seconds
+
+    def now(self) -> datetime:
+        """Return the virtual wall time."""
+        return EPOCH + timedelta(seconds=self._virtual_s)
+
+
+def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on a virtual clock, as ``asyncio.run`` does on the real one."""
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        return runner.run(main)
+
+
+def virtual_now() -> datetime:
+    """Return the running virtual loop's wall time."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    return loop.now()
