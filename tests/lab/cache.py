@@ -30,7 +30,7 @@ def default_lab_name() -> str:
 
 
 def lab_dir(name: str) -> Path:
-    """Return a lab's scratch folder: inventory, lab.json, key. `LAB_DIR` moves the default lab's."""
+    """Return a lab's scratch folder (inventory, lab.json, key); `LAB_DIR` moves the default's."""
     if (chosen := os.environ.get("LAB_DIR")) and name == default_lab_name():
         return Path(chosen)
     return cache_dir() / "run" / name
