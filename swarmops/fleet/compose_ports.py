@@ -1,0 +1,86 @@
+"""A Compose service's ``ports``, short and long, as Docker's PortConfigs.
+
+Called by ``swarmops.fleet.compose``; pure.
+"""
+
+from __future__ import annotations
+
+import re
+
+from swarmops.fleet.compose_fields import Table, fields
+from swarmops.fleet.entry import Entry
+from swarmops.model.service import PortConfig
+
+_RANGE = r"(\d{1,5})(?:-(\d{1,5}))?"
+_SHORT = re.compile(rf"(?:{_RANGE}:)?{_RANGE}(?:/(tcp|udp|sctp))?")
+_PORT_MAX = 65535
+_WANTED = "a port like 8080:80, 80 or 8000-8009:80-89/udp"
+
+
+def ports(entry: Entry) -> list[PortConfig]:
+    """Return the published ports, sorted as ``docker stack deploy`` sorts them."""
+    found = [
+        port
+        for item in entry.items()
+        for port in ([_long(item)] if isinstance(item.value, dict) else _short(item))
+    ]
+    return sorted(
+        found,
+        key=lambda port: (port.published_port or 0, port.target_port or 0, port.protocol or ""),
+    )
+
+
+def _short(entry: Entry) -> list[PortConfig]:
+    text = entry.string()
+    found = _SHORT.fullmatch(text)
+    if found is None:
+        if text.count(":") > 1 or "." in text:
+            entry.fail(
+                f"{entry.key}: a swarm publishes on every address of a node: leave the address"
+                f" out of '{text}'"
+            )
+        entry.expected(_WANTED)
+    published_first, published_last, first, last, protocol = found.groups()
+    targets = _span(entry, first, last)
+    published = _span(entry, published_first, published_last) if published_first else []
+    if published and len(published) != len(targets):
+        entry.fail(f"{entry.key}: both ranges of '{text}' must have the same length")
+    return [
+        _port(target, published[i] if published else None, protocol or "tcp", "ingress")
+        for i, target in enumerate(targets)
+    ]
+
+
+def _span(entry: Entry, first: str, last: str | None) -> range:
+    low, high = int(first), int(last or first)
+    if not 0 < low <= high <= _PORT_MAX:
+        entry.expected(f"{_WANTED}, from 1 to {_PORT_MAX}")
+    return range(low, high + 1)
+
+
+def _port(target: int, published: int | None, protocol: str, mode: str) -> PortConfig:
+    if published is None:
+        return PortConfig(protocol=protocol, target_port=target, publish_mode=mode)
+    return PortConfig(
+        protocol=protocol, target_port=target, published_port=published, publish_mode=mode
+    )
+
+
+def _number(entry: Entry) -> int:
+    return entry.integer(1, _PORT_MAX)
+
+
+_LONG: Table = {
+    "target": ("target_port", _number),
+    "published": ("published_port", _number),
+    "protocol": ("protocol", lambda entry: entry.choice("tcp", "udp", "sctp")),
+    "mode": ("publish_mode", lambda entry: entry.choice("ingress", "host")),
+    "name": ("name", Entry.name),
+}
+
+
+def _long(entry: Entry) -> PortConfig:
+    found = fields(entry, _LONG, also=["app_protocol"])
+    if "target_port" not in found:
+        entry.fail(f"{entry.key} needs target: the port inside the task")
+    return PortConfig(**{"protocol": "tcp", "publish_mode": "ingress"} | found)

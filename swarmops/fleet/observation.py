@@ -1,0 +1,117 @@
+"""What was seen of the fleet before a plan is made: each host, and the swarm if there is one.
+
+``swarmops.fleet.facts`` gathers; the functions here only put together what it brought. The planner
+reads the result and nothing else. Holds no secret: no join token, no key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from swarmops.backends.base import ApiFacts, Facts, Missing
+from swarmops.model.node import Node
+from swarmops.model.service import Service
+from swarmops.model.swarm import SwarmInfo
+
+HOST_LABEL = "swarmops.host"
+"""Node label that keeps a node's name in the inventory."""
+
+
+class HostView(msgspec.Struct, frozen=True, kw_only=True):
+    """One host of the inventory as it was seen."""
+
+    name: str
+    error: str = ""
+    """Why it can't be reached or used, one clause; empty: it can."""
+    missing: tuple[Missing, ...] = ()
+    """What the backend says it lacks: runtime, unit, process."""
+    running: bool = False
+    """The runtime answers on its socket, perhaps in an old release."""
+    had_state: bool = False
+    """It has a data directory: a stopped runtime may be a member of a swarm."""
+    swarm: SwarmInfo = SwarmInfo()
+    """The ``Swarm`` part of ``/info``; inactive when the runtime doesn't run."""
+    cluster_id: str = ""
+    """The swarm's ID, known to managers only."""
+
+    @property
+    def usable(self) -> bool:
+        """Something can be done on it."""
+        return not self.error
+
+    @property
+    def state(self) -> str:
+        """Docker's LocalNodeState."""
+        return self.swarm.local_node_state
+
+
+class SwarmView(msgspec.Struct, frozen=True, kw_only=True):
+    """The swarm as one of its managers told it."""
+
+    id: str
+    seen_from: str
+    """The host that was asked."""
+    nodes: tuple[Node, ...] = ()
+    services: tuple[Service, ...] = ()
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole fleet as it was seen. ``hosts`` has every host of the inventory, by name."""
+
+    hosts: dict[str, HostView]
+    swarm: SwarmView | None = None
+    """None: no manager answered, or there is no swarm yet."""
+    swarm_error: str = ""
+    """What a manager said that couldn't tell the swarm (no leader, locked)."""
+
+
+def host_view(name: str, facts: Facts, missing: Iterable[Missing]) -> HostView:
+    """Return the view of a host that was reached; msgspec.ValidationError for a bad answer."""
+    swarm, cluster_id = SwarmInfo(), ""
+    if facts.api is not None and facts.api.info is not None:
+        swarm = msgspec.convert(facts.api.info.get("Swarm") or {}, SwarmInfo)
+        cluster_id = str((facts.api.swarm or {}).get("ID", ""))
+    return HostView(
+        name=name,
+        missing=tuple(missing),
+        running=facts.running,
+        had_state=facts.data_dir_exists,
+        swarm=swarm,
+        cluster_id=cluster_id,
+    )
+
+
+def build_observation(views: Iterable[HostView], answers: dict[str, ApiFacts]) -> Observation:
+    """Put the hosts' views and their sockets' ``answers`` (by host) together.
+
+    Of several managers the one with the newest data is believed; of several swarms the one that
+    most managers are in.
+    """
+    hosts = {view.name: view for view in views}
+    ids = [hosts[name].cluster_id for name, api in answers.items() if api.nodes is not None]
+    if not ids:
+        errors = [api.error for api in answers.values() if api.error]
+        return Observation(hosts=hosts, swarm_error=errors[0] if errors else "")
+    swarm_id = Counter(ids).most_common(1)[0][0]
+    seen = [
+        _swarm(swarm_id, name, api)
+        for name, api in answers.items()
+        if api.nodes is not None and hosts[name].cluster_id == swarm_id
+    ]
+    return Observation(hosts=hosts, swarm=max(seen, key=_newest))
+
+
+def _swarm(swarm_id: str, host: str, api: ApiFacts) -> SwarmView:
+    return SwarmView(
+        id=swarm_id,
+        seen_from=host,
+        nodes=tuple(msgspec.convert(api.nodes or [], list[Node])),
+        services=tuple(msgspec.convert(api.services or [], list[Service])),
+    )
+
+
+def _newest(view: SwarmView) -> int:
+    return max((obj.version.index for obj in (*view.nodes, *view.services)), default=0)

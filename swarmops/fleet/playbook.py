@@ -1,0 +1,213 @@
+"""The playbook: what the swarm should look like, as data.
+
+Called by the commands, the planner and apply; ``read_playbook`` reads one file and nothing else.
+Jinja2 is rendered value by value after the YAML is read, as Ansible does, so a value can't break
+the file's structure. The format's reference for users is docs/playbook.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from swarmops.errors import InputError
+from swarmops.fleet.compose import read_service
+from swarmops.fleet.compose_fields import Table, count, fields
+from swarmops.fleet.document import Document, read_document
+from swarmops.fleet.entry import Entry
+from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
+from swarmops.fleet.patterns import match_hosts
+from swarmops.fleet.templates import rendered
+from swarmops.model.node import Availability, Role
+from swarmops.model.service import ServiceSpec
+
+DEFAULT_BACKEND = "native"
+_MANAGERS_MAX = 7
+_USUAL_MANAGERS = 3
+
+
+class NodeWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What the playbook says of one host; what it doesn't say is None and stays as it is."""
+
+    role: Role | None = None
+    availability: Availability | None = None
+    labels: dict[str, str | None] = {}
+    """A label whose value is None is taken away."""
+
+
+class Playbook(msgspec.Struct, frozen=True, kw_only=True):
+    """What the swarm should look like. Immutable."""
+
+    path: str
+    """As the user gave it; errors and advice show it so."""
+    name: str
+    """``swarm.name``, else the file's name without its suffix; services are labelled with it."""
+    backend: str = DEFAULT_BACKEND
+    managers: int
+    """How many are wanted, at most as many as hosts may be managers."""
+    nodes: dict[str, NodeWish] = {}
+    """By host name; patterns and groups are resolved."""
+    services: dict[str, ServiceSpec] = {}
+    warnings: tuple[str, ...] = ()
+
+    def wish(self, host: str) -> NodeWish:
+        """Return what is said of a host, an empty wish if nothing is."""
+        return self.nodes.get(host, NodeWish())
+
+
+def read_playbook(path: str | Path, inventory: Inventory) -> Playbook:
+    """Read a playbook file. Raises InputError: one sentence with the line, cause and cure."""
+    document = read_document(Path(path), "playbook")
+    return build_playbook(document, inventory)
+
+
+def playbook_path(inventory: Inventory, chosen: str | None = None) -> str:
+    """Return the playbook to use: the chosen one, else the inventory's. Raises InputError."""
+    path = chosen or inventory.playbook
+    if path is None:
+        raise InputError(
+            f"{inventory.path} names no playbook: set swarmops_playbook under all.vars, or give"
+            " one with -p"
+        )
+    return path
+
+
+def build_playbook(document: Document, inventory: Inventory) -> Playbook:
+    """Return the playbook that a document is: pure. Raises InputError."""
+    if isinstance(document.value, list):
+        Entry.top(document).fail(
+            "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
+        )
+    scope = playbook_scope(inventory)
+    top = Entry.top(rendered(document, scope)).section(("swarm", "nodes", "services"))
+    swarm = fields(_part(top, "swarm"), _SWARM)
+    nodes = _nodes(top.get("nodes"), inventory)
+    managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
+    services: dict[str, ServiceSpec] = {}
+    if entry := top.get("services"):
+        for name, body in entry.mapping():
+            if not isinstance(body.value, dict):
+                body.expected("a mapping with an image")
+            services[name], more = read_service(name, body)
+            warnings += more
+    return Playbook(
+        path=document.name,
+        name=swarm.get("name", Path(document.name).stem),
+        backend=swarm.get("backend", _backend(inventory)),
+        managers=managers,
+        nodes=nodes,
+        services=services,
+        warnings=inventory.warnings + warnings,
+    )
+
+
+_SWARM: Table = {
+    "name": ("name", Entry.name),
+    "backend": ("backend", Entry.name),
+    "managers": ("managers", count),
+}
+
+
+def _part(top: Entry, key: str) -> Entry:
+    return top.get(key) or Entry(top.document, (*top.path, key), {})
+
+
+def _backend(inventory: Inventory) -> str:
+    """Return the hosts' backend where the playbook names none; they must agree."""
+    named = {host.backend for host in inventory.hosts.values() if host.backend}
+    if len(named) > 1:
+        raise InputError(
+            f"{inventory.path}: swarmops_backend is {' on some hosts and '.join(sorted(named))} on"
+            " others: a swarm has one backend"
+        )
+    return named.pop() if named else DEFAULT_BACKEND
+
+
+def _labels(entry: Entry) -> dict[str, str | None]:
+    return {key: None if item.value is None else item.scalar() for key, item in entry.mapping()}
+
+
+_NODE: Table = {
+    "role": ("role", lambda entry: Role(entry.choice("manager", "worker"))),
+    "availability": (
+        "availability",
+        lambda entry: Availability(entry.choice("active", "pause", "drain")),
+    ),
+    "labels": ("labels", _labels),
+}
+
+
+def _nodes(section: Entry | None, inventory: Inventory) -> dict[str, NodeWish]:
+    """Return the wishes by host; a host's own entry is stronger than a pattern's."""
+    if section is None:
+        return {}
+    said: dict[str, dict[str, Any]] = {}
+    entries = sorted(section.mapping(), key=lambda pair: pair[0] in inventory.hosts)
+    for pattern, entry in entries:
+        wish = fields(entry, _NODE)
+        try:
+            hosts = match_hosts(pattern, inventory)
+        except InputError as error:
+            entry.fail(f"nodes: {error}")
+        for host in hosts:
+            before = said.setdefault(host, {})
+            labels = before.get("labels", {}) | wish.get("labels", {})
+            before |= wish | {"labels": labels}
+            if before.get("role") is Role.MANAGER and not inventory.may_manage(host):
+                entry.fail(
+                    f"'{host}' can't be a manager: the inventory's groups make it a worker: put it"
+                    f" into group '{MANAGERS}', or take role: manager away"
+                )
+    return {host: NodeWish(**said[host]) for host in inventory.hosts if host in said}
+
+
+def _managers(
+    entry: Entry | None, nodes: dict[str, NodeWish], top: Entry, inventory: Inventory
+) -> tuple[int, tuple[str, ...]]:
+    """Return how many managers there shall be, and the warnings about that number."""
+    place = entry or top
+    roles = {host: wish.role for host, wish in nodes.items()}
+    fit = [h for h in inventory.manager_order() if roles.get(h) is not Role.WORKER]
+    forced = [host for host, role in roles.items() if role is Role.MANAGER]
+    if not fit:
+        place.fail(
+            "no host may be a manager, and a swarm needs one: take role: worker from one, or put"
+            f" one into the inventory's group '{MANAGERS}'"
+        )
+    wanted = count(entry) if entry else _usual(inventory, len(fit), len(forced))
+    if wanted == 0:
+        place.fail("swarm.managers is 0, which leaves no manager: ask for 1, 3 or 5")
+    if len(forced) > wanted:
+        place.fail(
+            f"swarm.managers is {wanted}, but {len(forced)} hosts have role: manager"
+            f" ({', '.join(forced)}): raise managers, or take the role from some"
+        )
+    warnings = []
+    if wanted > len(fit):
+        warnings.append(
+            f"{place.where}: {wanted} managers are wanted, but only {len(fit)}"
+            f" {'host' if len(fit) == 1 else 'hosts'} may be: there will be {len(fit)}"
+        )
+    number = min(wanted, len(fit))
+    if number % 2 == 0:
+        warnings.append(
+            f"{place.where}: an even number of managers ({number}) bears no more losses than"
+            f" {number - 1}: ask for {number - 1} or {number + 1}"
+        )
+    if number > _MANAGERS_MAX:
+        warnings.append(
+            f"{place.where}: {number} managers make every write slower and not much safer: ask for"
+            " 3, 5 or 7"
+        )
+    return number, tuple(warnings)
+
+
+def _usual(inventory: Inventory, fit: int, forced: int) -> int:
+    """Return the number when none is given: all of group ``managers``, else 3, or 1 of few hosts.
+
+    Never an even one: that would cost a machine and add no safety.
+    """
+    most = fit if MANAGERS in inventory.groups else min(fit, _USUAL_MANAGERS)
+    return max(forced, most if most % 2 else most - 1)
