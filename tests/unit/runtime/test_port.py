@@ -1,0 +1,235 @@
+"""The node port: who may speak which protocol, over real TLS on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from swarmops.errors import ApiError
+from swarmops.model.node import Role
+from swarmops.model.session import Channel
+from swarmops.pki.identity import Credentials, save_credentials
+from swarmops.pki.root import RootCA, issue, new_request, new_root
+from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity
+from swarmops.pki.tokens import new_token
+from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
+from swarmops.runtime.dial import (
+    UnreachableError,
+    become_member,
+    dial_raft,
+    dial_session,
+    first_certificate,
+    renewed_certificate,
+)
+from swarmops.runtime.port import NodePort
+from swarmops.runtime.requests import make_port_app
+
+NOW = datetime.now(tz=UTC)
+CLUSTER = "c1"
+
+
+def node_tls(folder: Path, root: RootCA, role: Role, cluster_id: str = CLUSTER) -> NodeTLS:
+    """TLS settings of a node with this role, named after it."""
+    key, csr = new_request()
+    cert = issue(
+        root,
+        csr,
+        node_id=folder.name,
+        role=role,
+        cluster_id=cluster_id,
+        now=NOW,
+        lifetime_s=3600,
+    )
+    save_credentials(folder, Credentials(key_pem=key, cert_pem=cert, root_pem=root.cert_pem))
+    return NodeTLS(folder)
+
+
+class FakeManager:
+    """Answers the port's requests, and remembers who asked."""
+
+    def __init__(self, root: RootCA) -> None:
+        self.root = root
+        self.asked: list[PeerIdentity | None] = []
+        self.raft_peers: list[str] = []
+
+    def root_pem(self) -> str:
+        """The root that joiners fetch."""
+        return self.root.cert_pem
+
+    async def issue(
+        self, request: CertificateRequest, shown: PeerIdentity | None
+    ) -> CertificateReply:
+        """Sign whatever is asked."""
+        self.asked.append(shown)
+        return CertificateReply(
+            node_id="n",
+            cluster_id=CLUSTER,
+            role=Role.WORKER,
+            cert_pem=request.csr_pem,
+            root_pem=self.root.cert_pem,
+            managers=[],
+        )
+
+    async def add_member(self, request: MemberRequest, peer: PeerIdentity) -> MemberReply:
+        """Take in anyone."""
+        return MemberReply(members=[(request.raft_id, peer.node_id, request.addr)])
+
+    async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
+        """Echo one frame behind the node's ID."""
+        await channel.send(f"{node_id}@{addr}:".encode() + await channel.receive())
+
+    def accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
+    ) -> None:
+        """Remember the peer, and send it a byte."""
+        del reader
+        self.raft_peers.append(node_id)
+        writer.write(b"r")
+
+
+class World:
+    """A manager's port on loopback, and the root of its swarm."""
+
+    def __init__(self, addr: str, manager: FakeManager, root: RootCA) -> None:
+        self.addr = addr
+        self.manager = manager
+        self.root = root
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A listening port."""
+    root = new_root(NOW)
+    manager = FakeManager(root)
+    tls = node_tls(tmp_path / "server", root, Role.MANAGER)
+    port = NodePort(tls, CLUSTER, make_port_app(manager), manager.accept)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number = free.getsockname()[1]
+    await port.listen("127.0.0.1", number)
+    yield World(f"127.0.0.1:{number}", manager, root)
+    await port.close()
+
+
+async def test_a_manager_speaks_raft_and_is_known_by_its_certificate(world: World, tmp_path: Path):
+    """The Raft transport gets the stream with the node ID that was proved."""
+    tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
+    reader, writer, peer = await dial_raft(world.addr, tls)
+    assert await reader.readexactly(1) == b"r"
+    assert (peer, world.manager.raft_peers) == ("server", ["m2"])
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "cluster_id"), [(Role.WORKER, CLUSTER), (Role.MANAGER, "another")]
+)
+async def test_raft_is_refused_to_workers_and_to_other_swarms(
+    world: World, tmp_path: Path, role: Role, cluster_id: str
+):
+    """The connection ends before a byte of Raft was spoken."""
+    tls = node_tls(tmp_path / "x", world.root, role, cluster_id)
+    reader, writer, _ = await dial_raft(world.addr, tls)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ssl.SSLError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    assert world.manager.raft_peers == []
+    writer.close()
+
+
+@pytest.mark.parametrize("alpn", [ALPN_RAFT, ALPN_AGENT])
+async def test_without_a_certificate_only_certificates_can_be_asked_for(world: World, alpn: str):
+    """Raft and sessions end at once; no ALPN at all too."""
+    host, _, port = world.addr.partition(":")
+    bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    bare.check_hostname = False
+    bare.load_verify_locations(cadata=world.root.cert_pem)
+    bare.set_alpn_protocols([alpn])
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=bare)
+    writer.write(b"GET /session HTTP/1.1\r\nHost: x\r\n\r\n")
+    try:
+        answer = await asyncio.wait_for(reader.read(1), 5)
+    except (ConnectionError, ssl.SSLError):
+        answer = b""
+    assert answer == b""
+    writer.close()
+
+
+async def test_a_session_needs_the_session_protocol(world: World, tmp_path: Path):
+    """The certificate protocol doesn't open sessions, with no certificate or with one."""
+    tls = node_tls(tmp_path / "w", world.root, Role.WORKER)
+    tls._clients[ALPN_AGENT] = tls.client(ALPN_CA)
+    with pytest.raises(ConnectionError):
+        await dial_session(world.addr, tls)
+
+
+async def test_a_workers_session_carries_whole_frames(world: World, tmp_path: Path):
+    """The manager knows the node by its certificate, and where it comes from."""
+    tls = node_tls(tmp_path / "w7", world.root, Role.WORKER)
+    channel = await dial_session(world.addr, tls)
+    await channel.send(b"hello")
+    assert await channel.receive() == b"w7@127.0.0.1:hello"
+    with pytest.raises(ConnectionError):
+        await channel.receive()
+    await channel.close()
+
+
+async def test_a_joiner_checks_the_root_before_it_sends_its_token(world: World):
+    """A token of another swarm is not even shown."""
+    import random
+
+    from swarmops.pki.tokens import WrongRootError
+
+    rng = random.Random(1)
+    good = CertificateRequest(csr_pem="csr", token=new_token(world.root.cert_pem, rng))
+    reply = await first_certificate(world.addr, good)
+    assert (reply.cert_pem, world.manager.asked) == ("csr", [None])
+    other = CertificateRequest(csr_pem="csr", token=new_token(new_root(NOW).cert_pem, rng))
+    with pytest.raises(WrongRootError):
+        await first_certificate(world.addr, other)
+    assert len(world.manager.asked) == 1
+
+
+async def test_a_renewal_is_asked_for_with_the_certificate_that_one_has(
+    world: World, tmp_path: Path
+):
+    """The manager sees who asks."""
+    tls = node_tls(tmp_path / "w3", world.root, Role.WORKER)
+    await renewed_certificate(world.addr, tls, "csr")
+    asked = world.manager.asked[0]
+    assert asked is not None
+    assert asked.node_id == "w3"
+
+
+async def test_only_a_manager_can_become_a_member(world: World, tmp_path: Path):
+    """A worker's certificate gets a 403 and a sentence."""
+    request = MemberRequest(raft_id="r", addr="127.0.0.1:1")
+    manager = node_tls(tmp_path / "m", world.root, Role.MANAGER)
+    assert (await become_member(world.addr, manager, request)).members[0][1] == "m"
+    worker = node_tls(tmp_path / "w", world.root, Role.WORKER)
+    with pytest.raises(ApiError, match="only a manager") as refusal:
+        await become_member(world.addr, worker, request)
+    assert refusal.value.status == 403
+
+
+async def test_a_manager_that_is_not_there_is_named(tmp_path: Path):
+    """Address and reason, and what to check."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        addr = f"127.0.0.1:{free.getsockname()[1]}"
+    tls = node_tls(tmp_path / "w", new_root(NOW), Role.WORKER)
+    with pytest.raises(UnreachableError, match=rf"manager {addr} can't be reached .*: check"):
+        await renewed_certificate(addr, tls, "csr")
+
+
+async def test_a_port_in_use_is_refused_in_dockers_words(world: World, tmp_path: Path):
+    """``listen tcp …: bind: address already in use``."""
+    tls = node_tls(tmp_path / "m", world.root, Role.MANAGER)
+    manager = FakeManager(world.root)
+    port = NodePort(tls, CLUSTER, make_port_app(manager), manager.accept)
+    host, _, number = world.addr.partition(":")
+    with pytest.raises(ApiError, match=r"listen tcp .*: bind: address already in use: stop what"):
+        await port.listen(host, int(number))
