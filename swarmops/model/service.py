@@ -364,6 +364,8 @@ class ServiceInternal(Model, frozen=True):
 
     spec_version: int = 0
     """Index of the write that last changed the spec; tasks carry the one they were made from."""
+    update_version: int = 0
+    """The ``spec_version`` that ``update_status`` speaks of."""
 
 
 class Service(Object, frozen=True):

@@ -78,6 +78,10 @@ class TaskInternal(Model, frozen=True):
     service_name: str = ""
     restart_after: datetime | Opt = UNSET
     """A replacement that waits for its restart delay is started at this time."""
+    running_at: datetime | Opt = UNSET
+    """When the swarm first knew that it runs; the store alone writes it."""
+    ended_at: datetime | Opt = UNSET
+    """When the swarm first knew that it ended; the store alone writes it."""
 
 
 class Task(Object, frozen=True):
