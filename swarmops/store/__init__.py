@@ -16,7 +16,7 @@ from swarmops.store.errors import (
     WentBackwards,
 )
 from swarmops.store.store import Store
-from swarmops.store.table import NamedTable, NodeTable, Table, TaskTable
+from swarmops.store.table import NamedTable, NodeTable, Table, TaskTable, place_of
 from swarmops.store.transaction import Failure, Transaction
 from swarmops.store.watch import Event, Watch
 
@@ -38,4 +38,5 @@ __all__ = [
     "Transaction",
     "Watch",
     "WentBackwards",
+    "place_of",
 ]

@@ -16,7 +16,7 @@ from swarmops.model.base import ZERO_TIME, given
 from swarmops.model.node import Node
 from swarmops.model.object import Object, ObjectVersion
 from swarmops.model.service import Service, ServiceInternal
-from swarmops.model.task import Task
+from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store.actions import (
     SPEC_KEPT,
     TABLE_OF,
@@ -41,6 +41,7 @@ from swarmops.store.tables import Tables
 from swarmops.store.transaction import Applied, Failure
 from swarmops.store.watch import Event
 
+_NO_INTERNAL = TaskInternal()
 Done = tuple[Table[Any], str, Object | None, Object | None]
 """A change that was made: table, ID, old, new."""
 
@@ -118,7 +119,8 @@ class _Writer:
             spec = self._specs[action.spec]
         else:
             spec = obj.spec if old is None else old.spec
-        return self._tables.slim(msgspec.structs.replace(obj, spec=spec))
+        internal = _with_moments(obj, obj.status.state, self._at)
+        return self._tables.slim(msgspec.structs.replace(obj, spec=spec, internal=internal))
 
     def _delete(self, action: Delete) -> None:
         table = self._tables.by_table[action.table]
@@ -144,6 +146,7 @@ class _Writer:
         status = action.status
         if status is not None and status.state.rank >= old.status.state.rank:
             parts["status"] = status
+            parts["internal"] = _with_moments(old, status.state, self._at)
         desired = action.desired_state
         if desired is not None and desired.rank > old.desired_state.rank:
             parts["desired_state"] = desired
@@ -180,6 +183,16 @@ def _check_forward(old: Task, new: Task) -> None:
         raise WentBackwards(new.id, f"it shall be {old.desired_state.value} already")
     if old.node_id is not UNSET and new.node_id != old.node_id:
         raise WentBackwards(new.id, f"it is bound to node {old.node_id}")
+
+
+def _with_moments(task: Task, state: TaskState, at: datetime) -> TaskInternal:
+    """Note by the swarm's own clock when the task was first seen running and ended."""
+    internal = given(task.internal, _NO_INTERNAL)
+    if state is TaskState.RUNNING and internal.running_at is UNSET:
+        return msgspec.structs.replace(internal, running_at=at)
+    if state.terminal and internal.ended_at is UNSET:
+        return msgspec.structs.replace(internal, ended_at=at)
+    return internal
 
 
 def _with_spec_version(service: Service, old: Service | None, index: int) -> Service:

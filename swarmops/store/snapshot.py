@@ -20,6 +20,7 @@ from swarmops.store.actions import SPEC_KEPT, AnyAction, Delete, PatchTask, Put,
 from swarmops.store.tables import Tables
 
 SLICE_OBJECTS = 200
+CHUNK_BYTES_MAX = 1024 * 1024
 _LENGTH_BYTES = 4
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,7 +44,7 @@ def dump(tables: Tables, applied: int) -> Iterator[bytes]:
 
 
 def _encoded(header: Header, frozen: list[list[Any]]) -> Iterator[bytes]:
-    yield _framed(actions.encode(header))
+    yield from _framed(actions.encode(header))
     for rows in frozen:
         for start in range(0, len(rows), SLICE_OBJECTS):
             specs = actions.SpecList()
@@ -51,7 +52,7 @@ def _encoded(header: Header, frozen: list[list[Any]]) -> Iterator[bytes]:
                 actions.put_action(row, row.version.index, specs)
                 for row in rows[start : start + SLICE_OBJECTS]
             ]
-            yield _framed(actions.encode(actions.Entry(_ANY_TIME, False, puts, specs.specs)))
+            yield from _framed(actions.encode(actions.Entry(_ANY_TIME, False, puts, specs.specs)))
 
 
 def load(tables: Tables, chunks: Iterable[bytes]) -> int:
@@ -81,8 +82,11 @@ def _load_one(tables: Tables, action: Put, specs: list[TaskSpec]) -> None:
     tables.replace(tables.by_table[actions.TABLE_OF[type(obj)]], obj.id, obj)
 
 
-def _framed(data: bytes) -> bytes:
-    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+def _framed(data: bytes) -> Iterator[bytes]:
+    """Put the length before the data, and cut it into chunks that a log takes."""
+    framed = len(data).to_bytes(_LENGTH_BYTES, "big") + data
+    for start in range(0, len(framed), CHUNK_BYTES_MAX):
+        yield framed[start : start + CHUNK_BYTES_MAX]
 
 
 def _frames(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -75,10 +75,22 @@ class Store:
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by a snapshot. Raises ValueError, changing nothing, if it is cut."""
+        self.load(chunks)()
+
+    def load(self, chunks: Iterable[bytes]) -> Callable[[], None]:
+        """Read a snapshot aside, on any thread; calling what it returns swaps it in.
+
+        Raises ValueError for a snapshot that is cut short.
+        """
         tables = Tables()
-        self.applied = snapshot.load(tables, chunks)
-        self._tables.adopt(tables)
-        self._hub.resync()
+        applied = snapshot.load(tables, chunks)
+
+        def commit() -> None:
+            self.applied = applied
+            self._tables.adopt(tables)
+            self._hub.resync()
+
+        return commit
 
     # Everyone else's side ---------------------------------------------------------------------
 

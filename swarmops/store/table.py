@@ -163,12 +163,12 @@ class TaskTable(Table[Task]):
     def __init__(self) -> None:
         self._by_service: Index[str, Task] = Index(lambda task: task.service_id or None)
         self._by_node: Index[str, Task] = Index(lambda task: given(task.node_id, "") or None)
-        self._by_slot: Index[str, Task] = Index(
-            lambda task: None if task.slot is UNSET else f"{task.service_id}.{task.slot}"
+        self._by_place: Index[str, Task] = Index(
+            lambda task: f"{task.service_id}.{place_of(task)}" if task.service_id else None
         )
         self._unassigned: Index[str, Task] = Index(_unassigned)
         super().__init__(
-            "tasks", (self._by_service, self._by_node, self._by_slot, self._unassigned)
+            "tasks", (self._by_service, self._by_node, self._by_place, self._unassigned)
         )
 
     def by_service(self, service_id: str) -> Collection[Task]:
@@ -181,11 +181,20 @@ class TaskTable(Table[Task]):
 
     def by_slot(self, service_id: str, slot: int) -> Collection[Task]:
         """Return the slot's tasks: usually one live and some ended."""
-        return self._by_slot.get(f"{service_id}.{slot}")
+        return self._by_place.get(f"{service_id}.{slot}")
+
+    def by_place(self, service_id: str, place: str) -> Collection[Task]:
+        """Return the tasks of one place of a service, as ``place_of`` names it."""
+        return self._by_place.get(f"{service_id}.{place}")
 
     def unassigned(self) -> Collection[Task]:
         """Return the tasks that are wanted and still wait for the scheduler."""
         return self._unassigned.get("")
+
+
+def place_of(task: Task) -> str:
+    """Return where in its service a task stands: its slot, or its node for a global service."""
+    return given(task.node_id, "") if task.slot is UNSET else str(task.slot)
 
 
 def _unassigned(task: Task) -> str | None:

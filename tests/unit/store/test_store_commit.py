@@ -15,7 +15,7 @@ from swarmops.model.node import Node
 from swarmops.model.object import ObjectVersion
 from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import ContainerSpec, Service, ServiceInternal, ServiceSpec, TaskSpec
-from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import (
     AlreadyExists,
     Fenced,
@@ -310,6 +310,17 @@ async def test_tasks_of_a_service_share_one_spec(log: MemoryLog, store: Store) -
     await put(store, moved, *(replace(row, labels={}) for row in store.tasks if row.id != "t1"))
     assert {id(row.spec) for row in store.tasks} == specs
     assert log.entries[-1].count(b"ContainerSpec") == 1
+
+
+async def test_the_store_notes_when_a_task_ran_and_ended(store: Store) -> None:
+    """By the swarm's clock, each once, whatever is reported later."""
+    await put(store, service(), task())
+    for state in (TaskState.RUNNING, TaskState.RUNNING, TaskState.FAILED):
+        tx = Transaction()
+        tx.patch_task("t1", status=TaskStatus(state=state))
+        await store.commit(tx)
+    internal = given(store.tasks["t1"].internal, TaskInternal())
+    assert internal.running_at == internal.ended_at == AT
 
 
 async def test_a_tasks_absent_slot_stays_absent(store: Store) -> None:

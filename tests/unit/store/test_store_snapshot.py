@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from swarmops.model.node import Node, NodeInternal, Role
+from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
 from swarmops.model.task import Task
 from swarmops.store import Store, Transaction
@@ -71,6 +72,20 @@ async def test_slices_are_small() -> None:
     """No slice holds more than 200 objects, so encoding never holds the event loop for long."""
     store = await filled(1000)
     assert len(list(store.snapshot())) == 1 + 2 + 5
+
+
+async def test_no_chunk_is_larger_than_a_mebibyte() -> None:
+    """However large the objects are, the chunks fit the log's limit and come back whole."""
+    store = await filled(1)
+    for number in range(3):
+        tx = Transaction()
+        tx.put(Secret(id=f"x{number}", spec=SecretSpec(name=f"x{number}", data="a" * 700_000)))
+        await store.commit(tx)
+    chunks = list(store.snapshot())
+    assert max(map(len, chunks)) <= 1024 * 1024
+    other = Store()
+    other.restore(chunks)
+    assert list(other.secrets) == list(store.secrets)
 
 
 @pytest.mark.parametrize("lost", ["bytes", "slice"])
