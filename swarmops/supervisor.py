@@ -1,0 +1,286 @@
+"""Keeps a node's daemon running where no systemd does: ``python -m swarmops.supervisor``.
+
+Started by the native backend for local nodes and for hosts without systemd; standard library only,
+so that it stays small. Does what the systemd unit says: restarts, watchdog, a bounded log; leaves
+the tasks of the node alone. It holds a lock on ``<data-dir>/supervisor.pid`` as long as it lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+BACKOFF_FIRST_S = 1.0
+BACKOFF_MAX_S = 30.0
+STEADY_AFTER_S = 10.0
+"""A daemon that ran this long begins with the first backoff again."""
+STOP_GRACE_S = 15.0
+WATCHDOG_S = 30.0
+LOG_BYTES_MAX = 4 << 20
+_TICK_S = 1.0
+_SOCKET_PATH_MAX = 100
+
+
+def start_time(pid: int) -> str | None:
+    """Return when a process began, in the kernel's ticks: with the pid it names one process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+class Daemon:
+    """The supervised process: started by us, or by a supervisor that died before us."""
+
+    def __init__(self, data_dir: Path, argv: list[str]) -> None:
+        self.data_dir = data_dir
+        self.argv = argv
+        self.pid = 0
+        self.pidfd = -1
+        self.since = time.monotonic()
+        self._record = data_dir / "daemon.pid"
+
+    def adopt(self) -> bool:
+        """Take over a daemon that runs already; one with other arguments is ended first."""
+        try:
+            record = json.loads(self._record.read_text())
+            pid, began, argv = record["pid"], record["start"], record["argv"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if start_time(pid) != began:
+            return False
+        try:
+            self.pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return False
+        self.pid, self.since = pid, time.monotonic()
+        if argv != self.argv:
+            self.stop()
+            return False
+        return True
+
+    def start(self, notify: str | None) -> None:
+        """Start it with its output in the log; OSError if the program isn't there."""
+        environment = dict(os.environ)
+        if notify is not None:
+            environment["NOTIFY_SOCKET"] = notify
+            environment["WATCHDOG_USEC"] = str(int(WATCHDOG_S * 1e6))
+        process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, env=environment)
+        self.pid, self.since = process.pid, time.monotonic()
+        self.pidfd = os.pidfd_open(self.pid)
+        record = {"pid": self.pid, "start": start_time(self.pid), "argv": self.argv}
+        temporary = self._record.with_suffix(".new")
+        temporary.write_text(json.dumps(record))
+        temporary.replace(self._record)
+
+    def ended(self) -> str:
+        """Clean up after its end, and say how it ended."""
+        how = "ended"
+        with contextlib.suppress(ChildProcessError):
+            _, status = os.waitpid(self.pid, 0)
+            code = os.waitstatus_to_exitcode(status)
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        os.close(self.pidfd)
+        self.pid, self.pidfd = 0, -1
+        self._record.unlink(missing_ok=True)
+        return how
+
+    def signal(self, number: int) -> None:
+        """Send a signal, if it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def stop(self) -> None:
+        """End it: SIGTERM, and SIGKILL after the grace."""
+        if self.pidfd < 0:
+            return
+        self.signal(signal.SIGTERM)
+        if not select.select([self.pidfd], [], [], STOP_GRACE_S)[0]:
+            self.signal(signal.SIGKILL)
+            select.select([self.pidfd], [], [])
+        self.ended()
+
+
+class Supervisor:
+    """The loop: wait for the daemon's end, its notifications or a signal."""
+
+    def __init__(self, data_dir: Path, argv: list[str]) -> None:
+        self.daemon = Daemon(data_dir, argv)
+        self.log = data_dir / "daemon.log"
+        self.stopping = False
+        self.backoff_s = BACKOFF_FIRST_S
+        self.start_at = 0.0
+        self.notify_path = data_dir / "notify.sock"
+        self.notify: socket.socket | None = None
+        self.alive_at: float | None = None
+
+    def run(self) -> None:
+        """Supervise until SIGTERM."""
+        wake_in, wake_out = socket.socketpair()
+        for end in (wake_in, wake_out):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake_out.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._listen()
+        if not self.daemon.adopt():
+            self._start()
+        while not self.stopping:
+            self._wait(wake_in)
+        self.daemon.stop()
+        self.notify_path.unlink(missing_ok=True)
+
+    def _on_stop(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def _listen(self) -> None:
+        """Open the socket for sd_notify; without one (path too long) there is no watchdog."""
+        if len(str(self.notify_path)) > _SOCKET_PATH_MAX:
+            return
+        self.notify_path.unlink(missing_ok=True)
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self.notify.bind(str(self.notify_path))
+
+    def _start(self) -> None:
+        self.alive_at = None
+        try:
+            self.daemon.start(str(self.notify_path) if self.notify else None)
+        except OSError as error:
+            self._start_later(f"{self.daemon.argv[0]} can't be started ({error.strerror})")
+
+    def _wait(self, wake: socket.socket) -> None:
+        """One turn: at most a tick, less when something happens."""
+        running = self.daemon.pidfd >= 0
+        sources: list[socket.socket | int] = [wake]
+        if self.notify is not None:
+            sources.append(self.notify)
+        pause_s = _TICK_S
+        if running:
+            sources.append(self.daemon.pidfd)
+        else:
+            pause_s = max(0.0, self.start_at - time.monotonic())
+        ready, _, _ = select.select(sources, [], [], pause_s)
+        if wake in ready:
+            wake.recv(1 << 10)
+        if self.notify in ready:
+            self._hear()
+        if self.stopping:
+            return
+        if running and self.daemon.pidfd in ready:
+            self._bury()
+        elif running:
+            self._watch()
+        elif time.monotonic() >= self.start_at:
+            self._start()
+        bound(self.log)
+
+    def _bury(self) -> None:
+        if time.monotonic() - self.daemon.since >= STEADY_AFTER_S:
+            self.backoff_s = BACKOFF_FIRST_S
+        self._start_later(f"the daemon {self.daemon.ended()}")
+
+    def _start_later(self, why: str) -> None:
+        say(f"{why}: it is started again in {self.backoff_s:g} s")
+        self.start_at = time.monotonic() + self.backoff_s
+        self.backoff_s = min(2 * self.backoff_s, BACKOFF_MAX_S)
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self.notify is not None:
+                words = self.notify.recv(1 << 12).split(b"\n")
+                if b"READY=1" in words or b"WATCHDOG=1" in words:
+                    self.alive_at = time.monotonic()
+
+    def _watch(self) -> None:
+        """Kill a daemon that said it lives and then fell silent."""
+        if self.alive_at is not None and time.monotonic() - self.alive_at > WATCHDOG_S:
+            say(f"the daemon was silent for {WATCHDOG_S:g} s: it is killed")
+            self.alive_at = None
+            self.daemon.signal(signal.SIGKILL)
+
+
+def say(text: str) -> None:
+    """Write a line to the log, which is our standard error."""
+    sys.stderr.write(f"supervisor: {text}\n")
+    sys.stderr.flush()
+
+
+def bound(log: Path) -> None:
+    """Keep the log small: the old part moves to ``.1``. Writers append, so truncating is safe."""
+    with contextlib.suppress(OSError):
+        if log.stat().st_size > LOG_BYTES_MAX:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[int | None]:
+    """Hold the lock as long as this process lives; None if another supervisor holds it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def detach(log: Path) -> bool:
+    """Fork twice into a session of our own; True in the process that goes on."""
+    if os.fork() != 0:
+        os.wait()
+        return False
+    os.setsid()
+    if os.fork() != 0:
+        os._exit(0)
+    os.chdir("/")
+    os.umask(0o077)
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for fd, number in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(fd, number)
+    os.close(null)
+    os.close(out)
+    return True
+
+
+def main(argv: list[str]) -> int:
+    """``--data-dir DIR -- PROGRAM ARGUMENTS…``: detach and supervise."""
+    if len(argv) < 4 or argv[0] != "--data-dir" or argv[2] != "--":  # noqa: PLR2004 - see usage
+        say("usage: python -m swarmops.supervisor --data-dir DIR -- PROGRAM ARGUMENTS…")
+        return 2
+    data_dir, command = Path(argv[1]).absolute(), argv[3:]
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(data_dir / "supervisor.pid") as lock:
+        if lock is None:
+            say("supervised already")
+            return 0
+        if not detach(data_dir / "daemon.log"):
+            return 0
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        Supervisor(data_dir, command).run()
+        (data_dir / "supervisor.pid").unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
