@@ -1,0 +1,133 @@
+"""The application: every resource's routes, with and without a version, behind the same manners.
+
+The runtime serves it on the node's socket. Here are versions, headers on every answer, errors as
+JSON in Docker's words, deadlines; nothing of any resource.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from swarmops import __version__
+from swarmops.api import (
+    configs,
+    distribution,
+    errors,
+    networks,
+    nodes,
+    services,
+    swarm,
+    system,
+    tasks,
+)
+from swarmops.api.body import BODY_BYTES_MAX
+from swarmops.api.control import NodeControl
+from swarmops.api.route import NODE, Handler, Route
+from swarmops.api.version import API_VERSION, API_VERSION_MIN
+from swarmops.errors import ApiError, SwarmopsError
+
+RESOURCES = (system, swarm, nodes, services, tasks, configs, networks, distribution)
+
+log = structlog.get_logger("swarmops.api")
+
+
+def make_app(node: NodeControl) -> web.Application:
+    """Return the Docker Engine API over this node; serve it without an access log."""
+    app = web.Application(
+        middlewares=[_answer_errors, _check_version], client_max_size=BODY_BYTES_MAX
+    )
+    app[NODE] = node
+    app.on_response_prepare.append(_add_headers)
+    for resource in RESOURCES:
+        for route in resource.ROUTES:
+            handler = _bounded(route)
+            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(
+                route.method, r"/v{api_version:[0-9]+\.[0-9]+}" + route.path, handler
+            )
+    return app
+
+
+def _bounded(route: Route) -> Handler:
+    """Cut the handler off at its deadline."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(route.deadline_s):
+                return await route.handler(request)
+        except TimeoutError:
+            raise errors.rpc("DeadlineExceeded", "context deadline exceeded") from None
+
+    return handle
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    del request
+    response.headers["Api-Version"] = API_VERSION
+    response.headers["Docker-Experimental"] = "false"
+    response.headers["Ostype"] = "linux"
+    response.headers["Server"] = f"Docker/{__version__} (linux)"
+
+
+@web.middleware
+async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Put every error into Docker's form; one that nobody foresaw gets an id, no traceback."""
+    try:
+        return await handler(request)
+    except SwarmopsError as error:
+        refusal = errors.translate(error)
+        return _error(refusal.status, refusal.message)
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, "http: request body too large")
+    except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
+        return _error(404, errors.PAGE_NOT_FOUND)
+    except web.HTTPException as error:
+        return _error(error.status, error.reason)
+    except ConnectionError:
+        # The client went away while it was being answered.
+        raise
+    except Exception:
+        error_id = secrets.token_hex(4)
+        log.exception("request failed", error_id=error_id, method=request.method, path=request.path)
+        return _error(
+            500, f"internal error {error_id}: the log of this node's swarmops daemon explains it"
+        )
+
+
+@web.middleware
+async def _check_version(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse clients that speak a version which this server doesn't."""
+    asked = request.match_info.get("api_version")
+    if asked is not None:
+        if _numbers(asked) > _numbers(API_VERSION):
+            raise ApiError(
+                400,
+                f"client version {asked} is too new. "
+                f"Maximum supported API version is {API_VERSION}",
+            )
+        if _numbers(asked) < _numbers(API_VERSION_MIN):
+            raise ApiError(
+                400,
+                f"client version {asked} is too old. "
+                f"Minimum supported API version is {API_VERSION_MIN}, "
+                "please upgrade your client to a newer version",
+            )
+    return await handler(request)
+
+
+def _numbers(version: str) -> tuple[int, int]:
+    major, _, minor = version.partition(".")
+    return int(major[:9]), int(minor[:9])
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode({"message": message}),
+        content_type="application/json",
+    )

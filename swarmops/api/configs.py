@@ -1,0 +1,234 @@
+"""``/secrets`` and ``/configs``: small files, alike in everything but that secrets stay unseen.
+
+One set of handlers for both. A body is never logged, and a secret's data never answered.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from aiohttp import web
+from msgspec.structs import replace
+
+from swarmops.api import body, errors, query, render, resolve
+from swarmops.api.gate import manager_store
+from swarmops.api.reply import nothing, reply, reply_list
+from swarmops.api.route import Handler, Route, node_of
+from swarmops.model import defaults
+from swarmops.model.base import given
+from swarmops.model.ids import new_id
+from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
+from swarmops.model.service import Service
+from swarmops.store import NotFound, OutOfSequence, Store, Transaction
+
+SECRET_BYTES_MAX = 500 * 1024
+CONFIG_BYTES_MAX = 1000 * 1024
+NAME_LENGTH_MAX = 64
+_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
+
+
+class Kind:
+    """What tells secrets and configs apart."""
+
+    name: str
+    spec_type: type[Any]
+    object_type: type[Any]
+    bytes_max: int
+    filters: frozenset[str]
+
+    def table(self, store: Store) -> Any:
+        """Return where they are stored."""
+        raise NotImplementedError
+
+    def find(self, store: Store, reference: str) -> Any:
+        """Resolve a client's reference."""
+        raise NotImplementedError
+
+    def show(self, stored: Any) -> object:
+        """Return what clients may see."""
+        raise NotImplementedError
+
+    def used_by(self, service: Service) -> Iterable[str]:
+        """Return the IDs that a service refers to."""
+        raise NotImplementedError
+
+
+class SecretKind(Kind):
+    """Secrets: the data never comes back."""
+
+    name = "secret"
+    spec_type = SecretSpec
+    object_type = Secret
+    bytes_max = SECRET_BYTES_MAX
+    filters = frozenset(("id", "name", "names", "label"))
+
+    def table(self, store: Store) -> Any:
+        """Return the secrets."""
+        return store.secrets
+
+    def find(self, store: Store, reference: str) -> Secret:
+        """Resolve a client's reference to a secret."""
+        return resolve.secret(store, reference)
+
+    def show(self, stored: Secret) -> object:
+        """Return the secret without its data."""
+        return render.secret(stored)
+
+    def used_by(self, service: Service) -> Iterable[str]:
+        """Return the IDs of the service's secrets."""
+        container = defaults.container_spec(defaults.task_spec(service.spec))
+        return (one.secret_id for one in given(container.secrets, []))
+
+
+class ConfigKind(Kind):
+    """Configs: as secrets, but readable and larger."""
+
+    name = "config"
+    spec_type = ConfigSpec
+    object_type = Config
+    bytes_max = CONFIG_BYTES_MAX
+    filters = frozenset(("id", "name", "label"))
+
+    def table(self, store: Store) -> Any:
+        """Return the configs."""
+        return store.configs
+
+    def find(self, store: Store, reference: str) -> Config:
+        """Resolve a client's reference to a config."""
+        return resolve.config(store, reference)
+
+    def show(self, stored: Config) -> object:
+        """Return the config."""
+        return render.config(stored)
+
+    def used_by(self, service: Service) -> Iterable[str]:
+        """Return the IDs of the service's configs."""
+        container = defaults.container_spec(defaults.task_spec(service.spec))
+        return (one.config_id for one in given(container.configs, []))
+
+
+def routes(kind: Kind) -> list[Route]:
+    """Return the five routes of one kind."""
+    path = f"/{kind.name}s"
+    handlers: Sequence[tuple[str, str, Callable[[Kind, web.Request], Any]]] = (
+        ("POST", f"{path}/create", _create),
+        ("GET", path, _list),
+        ("GET", f"{path}/{{id}}", _inspect),
+        ("POST", f"{path}/{{id}}/update", _update),
+        ("DELETE", f"{path}/{{id}}", _remove),
+    )
+    return [Route(method, where, _for(kind, handler)) for method, where, handler in handlers]
+
+
+def _for(kind: Kind, handler: Callable[[Kind, web.Request], Any]) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answer: web.StreamResponse = await handler(kind, request)
+        return answer
+
+    return handle
+
+
+async def _create(kind: Kind, request: web.Request) -> web.StreamResponse:
+    node = node_of(request)
+    spec = await body.read(request, kind.spec_type)
+    store = await manager_store(node)
+    _check(kind, spec)
+    driver = given(getattr(spec, "driver", None), None)
+    if driver is not None:
+        raise errors.rpc("Unknown", f'plugin "{given(driver.name, "")}" not found')
+    created = kind.object_type(
+        id=new_id(node.rng), spec=replace(spec, labels=given(spec.labels, {}))
+    )
+    tx = Transaction()
+    tx.put(created)
+    await store.commit(tx)
+    return reply({"ID": created.id}, status=201)
+
+
+async def _list(kind: Kind, request: web.Request) -> web.StreamResponse:
+    filters = query.filters_of(request, kind.filters)
+    store = await manager_store(node_of(request))
+
+    def keep(stored: Any) -> bool:
+        name = given(stored.spec.name, "")
+        return (
+            query.begins(filters, "id", stored.id)
+            and query.begins(filters, "name", name)
+            and query.equals(filters, "names", name)
+            and query.labelled(filters, "label", given(stored.spec.labels, {}))
+        )
+
+    return await reply_list(request, list(kind.table(store)), keep, kind.show)
+
+
+async def _inspect(kind: Kind, request: web.Request) -> web.StreamResponse:
+    store = await manager_store(node_of(request))
+    return reply(kind.show(kind.find(store, request.match_info["id"])))
+
+
+async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
+    """Change labels; the same data is accepted, other data refused."""
+    wanted = await body.read(request, kind.spec_type)
+    version = query.version_of(request, kind.name)
+    store = await manager_store(node_of(request))
+    stored = kind.find(store, request.match_info["id"])
+    same_name = given(wanted.name, "") in ("", given(stored.spec.name, ""))
+    same_data = given(wanted.data, "") in ("", given(stored.spec.data, ""))
+    if not same_name or not same_data:
+        raise errors.invalid(errors.LABELS_ONLY)
+    if version != stored.version.index:
+        raise OutOfSequence
+    tx = Transaction()
+    tx.put(
+        replace(stored, spec=replace(stored.spec, labels=given(wanted.labels, {}))),
+        expected=version,
+    )
+    await store.commit(tx)
+    return nothing()
+
+
+async def _remove(kind: Kind, request: web.Request) -> web.StreamResponse:
+    store = await manager_store(node_of(request))
+    stored = kind.find(store, request.match_info["id"])
+    users = sorted(
+        given(service.spec.name, "")
+        for service in store.services
+        if stored.id in kind.used_by(service)
+    )
+    if users:
+        plural = "s" if len(users) > 1 else ""
+        raise errors.invalid(
+            f"{kind.name} '{given(stored.spec.name, '')}' is in use by the following "
+            f"service{plural}: {', '.join(users)}"
+        )
+    tx = Transaction()
+    tx.delete(stored)
+    try:
+        await store.commit(tx)
+    except NotFound:
+        raise errors.not_found(kind.name, request.match_info["id"]) from None
+    return nothing(status=204)
+
+
+def _check(kind: Kind, spec: Any) -> None:
+    name = given(spec.name, "")
+    if not name or len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):
+        raise errors.invalid(
+            "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end "
+            "character must be [a-zA-Z0-9]"
+        )
+    try:
+        data = base64.b64decode(given(spec.data, ""), validate=True)
+    except binascii.Error as error:
+        raise errors.bad_request(f"invalid JSON: illegal base64 data: {error}") from None
+    if given(getattr(spec, "driver", None), None) is None and not 0 < len(data) < kind.bytes_max:
+        raise errors.invalid(
+            f"{kind.name} data must be larger than 0 and less than {kind.bytes_max} bytes"
+        )
+
+
+ROUTES = [*routes(SecretKind()), *routes(ConfigKind())]

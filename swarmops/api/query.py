@@ -1,0 +1,107 @@
+"""What stands behind the question mark: filters in both of their forms, booleans, versions.
+
+Pure functions over a request's query; used by every list and update. They raise ``ApiError`` 400
+with the texts of the Docker Engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from swarmops.api import errors
+from swarmops.errors import ApiError
+
+Filters = Mapping[str, tuple[str, ...]]
+"""Each key's wanted values, at least one; an absent key means all."""
+
+_FILTER_FORMS = dict[str, dict[str, bool] | list[str]]
+_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
+_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
+_VERSION_MAX = 2**64 - 1
+
+
+def filters_of(request: web.Request, accepted: frozenset[str]) -> Filters:
+    """Read ``filters``: ``{"name":{"web":true}}`` or ``{"name":["web"]}``.
+
+    Keys without values are left out. Raises ApiError 400 for a key that is not accepted.
+    """
+    text = request.query.get("filters", "")
+    if not text:
+        return {}
+    try:
+        parsed = msgspec.json.decode(text, type=_FILTER_FORMS)
+    except msgspec.MsgspecError as error:
+        raise errors.bad_request(f"invalid filter: {error}") from None
+    for key in parsed:
+        if key not in accepted:
+            raise errors.bad_request(f"Invalid filter '{key}'")
+    return {key: tuple(values) for key, values in parsed.items() if values}
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """Read a boolean that is false when absent. Raises ApiError 400 for anything else."""
+    text = request.query.get(name, "")
+    if not text or text in _FALSE:
+        return False
+    if text in _TRUE:
+        return True
+    raise errors.bad_request(
+        f"invalid value for {name}: strconv.ParseBool: parsing {json.dumps(text)}: invalid syntax"
+    )
+
+
+def version_of(request: web.Request, kind: str) -> int:
+    """Read the object's version that an update must name. Raises ApiError 400."""
+    text = request.query.get("version", "")
+    problem = ""
+    if not text.isascii() or not text.isdigit():
+        problem = "invalid syntax"
+    elif int(text[:21]) > _VERSION_MAX:
+        problem = "value out of range"
+    if problem:
+        raise errors.bad_request(
+            f"invalid {kind} version '{text}': "
+            f"strconv.ParseUint: parsing {json.dumps(text)}: {problem}"
+        )
+    return int(text)
+
+
+def begins(filters: Filters, key: str, text: str) -> bool:
+    """Whether one of the key's values is a prefix of the text, or the key is not asked for."""
+    values = filters.get(key)
+    return values is None or text.startswith(values)
+
+
+def equals(filters: Filters, key: str, text: str) -> bool:
+    """Whether one of the key's values is the text, or the key is not asked for."""
+    values = filters.get(key)
+    return values is None or text in values
+
+
+def labelled(filters: Filters, key: str, labels: Mapping[str, str]) -> bool:
+    """Whether the labels have all of the key's values, each ``name`` or ``name=value``."""
+    return all(_has_label(wanted, labels) for wanted in filters.get(key, ()))
+
+
+def _has_label(wanted: str, labels: Mapping[str, str]) -> bool:
+    name, _, value = wanted.partition("=")
+    return name in labels and (not value or labels[name] == value)
+
+
+def known(filters: Filters, key: str, values: Iterable[str], what: str) -> frozenset[str] | None:
+    """Return the key's values in lower case, None if it is not asked for.
+
+    Raises ApiError 500, as Docker does, for a value that is none of the known ones.
+    """
+    wanted = filters.get(key)
+    if wanted is None:
+        return None
+    possible = frozenset(values)
+    for value in wanted:
+        if value.lower() not in possible:
+            raise ApiError(500, f"Invalid {what} filter: '{value}'")
+    return frozenset(value.lower() for value in wanted)

@@ -1,0 +1,205 @@
+"""From a stored object to what clients see: one function per resource, all pure.
+
+Hidden fields go, secrets' data goes, counts and addresses that are derived come in. Used by the
+handlers; never changes or stores anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from swarmops.model import defaults
+from swarmops.model.base import given
+from swarmops.model.network import Network
+from swarmops.model.node import Node, NodeState
+from swarmops.model.object import ObjectVersion, public
+from swarmops.model.secret import Config, Secret
+from swarmops.model.service import (
+    DNSConfig,
+    Endpoint,
+    EndpointSpec,
+    JobStatus,
+    RestartPolicy,
+    Service,
+    ServiceSpec,
+    ServiceStatus,
+    UpdateConfig,
+)
+from swarmops.model.swarm import Cluster, ClusterInternal
+from swarmops.model.task import Task, TaskState
+from swarmops.store import Store
+
+JOB_MODES = ("replicated-job", "global-job")
+_DEFAULT_UPDATE = UpdateConfig(
+    parallelism=1,
+    delay=UNSET,
+    failure_action="pause",
+    monitor=5 * defaults.NANOSECONDS,
+    max_failure_ratio=0.0,
+    order="stop-first",
+)
+
+
+def swarm(cluster: Cluster) -> Cluster:
+    """Show the swarm with its join tokens."""
+    internal = given(cluster.internal, ClusterInternal())
+    return replace(public(cluster), join_tokens=internal.join_tokens)
+
+
+def swarm_without_tokens(cluster: Cluster) -> Cluster:
+    """Show the swarm as ``/info`` does."""
+    return replace(public(cluster), join_tokens=UNSET)
+
+
+def node(stored: Node) -> Node:
+    """Show a node; only managers have a ``ManagerStatus``."""
+    status = stored.manager_status
+    return replace(public(stored), manager_status=UNSET if status is None else status)
+
+
+def task(stored: Task) -> Task:
+    """Show a task."""
+    return public(stored)
+
+
+def secret(stored: Secret) -> Secret:
+    """Show a secret, never its data."""
+    return replace(public(stored), spec=replace(stored.spec, data=UNSET))
+
+
+def config(stored: Config) -> Config:
+    """Show a config, data and all."""
+    return public(stored)
+
+
+def service(stored: Service, *, insert_defaults: bool = False) -> Service:
+    """Show a service; with ``insert_defaults`` the spec says what its absent fields mean."""
+    shown = replace(
+        public(stored),
+        endpoint=_endpoint(stored),
+        previous_spec=UNSET if stored.previous_spec is None else stored.previous_spec,
+        update_status=UNSET if stored.update_status is None else stored.update_status,
+    )
+    return replace(shown, spec=with_defaults(stored.spec)) if insert_defaults else shown
+
+
+def with_status(stored: Service, store: Store) -> Service:
+    """Show a service with the counts of its tasks."""
+    return replace(service(stored), service_status=service_status(stored, store))
+
+
+def service_status(stored: Service, store: Store) -> ServiceStatus:
+    """Count a service's tasks; those of an earlier run of a job don't count."""
+    mode = defaults.mode_name(stored.spec)
+    tasks: Iterable[Task] = store.tasks.by_service(stored.id)
+    if mode in JOB_MODES:
+        run = given(stored.job_status, JobStatus()).job_iteration
+        tasks = [one for one in tasks if given(one.job_iteration, ObjectVersion()) == run]
+    running = completed = wanted = 0
+    for one in tasks:
+        state = one.status.state
+        completed += state is TaskState.COMPLETE
+        running += state is TaskState.RUNNING and not _on_down_node(one, store)
+        wanted += one.desired_state in (TaskState.RUNNING, TaskState.COMPLETE)
+    return ServiceStatus(
+        running_tasks=running,
+        desired_tasks=_desired(stored.spec, mode, wanted, completed),
+        completed_tasks=completed,
+    )
+
+
+def _desired(spec: ServiceSpec, mode: str, wanted: int, completed: int) -> int:
+    if mode == "replicated":
+        return defaults.replicas(spec)
+    if mode == "replicated-job" and spec.mode is not UNSET:
+        job = given(spec.mode.replicated_job, None)
+        limit = given(job.max_concurrent, 1) if job else 1
+        total = given(job.total_completions, limit) if job else limit
+        return max(0, min(limit, total - completed))
+    return wanted
+
+
+def _on_down_node(one: Task, store: Store) -> bool:
+    host = store.nodes.get(given(one.node_id, ""))
+    return host is None or host.status.state is NodeState.DOWN
+
+
+def _endpoint(stored: Service) -> Endpoint:
+    """Show the ports as the spec has them until an allocator says more."""
+    ports = defaults.ports(stored.spec)
+    if stored.endpoint != Endpoint() or not ports:
+        return stored.endpoint
+    wanted = given(stored.spec.endpoint_spec, EndpointSpec())
+    return Endpoint(spec=replace(wanted, mode=given(wanted.mode, "") or "vip"), ports=ports)
+
+
+def with_defaults(spec: ServiceSpec) -> ServiceSpec:
+    """Fill a spec with what its absent fields mean, as ``insertDefaults`` asks."""
+    template = defaults.task_spec(spec)
+    container = defaults.container_spec(template)
+    policy = given(template.restart_policy, RestartPolicy())
+    endpoint = given(spec.endpoint_spec, EndpointSpec())
+    job = defaults.mode_name(spec) in JOB_MODES
+    return replace(
+        spec,
+        task_template=replace(
+            template,
+            container_spec=replace(
+                container,
+                stop_grace_period=given(
+                    container.stop_grace_period, int(defaults.STOP_GRACE_S * defaults.NANOSECONDS)
+                ),
+                dns_config=given(container.dns_config, DNSConfig()),
+            ),
+            restart_policy=replace(
+                policy,
+                condition=given(policy.condition, "any") or "any",
+                delay=given(policy.delay, int(defaults.RESTART_DELAY_S * defaults.NANOSECONDS)),
+                max_attempts=given(policy.max_attempts, 0),
+            ),
+        ),
+        update_config=spec.update_config if job else _update_config(spec.update_config),
+        rollback_config=spec.rollback_config if job else _update_config(spec.rollback_config),
+        endpoint_spec=replace(endpoint, mode=given(endpoint.mode, "") or "vip"),
+    )
+
+
+def _update_config(config: object) -> UpdateConfig:
+    if not isinstance(config, UpdateConfig):
+        return _DEFAULT_UPDATE
+    return replace(
+        config,
+        # In a config that was given, no parallelism means all at once.
+        parallelism=given(config.parallelism, 0),
+        failure_action=given(config.failure_action, "") or "pause",
+        monitor=given(config.monitor, 5 * defaults.NANOSECONDS),
+        max_failure_ratio=given(config.max_failure_ratio, 0.0),
+        order=given(config.order, "") or "stop-first",
+    )
+
+
+def network(stored: Network) -> dict[str, object]:
+    """Show a network of swarm scope, in the older spelling that networks have."""
+    spec = stored.spec
+    ipam = given(stored.ipam, None) or given(spec.ipam, None)
+    return {
+        "Name": given(spec.name, ""),
+        "Id": stored.id,
+        "Created": stored.created_at,
+        "Scope": "swarm",
+        "Driver": given(spec.driver, "") or "overlay",
+        "EnableIPv4": True,
+        "EnableIPv6": False,
+        "IPAM": ipam or {"Driver": "default", "Options": None, "Config": None},
+        "Internal": given(spec.internal, False),
+        "Attachable": given(spec.attachable, False),
+        "Ingress": given(spec.ingress, False),
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
+        "Containers": None,
+        "Options": given(spec.options, None),
+        "Labels": given(spec.labels, None),
+    }

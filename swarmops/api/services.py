@@ -1,0 +1,233 @@
+"""``/services``: create, list, look at, change, roll back, remove.
+
+Writes a service's spec, its previous one and what a new spec resets; orchestrators do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from swarmops.api import body, errors, query, render, resolve
+from swarmops.api.gate import manager_store
+from swarmops.api.images import is_process_image
+from swarmops.api.names import random_name
+from swarmops.api.references import check_references, with_network_ids
+from swarmops.api.reply import nothing, reply, reply_list
+from swarmops.api.route import Route, node_of
+from swarmops.api.validate import check_service
+from swarmops.model import defaults
+from swarmops.model.base import given
+from swarmops.model.ids import new_id
+from swarmops.model.object import ObjectVersion
+from swarmops.model.service import (
+    ContainerSpec,
+    JobStatus,
+    ReplicatedJobMode,
+    ReplicatedMode,
+    Service,
+    ServiceMode,
+    ServiceSpec,
+    UpdateConfig,
+    UpdateStatus,
+)
+from swarmops.store import OutOfSequence, Store, Transaction
+
+FILTERS = frozenset(("id", "name", "label", "mode", "runtime"))
+DEFAULT_RUNTIME = "container"
+REMOVE_ATTEMPTS = 20
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    """``POST /services/create``."""
+    node = node_of(request)
+    wanted = await body.read(request, ServiceSpec)
+    store = await manager_store(node)
+    if not given(wanted.name, ""):
+        wanted = replace(wanted, name=random_name(node.rng))
+    check_service(wanted)
+    spec = with_network_ids(filled(wanted), store)
+    check_references(spec, "", store)
+    service = Service(
+        id=new_id(node.rng),
+        spec=spec,
+        job_status=JobStatus(last_execution=node.now()) if _is_job(spec) else UNSET,
+    )
+    tx = Transaction()
+    tx.put(service)
+    await store.commit(tx)
+    return reply({"ID": service.id}, status=201)
+
+
+async def list_services(request: web.Request) -> web.StreamResponse:
+    """``GET /services``, with counts of tasks where ``status`` is asked for."""
+    filters = query.filters_of(request, FILTERS)
+    status = query.flag(request, "status")
+    store = await manager_store(node_of(request))
+
+    def shown(service: Service) -> Service:
+        return render.with_status(service, store) if status else render.service(service)
+
+    return await reply_list(request, list(store.services), _wanted(filters), shown)
+
+
+async def inspect(request: web.Request) -> web.StreamResponse:
+    """``GET /services/{id}``."""
+    insert_defaults = query.flag(request, "insertDefaults")
+    store = await manager_store(node_of(request))
+    service = resolve.service(store, request.match_info["id"])
+    return reply(render.service(service, insert_defaults=insert_defaults))
+
+
+async def update(request: web.Request) -> web.StreamResponse:
+    """``POST /services/{id}/update``: a new spec, or with ``rollback=previous`` the former one."""
+    node = node_of(request)
+    wanted = await body.read(request, ServiceSpec)
+    version = query.version_of(request, "service")
+    rollback = request.query.get("rollback", "")
+    if rollback not in ("", "none", "previous"):
+        raise errors.bad_request(f"unrecognized rollback option {rollback}")
+    store = await manager_store(node)
+    stored = resolve.service(store, request.match_info["id"])
+    if rollback == "previous":
+        changed = rolled_back(stored, node.now())
+    else:
+        changed = updated(stored, wanted, store, node.now())
+    if version != stored.version.index:
+        raise OutOfSequence
+    tx = Transaction()
+    tx.put(changed, expected=version)
+    await store.commit(tx)
+    return reply({"Warnings": None})
+
+
+async def remove(request: web.Request) -> web.StreamResponse:
+    """``DELETE /services/{id}``: at once; the tasks follow."""
+    store = await manager_store(node_of(request))
+    stored = resolve.service(store, request.match_info["id"])
+    for _ in range(REMOVE_ATTEMPTS):
+        tx = Transaction()
+        tx.delete(stored)
+        try:
+            await store.commit(tx)
+        except OutOfSequence:
+            # An orchestrator wrote to it meanwhile; the client named no version.
+            stored = resolve.service(store, stored.id)
+            continue
+        return nothing()
+    raise OutOfSequence
+
+
+def filled(spec: ServiceSpec) -> ServiceSpec:
+    """Return the spec as Docker stores it: what was sent, and the few fields that it adds."""
+    template = defaults.task_spec(spec)
+    container = given(template.container_spec, ContainerSpec())
+    image = given(container.image, "")
+    stored_container = replace(
+        container,
+        image=defaults.PROCESS_IMAGE if is_process_image(image) else container.image,
+        isolation=given(container.isolation, "") or "default",
+    )
+    return replace(
+        spec,
+        labels=given(spec.labels, {}),
+        task_template=replace(
+            template,
+            container_spec=stored_container,
+            runtime=given(template.runtime, "") or DEFAULT_RUNTIME,
+        ),
+        mode=_filled_mode(given(spec.mode, ServiceMode())),
+        update_config=_filled_update(spec.update_config),
+        rollback_config=_filled_update(spec.rollback_config),
+    )
+
+
+def updated(stored: Service, wanted: ServiceSpec, store: Store, now: datetime) -> Service:
+    """Return the service with a new spec. Raises ApiError for one that it can't have."""
+    if not given(wanted.name, ""):
+        wanted = replace(wanted, name=stored.spec.name)
+    check_service(wanted)
+    spec = with_network_ids(filled(wanted), store)
+    if spec.name != stored.spec.name:
+        raise errors.rpc("Unimplemented", errors.RENAME)
+    if defaults.mode_name(spec) != defaults.mode_name(stored.spec):
+        raise errors.rpc("Unimplemented", errors.MODE_CHANGE)
+    check_references(spec, stored.id, store)
+    if spec == stored.spec:
+        # Nothing to roll out, and the way back stays what it was. A job runs again all the same.
+        return _next_run(stored, now)
+    return _next_run(
+        replace(stored, spec=spec, previous_spec=stored.spec, update_status=UNSET), now
+    )
+
+
+def rolled_back(stored: Service, now: datetime) -> Service:
+    """Return the service with its present and its previous spec swapped. Raises ApiError 400."""
+    previous = given(stored.previous_spec, None)
+    if previous is None:
+        raise errors.rpc("FailedPrecondition", f"service {stored.id} does not have a previous spec")
+    status = UpdateStatus(
+        state="rollback_started", started_at=now, message="manually requested rollback"
+    )
+    return _next_run(
+        replace(stored, spec=previous, previous_spec=stored.spec, update_status=status), now
+    )
+
+
+def _next_run(service: Service, now: datetime) -> Service:
+    """Make a job run again, as every update does."""
+    if not _is_job(service.spec):
+        return service
+    iteration = ObjectVersion(index=service.version.index)
+    return replace(service, job_status=JobStatus(job_iteration=iteration, last_execution=now))
+
+
+def _is_job(spec: ServiceSpec) -> bool:
+    return defaults.mode_name(spec) in render.JOB_MODES
+
+
+def _filled_mode(mode: ServiceMode) -> ServiceMode:
+    job = given(mode.replicated_job, None)
+    if job is not None:
+        concurrent = given(job.max_concurrent, 1)
+        total = given(job.total_completions, concurrent)
+        filled_job = ReplicatedJobMode(max_concurrent=concurrent, total_completions=total)
+        return replace(mode, replicated_job=filled_job)
+    if given(mode.global_, None) is not None or given(mode.global_job, None) is not None:
+        return mode
+    replicated = given(mode.replicated, ReplicatedMode())
+    return replace(mode, replicated=ReplicatedMode(replicas=given(replicated.replicas, 1)))
+
+
+def _filled_update(config: Any) -> Any:
+    if not isinstance(config, UpdateConfig):
+        return UNSET
+    return replace(config, failure_action=given(config.failure_action, "") or "pause")
+
+
+def _wanted(filters: query.Filters) -> Callable[[Service], bool]:
+    def keep(service: Service) -> bool:
+        runtime = given(defaults.task_spec(service.spec).runtime, DEFAULT_RUNTIME)
+        return (
+            query.begins(filters, "id", service.id)
+            and query.begins(filters, "name", given(service.spec.name, ""))
+            and query.labelled(filters, "label", given(service.spec.labels, {}))
+            and query.equals(filters, "mode", defaults.mode_name(service.spec))
+            and query.equals(filters, "runtime", runtime)
+        )
+
+    return keep
+
+
+ROUTES = [
+    Route("POST", "/services/create", create),
+    Route("GET", "/services", list_services),
+    Route("GET", "/services/{id}", inspect),
+    Route("POST", "/services/{id}/update", update),
+    Route("DELETE", "/services/{id}", remove),
+]

@@ -1,0 +1,129 @@
+"""The swarm's settings: Docker's defaults, and an update laid over what is stored.
+
+Pure; used by ``swarmops.api.swarm``. As in Docker, what an update leaves out or sends as zero stays
+as it was.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from swarmops.api.errors import bad_request, invalid, rpc
+from swarmops.model import defaults
+from swarmops.model.base import Model, given
+from swarmops.model.node import Availability
+from swarmops.model.swarm import (
+    CAConfig,
+    DispatcherConfig,
+    EncryptionConfig,
+    InitRequest,
+    OrchestrationConfig,
+    RaftConfig,
+    SwarmSpec,
+    TaskDefaults,
+)
+
+ADDR_POOLS = ["10.0.0.0/8"]
+SUBNET_SIZE = 24
+DATA_PATH_PORT = 4789
+CERT_EXPIRY_MIN_S = 3600
+
+DEFAULT_SPEC = SwarmSpec(
+    name="default",
+    labels={},
+    orchestration=OrchestrationConfig(task_history_retention_limit=defaults.TASK_HISTORY_LIMIT),
+    raft=RaftConfig(
+        snapshot_interval=10_000,
+        keep_old_snapshots=0,
+        log_entries_for_slow_followers=500,
+        election_tick=10,
+        heartbeat_tick=1,
+    ),
+    dispatcher=DispatcherConfig(
+        heartbeat_period=int(defaults.HEARTBEAT_PERIOD_S * defaults.NANOSECONDS)
+    ),
+    ca_config=CAConfig(node_cert_expiry=defaults.NODE_CERT_EXPIRY_S * defaults.NANOSECONDS),
+    task_defaults=TaskDefaults(),
+    encryption_config=EncryptionConfig(auto_lock_managers=False),
+)
+
+M = TypeVar("M", bound=Model)
+
+
+def filled(request: InitRequest) -> InitRequest:
+    """Check an init request and fill it with defaults. Raises ApiError 400 or 501."""
+    spec = checked(DEFAULT_SPEC, given(request.spec, SwarmSpec()))
+    if given(request.auto_lock_managers, False):
+        refuse_autolock()
+    pools = given(request.default_addr_pool, ADDR_POOLS)
+    return msgspec.structs.replace(
+        request,
+        spec=spec,
+        availability=availability(given(request.availability, "")),
+        # The CLI sends [] for "no pools of my own", and is shown null.
+        default_addr_pool=pools or None,
+        subnet_size=given(request.subnet_size, 0) or SUBNET_SIZE,
+        data_path_port=given(request.data_path_port, 0) or DATA_PATH_PORT,
+    )
+
+
+def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
+    """Return the stored settings with the wanted ones over them. Raises ApiError 400 or 501."""
+    if given(wanted.name, "") not in ("", "default"):
+        raise bad_request('swarm spec must be named "default"')
+    spec = merged(stored, wanted)
+    ca = given(spec.ca_config, CAConfig())
+    if given(ca.node_cert_expiry, 0) < CERT_EXPIRY_MIN_S * defaults.NANOSECONDS:
+        raise invalid("minimum certificate expiry time is: 1h0m0s")
+    if given(given(spec.dispatcher, DispatcherConfig()).heartbeat_period, 0) < 0:
+        raise invalid("heartbeat time period cannot be a negative duration")
+    if given(given(spec.encryption_config, EncryptionConfig()).auto_lock_managers, False):
+        refuse_autolock()
+    if _other_root(given(stored.ca_config, CAConfig()), ca):
+        raise rpc(
+            "Unimplemented", "the root certificate can't be rotated or replaced in this version"
+        )
+    return spec
+
+
+def availability(text: str) -> str:
+    """Return a new node's availability, active by default. Raises ApiError 400."""
+    if text.lower() not in ("", *(one.value for one in Availability)):
+        raise bad_request(f'invalid Availability: "{text}"')
+    return text.lower() or Availability.ACTIVE.value
+
+
+def refuse_autolock() -> None:
+    """Say that managers can't be locked: to accept it and not do it would be worse."""
+    raise rpc("Unimplemented", "autolock is not available in this version")
+
+
+def _other_root(stored: CAConfig, wanted: CAConfig) -> bool:
+    return bool(
+        given(wanted.signing_ca_cert, "")
+        or given(wanted.signing_ca_key, "")
+        or given(wanted.external_cas, [])
+        or given(wanted.force_rotate, 0) != given(stored.force_rotate, 0)
+    )
+
+
+def merged(stored: M, wanted: M) -> M:
+    """Lay ``wanted`` over ``stored``: absent, null, zero and empty leave what is there."""
+    changes: dict[str, Any] = {}
+    for field in msgspec.structs.fields(wanted):
+        new = getattr(wanted, field.name)
+        old = getattr(stored, field.name)
+        if isinstance(new, Model) and isinstance(old, Model):
+            changes[field.name] = merged(old, new)
+        elif new is UNSET or new is None:
+            continue
+        elif new or isinstance(new, bool) or field.name in _ZERO_COUNTS:
+            changes[field.name] = new
+    return msgspec.structs.replace(stored, **changes)
+
+
+_ZERO_COUNTS = frozenset(("task_history_retention_limit", "keep_old_snapshots"))
+"""Here 0 is a value of its own: clients that mean nothing send nothing."""

@@ -1,0 +1,184 @@
+"""``/_ping``, ``/version`` and ``/info``: what this node is. They answer in every state."""
+
+from __future__ import annotations
+
+import platform
+
+from aiohttp import web
+from msgspec.structs import replace
+
+from swarmops.api.control import NodeControl
+from swarmops.api.render import swarm_without_tokens
+from swarmops.api.reply import reply
+from swarmops.api.route import Route, node_of
+from swarmops.api.version import API_VERSION, API_VERSION_MIN
+from swarmops.model.base import given, to_builtins
+from swarmops.model.node import Role
+from swarmops.model.object import ObjectVersion
+from swarmops.model.swarm import Cluster, SwarmInfo
+from swarmops.raft.errors import NO_LEADER
+from swarmops.store import Store
+
+
+async def ping(request: web.Request) -> web.StreamResponse:
+    """``GET`` and ``HEAD /_ping``."""
+    node = node_of(request)
+    return web.Response(
+        text="" if request.method == "HEAD" else "OK",
+        headers={
+            "Cache-Control": "no-cache, no-store, must-revalidate",
+            "Pragma": "no-cache",
+            "Swarm": _swarm_status(node),
+        },
+    )
+
+
+async def version(request: web.Request) -> web.StreamResponse:
+    """``GET /version``."""
+    facts = node_of(request).facts
+    details = {
+        "ApiVersion": API_VERSION,
+        "Arch": _go_architecture(facts.architecture),
+        "BuildTime": facts.build_time,
+        "Experimental": "false",
+        "GitCommit": facts.git_commit,
+        "GoVersion": "",
+        "KernelVersion": facts.kernel_version,
+        "MinAPIVersion": API_VERSION_MIN,
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    return reply(
+        {
+            "Platform": {"Name": "swarmops"},
+            "Components": [{"Name": "Engine", "Version": facts.version, "Details": details}],
+            "Version": facts.version,
+            "ApiVersion": API_VERSION,
+            "MinAPIVersion": API_VERSION_MIN,
+            "GitCommit": facts.git_commit,
+            "GoVersion": "",
+            "Os": "linux",
+            "Arch": details["Arch"],
+            "KernelVersion": facts.kernel_version,
+            "BuildTime": facts.build_time,
+        }
+    )
+
+
+async def info(request: web.Request) -> web.StreamResponse:
+    """``GET /info``; without a leader ``Swarm.Error`` says so and the cluster is empty."""
+    node = node_of(request)
+    facts = node.facts
+    plugins: dict[str, list[str] | None] = {
+        "Volume": [],
+        "Network": [],
+        "Authorization": None,
+        "Log": [],
+    }
+    return reply(
+        {
+            "ID": node.node_id,
+            "Containers": 0,
+            "ContainersRunning": 0,
+            "ContainersPaused": 0,
+            "ContainersStopped": 0,
+            "Images": 0,
+            "Driver": ", ".join(facts.executors),
+            "DriverStatus": [],
+            "Plugins": plugins,
+            "MemoryLimit": True,
+            "SwapLimit": True,
+            "CpuCfsPeriod": True,
+            "CpuCfsQuota": True,
+            "CPUShares": True,
+            "CPUSet": True,
+            "PidsLimit": True,
+            "IPv4Forwarding": True,
+            "OomKillDisable": False,
+            "Debug": False,
+            "NFd": 0,
+            "NGoroutines": 0,
+            "NEventsListener": 0,
+            "SystemTime": node.now(),
+            "LoggingDriver": "json-file",
+            "CgroupDriver": "none",
+            "KernelVersion": facts.kernel_version,
+            "OperatingSystem": facts.operating_system,
+            "OSVersion": "",
+            "OSType": "linux",
+            "Architecture": facts.architecture,
+            "IndexServerAddress": "https://index.docker.io/v1/",
+            "RegistryConfig": None,
+            "NCPU": facts.ncpu,
+            "MemTotal": facts.memory_bytes,
+            "GenericResources": None,
+            "DockerRootDir": facts.data_dir,
+            "HttpProxy": "",
+            "HttpsProxy": "",
+            "NoProxy": "",
+            "Name": facts.hostname,
+            "Labels": list(facts.labels),
+            "ExperimentalBuild": False,
+            "ServerVersion": facts.version,
+            "Runtimes": {name: {"path": name} for name in facts.executors},
+            "DefaultRuntime": facts.executors[0] if facts.executors else "",
+            "Swarm": to_builtins(_swarm_info(node)),
+            "LiveRestoreEnabled": True,
+            "Isolation": "",
+            "InitBinary": "",
+            "SecurityOptions": [],
+            "Warnings": None,
+        }
+    )
+
+
+def _swarm_status(node: NodeControl) -> str:
+    state = node.state()
+    if state != "active":
+        return state
+    return "active/manager" if node.is_manager() else "active/worker"
+
+
+def _swarm_info(node: NodeControl) -> SwarmInfo:
+    managers = node.remote_managers()
+    store = node.store
+    about = SwarmInfo(
+        node_id=node.node_id,
+        node_addr=node.node_addr,
+        local_node_state=node.state(),
+        control_available=store is not None and node.is_manager(),
+        error=node.error(),
+        remote_managers=managers or None,
+    )
+    return about if store is None else _with_cluster(about, store, leader=node.leader_known())
+
+
+def _with_cluster(about: SwarmInfo, store: Store, *, leader: bool) -> SwarmInfo:
+    if not leader or store.cluster is None:
+        return replace(
+            about,
+            error=about.error or f"rpc error: code = Unknown desc = {NO_LEADER}",
+            nodes=0,
+            managers=0,
+            cluster=Cluster(id="", version=ObjectVersion()),
+        )
+    managers = sum(1 for one in store.nodes if given(one.manager_status, None) is not None)
+    return replace(
+        about,
+        nodes=len(store.nodes),
+        managers=managers or len(store.nodes.by_role(Role.MANAGER)),
+        cluster=swarm_without_tokens(store.cluster),
+    )
+
+
+def _go_architecture(machine: str) -> str:
+    """Return Go's name of the architecture, which clients expect."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+
+
+ROUTES = [
+    Route("HEAD", "/_ping", ping),
+    Route("GET", "/_ping", ping),
+    Route("GET", "/version", version),
+    Route("GET", "/info", info),
+]
