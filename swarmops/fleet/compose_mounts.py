@@ -92,8 +92,8 @@ def _long(entry: Entry) -> Mount:
         if needed not in found:
             entry.fail(f"{entry.key} needs {needed}")
     kind = found["type"]
-    for other in {"bind", "volume", "tmpfs"} - {kind}:
-        if f"{other}_options" in found:
+    for other in ("bind", "volume", "tmpfs"):
+        if other != kind and f"{other}_options" in found:
             entry.fail(f"{entry.key}: '{other}' options belong to type {other}, not {kind}")
     if kind == "bind":
         if "source" not in found:
