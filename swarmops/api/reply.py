@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import chain
+from time import perf_counter
 from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
-SLICE = 128
-"""How many objects are looked at and encoded before others get their turn."""
+SLICE_OBJECTS = 128
+SLICE_S = 0.004
+"""How many objects, and how long, are looked at and encoded before others get their turn."""
 
 T = TypeVar("T")
 
@@ -42,17 +44,20 @@ async def reply_list(
     The objects are immutable, so a list of them taken before stays true while it is sent.
     """
     slices = _slices(objects, keep, render)
-    if len(objects) <= SLICE:
-        body = b"[" + b"".join(slices) + b"]"
-        return web.Response(body=body, content_type="application/json")
+    first = next(slices)
+    second = next(slices, None)
+    if second is None:
+        return web.Response(body=b"[" + first + b"]", content_type="application/json")
     response = web.StreamResponse()
     response.content_type = "application/json"
     await response.prepare(request)
-    await response.write(b"[")
-    for piece in _separated(slices):
-        await response.write(piece)
+    comma = b"["
+    for piece in chain((first, second), slices):
+        if piece:
+            await response.write(comma + piece)
+            comma = b","
         await asyncio.sleep(0)
-    await response.write(b"]")
+    await response.write(b"[]" if comma == b"[" else b"]")
     await response.write_eof()
     return response
 
@@ -60,18 +65,17 @@ async def reply_list(
 def _slices(
     objects: Sequence[T], keep: Callable[[T], bool], render: Callable[[T], object]
 ) -> Iterator[bytes]:
-    """Yield each slice's objects in JSON, comma between them; an empty slice is ``b""``."""
-    source = iter(objects)
-    while looked_at := list(islice(source, SLICE)):
-        wanted = [render(item) for item in looked_at if keep(item)]
-        yield _encode(wanted)[1:-1]
+    """Yield JSON of the wanted objects, comma between them, whenever a slice's time is over.
 
-
-def _separated(slices: Iterator[bytes]) -> Iterator[bytes]:
-    first = True
-    for piece in slices:
-        if piece and not first:
-            yield b"," + piece
-        else:
-            yield piece
-        first = first and not piece
+    At least one slice comes; one without wanted objects is empty.
+    """
+    wanted: list[object] = []
+    until = perf_counter() + SLICE_S
+    for looked_at, item in enumerate(objects, start=1):
+        if keep(item):
+            wanted.append(render(item))
+        if looked_at % SLICE_OBJECTS == 0 or perf_counter() > until:
+            yield _encode(wanted)[1:-1]
+            wanted.clear()
+            until = perf_counter() + SLICE_S
+    yield _encode(wanted)[1:-1]

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from tests.unit.api.fake_node import FakeNode
 
 from swarmops.api import make_app
+from tests.unit.api.fake_node import FakeNode
 
 
 class Answer(NamedTuple):
@@ -58,11 +58,13 @@ class Api:
 
 @pytest.fixture
 def node() -> FakeNode:
+    """Return a node in no swarm."""
     return FakeNode()
 
 
 @pytest.fixture
 async def api(node: FakeNode) -> AsyncIterator[Api]:
+    """Serve the node's API."""
     async with TestClient(TestServer(make_app(node))) as client:
         yield Api(node, client)
 

@@ -63,22 +63,28 @@ class FakeNode:
         self._seconds = 0
 
     def now(self) -> datetime:
+        """A second later with each call."""
         self._seconds += 1
         return START + timedelta(seconds=self._seconds)
 
     def state(self) -> LocalState:
+        """Return what the test set."""
         return self.local_state
 
     def error(self) -> str:
+        """Return what the test set."""
         return self.problem
 
     def is_manager(self) -> bool:
+        """Return what the test set."""
         return self.manager
 
     def leader_known(self) -> bool:
+        """Return what the test set."""
         return self.leader
 
     def remote_managers(self) -> list[Peer]:
+        """Return the managers in the store, or the one that a worker knows."""
         if self.store is None:
             return [Peer(node_id="m", addr="10.0.0.9:2377")] if self.node_id else []
         return [
@@ -88,25 +94,30 @@ class FakeNode:
         ]
 
     async def read_barrier(self) -> None:
+        """Refuse at once without a leader."""
         if not self.leader:
             raise NoLeader
 
     async def check_demote(self, node_id: str) -> None:
+        """Raise what the test set."""
         self.calls.append(("check_demote", node_id))
         if self.demote_error:
             raise self.demote_error
 
     async def init(self, request: InitRequest) -> str:
+        """Begin a swarm."""
         self.calls.append(request)
         await self.become_manager(request)
         return self.node_id
 
     async def join(self, request: JoinRequest) -> None:
+        """Become a worker."""
         self.calls.append(request)
         self.node_id, self.node_addr = new_id(self.rng), "10.0.0.2"
         self.local_state = "active"
 
     async def leave(self, *, force: bool) -> None:
+        """Forget everything."""
         self.calls.append(("leave", force))
         self.store, self.manager, self.node_id = None, False, ""
         self.local_state = "inactive"
@@ -114,6 +125,7 @@ class FakeNode:
     # What a test does with it -----------------------------------------------------------------
 
     async def propose(self, data: bytes) -> object:
+        """Apply at once: a log of one member."""
         assert self.store is not None
         if not self.leader:
             raise NoLeader
