@@ -17,6 +17,7 @@ from swarmops.client.answers import Created, Failure, Info, Ping, Version
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
 from swarmops.errors import ApiError
 from swarmops.model.node import Node, NodeSpec
+from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service, ServiceSpec
 from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec
 from swarmops.model.task import Task
@@ -160,6 +161,16 @@ class Client:
     def task(self, task_id: str) -> Task:
         """Return one task."""
         return self._get(f"/tasks/{_quoted(task_id)}", Task)
+
+    # -- secrets and configs
+
+    def secrets(self, filters: Filters | None = None) -> list[Secret]:
+        """Return the secrets, without what they hold."""
+        return self._get("/secrets", list[Secret], _filters(filters))
+
+    def configs(self, filters: Filters | None = None) -> list[Config]:
+        """Return the configs."""
+        return self._get("/configs", list[Config], _filters(filters))
 
     # -- how
 

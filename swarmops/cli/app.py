@@ -1,0 +1,33 @@
+"""The root of the command line: its global options and the table of all commands."""
+
+from __future__ import annotations
+
+import click
+
+from swarmops import __version__
+from swarmops.cli.lazy import Lazy, LazyGroup
+from swarmops.cli.settings import common
+
+COMMANDS = {
+    "apply": Lazy("swarmops.cli.apply:apply", "Make the swarm what its playbook says"),
+    "plan": Lazy("swarmops.cli.plan:plan", "Show what apply would do"),
+    "status": Lazy("swarmops.cli.status:status", "Show hosts, nodes and services"),
+    "node": Lazy("swarmops.cli.node:node", "List and change nodes"),
+    "service": Lazy("swarmops.cli.service:service", "List and change services"),
+    "destroy": Lazy("swarmops.cli.destroy:destroy", "Remove the swarm from all its hosts"),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version", message="swarmops %(version)s")
+@common
+def swarmops() -> None:
+    """Run a self-healing swarm of containers or processes, declared in one file.
+
+    `swarmops apply inventories/prod.yml` makes the swarm what the file says, over SSH. After that
+    the other commands work on that swarm; on one of its nodes they use the node's own socket.
+    """

@@ -1,0 +1,125 @@
+"""``swarmops node …``: list nodes, look at one, change roles and availability.
+
+Nodes are named as in the inventory; hostnames, IDs and their prefixes work too.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from swarmops.cli.settings import Settings, common, formatted, pass_settings
+
+NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True)
+
+
+@click.group()
+def node() -> None:
+    """List and change the nodes of the swarm."""
+
+
+@node.command("ls")
+@common
+@formatted
+@pass_settings
+def ls(settings: Settings) -> None:
+    """List the nodes."""
+    from swarmops.cli.output import NODE_COLUMNS, print_rows
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.rows import node_rows
+
+    with open_swarm(settings) as swarm:
+        print_rows(node_rows(swarm.client.nodes()), NODE_COLUMNS, settings.format)
+
+
+@node.command("inspect")
+@NAMES
+@common
+@pass_settings
+def inspect(settings: Settings, names: tuple[str, ...]) -> None:
+    """Show everything about nodes, as JSON in the form of Docker's API."""
+    from swarmops.cli.output import print_json
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.names import find_node
+
+    with open_swarm(settings) as swarm:
+        nodes = swarm.client.nodes()
+        print_json([find_node(nodes, name, swarm.hosts) for name in names])
+
+
+@node.command("ps")
+@NAMES
+@common
+@formatted
+@pass_settings
+def ps(settings: Settings, names: tuple[str, ...]) -> None:
+    """List the tasks on nodes."""
+    from swarmops.cli.output import TASK_COLUMNS, print_rows
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.lists import tasks_of_nodes
+
+    with open_swarm(settings) as swarm:
+        rows = tasks_of_nodes(swarm, names, datetime.now(UTC))
+        print_rows(rows, TASK_COLUMNS, settings.format)
+
+
+def _change(name: str, help_: str, done: str, **wanted: str) -> None:
+    """Add a command that sets the same of each named node, and says what the playbook wants."""
+
+    @node.command(name, help=help_)
+    @NAMES
+    @common
+    @pass_settings
+    def command(settings: Settings, /, names: tuple[str, ...]) -> None:
+        from swarmops.cli.session import open_swarm
+        from swarmops.fleet.contradiction import contradictions
+        from swarmops.fleet.oneoff import set_availability, set_role
+        from swarmops.model.node import Availability, Role
+
+        with open_swarm(settings) as swarm:
+            for one in names:
+                if "role" in wanted:
+                    role = Role(wanted["role"])
+                    changed = set_role(swarm, one, role)
+                    said = contradictions(swarm, one, role=role)
+                else:
+                    availability = Availability(wanted["availability"])
+                    changed = set_availability(swarm, one, availability)
+                    said = contradictions(swarm, one, availability=availability)
+                click.echo(f"{one} is {'now' if changed else 'already'} {done}.")
+                for sentence in said:
+                    click.echo(f"Warning: {sentence}", err=True)
+
+
+_change("promote", "Make nodes managers, and wait until they are.", "a manager", role="manager")
+_change("demote", "Make managers workers, and wait until they are.", "a worker", role="worker")
+_change(
+    "drain",
+    "Move the tasks of nodes elsewhere, and wait until they have ended.",
+    "drained",
+    availability="drain",
+)
+_change("pause", "Give nodes no new tasks.", "paused", availability="pause")
+_change("activate", "Give nodes tasks again.", "active", availability="active")
+
+
+@node.command("rm")
+@NAMES
+@click.option("-f", "--force", is_flag=True, help="Also nodes that are not down")
+@common
+@pass_settings
+def rm(settings: Settings, names: tuple[str, ...], *, force: bool) -> None:
+    """Make the swarm forget nodes."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.oneoff import remove
+
+    with open_swarm(settings) as swarm:
+        for one in names:
+            host = remove(swarm, one, force=force)
+            click.echo(f"{host} is removed.")
+            if host in swarm.hosts:
+                click.echo(
+                    f"Warning: {swarm.choice.inventory} has {host}: the next apply joins it again",
+                    err=True,
+                )

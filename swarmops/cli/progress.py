@@ -1,0 +1,173 @@
+"""Show what an apply does while it does it, on stderr: a live table on a terminal, else lines.
+
+Used by apply and destroy. Never decides anything, never writes to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from swarmops.fleet.apply import Progress
+from swarmops.fleet.execute import Ended, State
+from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.model.node import Role
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+_DOING = {
+    StepKind.INSTALL: "installing the runtime",
+    StepKind.START: "starting the runtime",
+    StepKind.INIT: "making the swarm",
+    StepKind.JOIN: "joining",
+    StepKind.LEAVE: "leaving its old swarm",
+    StepKind.UPDATE_NODE: "setting labels and availability",
+    StepKind.REMOVE_NODE: "forgetting its old node",
+    StepKind.CREATE_SERVICE: "creating the service",
+    StepKind.UPDATE_SERVICE: "updating the service",
+}
+_MARKS = {
+    State.DONE: "done",
+    State.UNNEEDED: "already so",
+    State.FAILED: "FAILED",
+    State.SKIPPED: "skipped",
+    State.NOT_BEGUN: "not begun",
+}
+_STYLES = {State.DONE: "green", State.UNNEEDED: "green", State.FAILED: "bold red"}
+
+
+def doing(step: Step) -> str:
+    """Return what a step does, in a few words."""
+    if step.kind is StepKind.UPDATE_NODE and step.role is not None:
+        return "promoting" if step.role is Role.MANAGER else "demoting"
+    if step.kind is StepKind.JOIN and step.role is not None:
+        return f"joining as {step.role.value}"
+    return _DOING[step.kind]
+
+
+def ending(ended: Ended) -> str:
+    """Return how a step ended, in a few words."""
+    text = _MARKS[ended.state]
+    if ended.state is State.DONE:
+        text += f" ({ended.seconds:.1f} s)"
+    return f"{text}: {ended.reason}" if ended.reason else text
+
+
+class Shown(Progress):
+    """Base of both kinds: a context manager around what is shown."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop showing."""
+
+    def host(self, name: str, error: str) -> None:
+        """Name a host that can't be used."""
+        if error:
+            self.say(f"{name}: {error}")
+
+    def say(self, text: str) -> None:
+        """Show one line that stays."""
+        click.echo(text, err=True)
+
+
+class Lines(Shown):
+    """A line for each thing that begins or ends: for logs and pipes."""
+
+    def phase(self, text: str) -> None:
+        """Say what is being done now."""
+        self.say(text)
+
+    def began(self, step: Step) -> None:
+        """Say that a step begins."""
+        self.say(f"{step.target}: {doing(step)}")
+
+    def ended(self, ended: Ended) -> None:
+        """Say how a step ended."""
+        self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
+
+
+class LiveTable(Shown):
+    """One row per host or service, redrawn in place, with what it does now."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[str, str, float]] = {}
+        self._phase = ""
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True, highlight=False)
+        self._live = Live(
+            console=console, get_renderable=self._drawn, refresh_per_second=8, transient=True
+        )
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def say(self, text: str) -> None:
+        """Print above the table."""
+        if self._live is None:
+            super().say(text)
+        else:
+            self._live.console.print(text, markup=False)
+
+    def phase(self, text: str) -> None:
+        """Name what is being done over the table."""
+        self._phase = text
+
+    def planned(self, plan: Plan) -> None:
+        """Make a row for all that is to be done."""
+        for step in plan.steps:
+            self._rows.setdefault(step.target, ("waiting", "dim", 0.0))
+
+    def began(self, step: Step) -> None:
+        """Show a step in its row."""
+        self._rows[step.target] = (doing(step), "", time.monotonic())
+
+    def ended(self, ended: Ended) -> None:
+        """Show a step's end in its row; what failed stays on the screen."""
+        style = _STYLES.get(ended.state, "yellow")
+        self._rows[ended.step.target] = (f"{doing(ended.step)}: {ending(ended)}", style, 0.0)
+        if not ended.succeeded:
+            self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
+
+    def _drawn(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, show_header=False, title_justify="left")
+        table.title = Text(f"{self._phase} …")
+        now = time.monotonic()
+        for target, (text, style, since) in list(self._rows.items()):
+            running = f"{text} {now - since:.0f} s" if since else text
+            table.add_row(Text(target, style="bold"), Text(running, style=style))
+        return table
+
+
+def make_progress() -> Shown:
+    """Return what fits where stderr goes."""
+    return LiveTable() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,82 @@
+"""What apply says at its end: what was done, what went wrong and why, how the swarm stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from swarmops.cli.output import NODE_COLUMNS, SERVICE_COLUMNS, print_json, print_rows
+from swarmops.cli.progress import doing
+from swarmops.fleet.apply import Applied
+from swarmops.fleet.execute import State
+
+HINTS = """\
+Look further:  swarmops status              swarmops node ls
+               swarmops service ps NAME     swarmops plan"""
+
+
+def print_applied(applied: Applied) -> None:
+    """Print tables on stdout; warnings and what went wrong on stderr."""
+    for warning in applied.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    for refusal in applied.refusals:
+        click.echo(f"Error: {refusal}", err=True)
+    if applied.refusals:
+        click.echo("Nothing was changed." if not applied.changed else "", err=True)
+        return
+    if applied.nodes:
+        print_rows(applied.nodes, NODE_COLUMNS, "table")
+    if applied.services:
+        click.echo()
+        print_rows(applied.services, SERVICE_COLUMNS, "table")
+    if applied.nodes:
+        click.echo()
+    _print_outcome(applied)
+
+
+def _print_outcome(applied: Applied) -> None:
+    for end in applied.ended:
+        if end.state in {State.FAILED, State.SKIPPED}:
+            text = f"{end.step.target}: {doing(end.step)} {end.state.value}: {end.reason}"
+            click.echo(f"Error: {text}" if end.state is State.FAILED else text, err=True)
+    for host, reason in applied.problems.items():
+        click.echo(f"Error: {host}: {reason}", err=True)
+    for lack in applied.lacks:
+        click.echo(f"Error: not so in time: {lack}", err=True)
+    if applied.interrupted:
+        done = [f"{e.step.target}: {doing(e.step)}" for e in applied.ended if e.succeeded]
+        click.echo(f"Interrupted. Done: {'; '.join(done) or 'nothing'}.", err=True)
+        click.echo("The next apply does the rest.", err=True)
+    elif applied.exit_code:
+        click.echo("Some of it is not as the playbook says; apply again once that is cured.")
+    elif applied.changed:
+        click.echo(HINTS)
+    else:
+        click.echo("Nothing needs doing: the swarm is as the playbook says.")
+
+
+def print_applied_json(applied: Applied) -> None:
+    """Print everything as one JSON object on stdout."""
+    report: dict[str, Any] = {
+        "changed": applied.changed,
+        "exit_code": applied.exit_code,
+        "interrupted": applied.interrupted,
+        "steps": [
+            {
+                "id": end.step.id,
+                "target": end.step.target,
+                "state": end.state.value,
+                "reason": end.reason,
+                "seconds": round(end.seconds, 3),
+            }
+            for end in applied.ended
+        ],
+        "warnings": applied.warnings,
+        "refusals": applied.refusals,
+        "problems": applied.problems,
+        "lacks": applied.lacks,
+        "nodes": applied.nodes,
+        "services": applied.services,
+    }
+    print_json(report)

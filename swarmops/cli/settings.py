@@ -1,0 +1,64 @@
+"""What holds for a whole run of the program, and the options that set it on every command.
+
+``swarmops -i prod.yml node ls`` and ``swarmops node ls -i prod.yml`` mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Settings:
+    """One object per run, filled by the options, read by the commands."""
+
+    def __init__(self) -> None:
+        self.inventory: Path | None = None
+        self.debug = False
+        self.format = "table"
+
+
+def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def callback(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value not in {None, False}:
+            setattr(context.ensure_object(Settings), attribute, value)
+
+    return callback
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``-i`` and ``--debug``."""
+    inventory = click.option(
+        "-i",
+        "--inventory",
+        "inventory_option",
+        type=click.Path(path_type=Path),
+        expose_value=False,
+        callback=_set("inventory"),
+        help="Inventory to use  [default: SWARMOPS_INVENTORY, else the one applied last]",
+    )
+    debug = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_set("debug"),
+        help="Show tracebacks",
+    )
+    return inventory(debug(command))
+
+
+def formatted(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--format``."""
+    return click.option(
+        "--format",
+        type=click.Choice(["table", "json"]),
+        expose_value=False,
+        callback=_set("format"),
+        help="How to print  [default: table]",
+    )(command)
+
+
+pass_settings = click.make_pass_decorator(Settings, ensure=True)

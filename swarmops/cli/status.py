@@ -1,0 +1,82 @@
+"""``swarmops status``: how hosts, nodes and services stand."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from swarmops.cli.settings import Settings, common, formatted, pass_settings
+
+if TYPE_CHECKING:
+    from swarmops.fleet.current import Choice
+    from swarmops.fleet.status import Status
+
+HOST_COLUMNS = {"HOST": "host", "RUNTIME": "runtime", "SWARM": "swarm", "PROBLEM": "problem"}
+
+
+@click.command()
+@common
+@formatted
+@pass_settings
+def status(settings: Settings) -> None:
+    """Show how the hosts, the nodes and the services stand."""
+    from swarmops.cli.output import print_json
+    from swarmops.fleet.access import Swarm
+    from swarmops.fleet.current import choose
+    from swarmops.fleet.status import status_of
+
+    choice = choose(settings.inventory, os.environ)
+    if choice.inventory is None:
+        with Swarm(choice) as swarm:
+            found = status_of(swarm)
+    else:
+        found = _with_hosts(choice)
+    if settings.format == "json":
+        print_json(found)
+    else:
+        _print(found)
+    if found.error:
+        click.echo(f"Error: {found.error}", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _with_hosts(choice: Choice) -> Status:
+    from swarmops.backends.base import load_backend
+    from swarmops.errors import SwarmopsError
+    from swarmops.fleet.access import Swarm
+    from swarmops.fleet.backend_of import backend_name
+    from swarmops.fleet.inventory import read_inventory
+    from swarmops.fleet.observe import observe
+    from swarmops.fleet.shells import Shells
+    from swarmops.fleet.status import host_rows, swarm_status, without_swarm
+
+    if choice.inventory is None:
+        raise AssertionError("only called with an inventory")
+    inventory = read_inventory(choice.inventory)
+    backend = load_backend(backend_name(inventory, choice.playbook))
+    with Shells() as shells:
+        rows = host_rows(observe(inventory, backend, shells).observation)
+        try:
+            with Swarm(choice) as swarm:
+                return swarm_status(swarm.client, rows)
+        except SwarmopsError as error:
+            return without_swarm(rows, error)
+
+
+def _print(found: Status) -> None:
+    from swarmops.cli.output import NODE_COLUMNS, SERVICE_COLUMNS, print_rows
+
+    blocks = (
+        (found.hosts, HOST_COLUMNS),
+        (found.nodes, NODE_COLUMNS),
+        (found.services, SERVICE_COLUMNS),
+    )
+    shown = False
+    for rows, columns in blocks:
+        if rows:
+            if shown:
+                click.echo()
+            print_rows(rows, columns, "table")
+            shown = True

@@ -1,0 +1,153 @@
+"""An open way into a swarm: the API of a manager that answers, whichever it is.
+
+Called by every command that asks or changes a running swarm. Behind an inventory it tries the hosts
+that may be managers first, the next one as soon as one is slow; behind a socket there is just one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self
+
+from swarmops.client import Client, Info, unix_socket
+from swarmops.errors import SwarmopsError
+from swarmops.fleet.current import Choice
+from swarmops.fleet.inventory import Inventory, read_inventory
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.targets import target_of
+
+LEAD_S = 0.4
+"""A host that has not answered after this long gets company."""
+
+Probe = Callable[[str], Client]
+"""Return the client of a host whose API works as a manager's; else raise SwarmopsError."""
+
+
+class Swarm:
+    """A manager's API, with the inventory's names if it was found through one."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.inventory: Inventory | None = None
+        self._shells: Shells | None = None
+        if choice.inventory is not None:
+            self.inventory = read_inventory(choice.inventory)
+            self._shells = Shells()
+        self.client = self._connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        if self._shells is not None:
+            self._shells.close()
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """Names of the inventory's hosts; none behind a socket."""
+        return tuple(self.inventory.hosts) if self.inventory else ()
+
+    def reconnect(self) -> None:
+        """Find a manager again, after the one in use has become a worker or gone away."""
+        self.client.close()
+        self.client = self._connect()
+
+    def client_of(self, host: str) -> Client:
+        """Return a client of one host's own API, whatever it is in the swarm."""
+        if self.inventory is None or self._shells is None:
+            raise AssertionError("hosts are known through an inventory only")
+        return host_client(self.inventory, self._shells, host)
+
+    def _connect(self) -> Client:
+        if self.choice.socket is not None:
+            return local_client(self.choice.socket)
+        if self.inventory is None:
+            raise AssertionError("a choice has a socket or an inventory")
+        others = [host for host in self.inventory.hosts if not self.inventory.may_manage(host)]
+        return first_manager([*self.inventory.manager_order(), *others], self._probe)
+
+    def _probe(self, host: str) -> Client:
+        client = self.client_of(host)
+        try:
+            refuse_unless_manager(host, client.info())
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+def local_client(socket: Path) -> Client:
+    """Return the client of a node of this machine."""
+    return Client(unix_socket(socket), name=str(socket))
+
+
+def host_client(inventory: Inventory, shells: Shells, host: str) -> Client:
+    """Return the client of one host's node; it connects with its first request."""
+    target = target_of(inventory.hosts[host])
+    shell = shells.of(target)
+    return Client(lambda: shell.open_socket(target.place.socket), name=host)
+
+
+def refuse_unless_manager(host: str, info: Info) -> None:
+    """Raise SwarmopsError unless the node takes part in the swarm as a manager with a leader."""
+    swarm = info.swarm
+    if swarm.local_node_state == "inactive":
+        raise NoSwarmError(f"{host} is in no swarm")
+    if swarm.local_node_state != "active":
+        raise SwarmopsError(
+            f"{host} is {swarm.local_node_state}: {swarm.error or 'no reason said'}"
+        )
+    if not swarm.control_available:
+        raise SwarmopsError(f"{host} is a worker")
+    if swarm.error:
+        raise SwarmopsError(f"{host}: {swarm.error}")
+
+
+class NoSwarmError(SwarmopsError):
+    """The host's runtime answers, and is in no swarm."""
+
+
+def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) -> Client:
+    """Return the first client that a probe finds; a slow host delays the next by ``lead_s`` only.
+
+    Probes run in threads that are left alone once one has won: what they find is closed.
+    Raises SwarmopsError with every host's reason if all fail.
+    """
+    answers: queue.Queue[tuple[str, Client | SwarmopsError]] = queue.Queue()
+    won = threading.Event()
+
+    def ask(host: str) -> None:
+        try:
+            found: Client | SwarmopsError = probe(host)
+        except SwarmopsError as error:
+            found = error
+        if won.is_set() and isinstance(found, Client):
+            found.close()
+        else:
+            answers.put((host, found))
+
+    waiting = list(hosts)
+    errors: dict[str, SwarmopsError] = {}
+    while len(errors) < len(hosts):
+        if waiting:
+            threading.Thread(target=ask, args=(waiting.pop(0),), daemon=True).start()
+        try:
+            host, found = answers.get(timeout=lead_s if waiting else None)
+        except queue.Empty:
+            continue
+        if isinstance(found, Client):
+            won.set()
+            return found
+        errors[host] = found
+    raise _nobody(errors)
+
+
+def _nobody(errors: dict[str, SwarmopsError]) -> SwarmopsError:
+    if errors and all(isinstance(error, NoSwarmError) for error in errors.values()):
+        return SwarmopsError("no host is in a swarm yet: 'swarmops apply' makes one")
+    reasons = "; ".join(str(error) for error in errors.values())
+    return SwarmopsError(f"no manager answers: {reasons}")

@@ -1,0 +1,254 @@
+"""What each kind of step does: the one place where apply changes a host or the swarm.
+
+Called by ``execute``, many steps at once. Each looks again before it acts, so that what came true
+meanwhile is left alone and what became wrong is refused. It plans nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from swarmops.backends.base import Backend, Shell
+from swarmops.client import Client
+from swarmops.errors import ApiError, HostError, SwarmopsError
+from swarmops.fleet.access import host_client
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.managers import Managers
+from swarmops.fleet.observe import Seen
+from swarmops.fleet.quorum import gate_refusal
+from swarmops.fleet.references import with_ids
+from swarmops.fleet.roles import role_lack
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.steps import Gate, Step, StepKind
+from swarmops.fleet.targets import target_of
+from swarmops.fleet.waiting import Patience, wait_until
+from swarmops.model.base import given
+from swarmops.model.node import NodeSpec, Reachability, Role
+from swarmops.model.service import ServiceSpec
+from swarmops.model.swarm import InitRequest, JoinRequest
+
+GATE_PATIENCE = Patience(bound_s=15)
+ROLE_PATIENCE = Patience(bound_s=30)
+NODE_PATIENCE = Patience(bound_s=10)
+_NOT_FOUND = 404
+_CONFLICT = 409
+
+
+class Actions:
+    """Does the steps of one plan. ``seen`` is what the plan was made from."""
+
+    def __init__(
+        self, inventory: Inventory, backend: Backend, shells: Shells, seen: Seen, managers: Managers
+    ) -> None:
+        self._inventory = inventory
+        self._backend = backend
+        self._shells = shells
+        self._seen = seen
+        self._managers = managers
+        self._kinds: dict[StepKind, Callable[[Step], bool]] = {
+            StepKind.INSTALL: self._install,
+            StepKind.START: self._start,
+            StepKind.INIT: self._init,
+            StepKind.JOIN: self._join,
+            StepKind.LEAVE: self._leave,
+            StepKind.UPDATE_NODE: self._update_node,
+            StepKind.REMOVE_NODE: self._remove_node,
+            StepKind.CREATE_SERVICE: self._create_service,
+            StepKind.UPDATE_SERVICE: self._update_service,
+        }
+
+    def do(self, step: Step) -> bool:
+        """Do a step; return whether there was anything to do. Raises SwarmopsError."""
+        if step.gate is not Gate.NONE:
+            self._pass(step)
+        return self._kinds[step.kind](step)
+
+    def _pass(self, step: Step) -> None:
+        def refusal() -> str:
+            nodes = self._managers.ask(lambda manager: manager.nodes())
+            return gate_refusal(step.gate, nodes, step.node_id) or ""
+
+        if reason := wait_until(refusal, GATE_PATIENCE):
+            raise HostError(step.target, reason)
+
+    # -- hosts
+
+    def _shell(self, step: Step) -> Shell:
+        return self._shells.of(target_of(self._inventory.hosts[step.target]))
+
+    def _client(self, step: Step) -> Client:
+        return host_client(self._inventory, self._shells, step.target)
+
+    def _install(self, step: Step) -> bool:
+        looked = self._seen.looked[step.target]
+        place = target_of(self._inventory.hosts[step.target]).place
+        self._backend.install(self._shell(step), looked.facts, place, looked.artifact)
+        return True
+
+    def _start(self, step: Step) -> bool:
+        looked = self._seen.looked[step.target]
+        place = target_of(self._inventory.hosts[step.target]).place
+        self._backend.start(self._shell(step), looked.facts, place)
+        return True
+
+    # -- membership
+
+    def _init(self, step: Step) -> bool:
+        host = self._inventory.hosts[step.target]
+        with self._client(step) as client:
+            _refuse_member(step.target, client)
+            client.init(
+                InitRequest(
+                    listen_addr=host.listen_addr,
+                    advertise_addr=host.advertise_addr or "",
+                    availability=step.availability.value if step.availability else "",
+                )
+            )
+        self._managers.add(step.target)
+        return True
+
+    def _join(self, step: Step) -> bool:
+        host = self._inventory.hosts[step.target]
+        tokens = given(self._managers.ask(lambda manager: manager.swarm()).join_tokens, None)
+        if tokens is None:
+            raise HostError(step.target, "the manager gave no join token: it must be a newer one")
+        role = step.role or Role.WORKER
+        with self._client(step) as client:
+            _refuse_member(step.target, client)
+            client.join(
+                JoinRequest(
+                    listen_addr=host.listen_addr,
+                    advertise_addr=host.advertise_addr or "",
+                    remote_addrs=self._manager_addresses(),
+                    join_token=tokens.manager if role is Role.MANAGER else tokens.worker,
+                    availability=step.availability.value if step.availability else "",
+                )
+            )
+        if role is Role.MANAGER:
+            self._managers.add(step.target)
+        return True
+
+    def _manager_addresses(self) -> list[str]:
+        """Return where managers can be joined, those that answer first."""
+        nodes = self._managers.ask(lambda manager: manager.nodes())
+        found = [(node, given(node.manager_status, None)) for node in nodes]
+        listed = [
+            (status.reachability is not Reachability.REACHABLE, status.addr)
+            for _, status in found
+            if status is not None and status.addr
+        ]
+        return [str(addr) for _, addr in sorted(listed, key=lambda item: item[0])]
+
+    def _leave(self, step: Step) -> bool:
+        self._managers.drop(step.target)
+        with self._client(step) as client:
+            if client.info().swarm.local_node_state == "inactive":
+                return False
+            client.leave(force=True)
+        return True
+
+    # -- nodes
+
+    def _update_node(self, step: Step) -> bool:
+        node_id = step.node_id or self._own_node_id(step)
+
+        def change(spec: NodeSpec) -> NodeSpec:
+            labels = dict[str, str](given(spec.labels, {}))
+            for key, value in step.labels.items():
+                labels.pop(key, None) if value is None else labels.__setitem__(key, value)
+            return msgspec.structs.replace(
+                spec,
+                role=step.role or spec.role,
+                availability=step.availability or spec.availability,
+                labels=labels if step.labels else spec.labels,
+            )
+
+        if step.role is Role.WORKER:
+            # It answers as a manager a little longer; asking it then would mix up its last words.
+            self._managers.drop(step.target)
+        changed = self._managers.ask(lambda manager: manager.change_node(node_id, change))
+        if step.role is not None:
+            self._wait_for_role(step, node_id, step.role)
+        return changed
+
+    def _own_node_id(self, step: Step) -> str:
+        """Return the ID of the target's node, once the managers know it."""
+        with self._client(step) as client:
+            node_id = client.info().swarm.node_id
+        if not node_id:
+            raise HostError(step.target, "it is in no swarm, so it has no node to change")
+
+        def unknown() -> str:
+            nodes = self._managers.ask(lambda manager: manager.nodes())
+            known = any(node.id == node_id for node in nodes)
+            return "" if known else f"the managers don't know its node {node_id}"
+
+        if reason := wait_until(unknown, NODE_PATIENCE):
+            raise HostError(step.target, reason)
+        return node_id
+
+    def _wait_for_role(self, step: Step, node_id: str, role: Role) -> None:
+        def lack() -> str:
+            return role_lack(self._managers.ask(lambda manager: manager.node(node_id)), role)
+
+        if reason := wait_until(lack, ROLE_PATIENCE):
+            raise HostError(step.target, f"{reason}, after {ROLE_PATIENCE.bound_s:g} s")
+        if role is Role.MANAGER:
+            self._managers.add(step.target)
+
+    def _remove_node(self, step: Step) -> bool:
+        try:
+            self._managers.ask(lambda manager: manager.remove_node(step.node_id, force=True))
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return False
+        return True
+
+    # -- services
+
+    def _create_service(self, step: Step) -> bool:
+        spec = self._spec(step)
+        try:
+            self._managers.ask(lambda manager: manager.create_service(spec))
+        except ApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            # Made meanwhile: by this very request, if its answer was lost, or by somebody else.
+            there = self._managers.ask(lambda manager: manager.service(step.target))
+            if there.spec != spec:
+                raise SwarmopsError(
+                    f"somebody made another service '{step.target}' meanwhile: apply again"
+                ) from error
+        return True
+
+    def _update_service(self, step: Step) -> bool:
+        spec, version = self._spec(step), step.version
+        if version is None:
+            raise ValueError(f"step {step.id} has no version")
+        try:
+            self._managers.ask(lambda m: m.update_service(step.service_id, version, spec))
+        except ApiError as error:
+            if "out of sequence" not in error.message:
+                raise
+            there = self._managers.ask(lambda manager: manager.service(step.service_id))
+            if there.spec != spec:
+                raise SwarmopsError(
+                    "somebody changed it since the plan was made: apply again"
+                ) from error
+        return True
+
+    def _spec(self, step: Step) -> ServiceSpec:
+        if step.service is None:
+            raise ValueError(f"step {step.id} has no service")
+        return with_ids(step.service, self._managers)
+
+
+def _refuse_member(host: str, client: Client) -> None:
+    state = client.info().swarm.local_node_state
+    if state != "inactive":
+        raise HostError(
+            host, f"it is {state} in a swarm since the plan was made: apply again to look anew"
+        )

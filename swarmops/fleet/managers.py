@@ -1,0 +1,103 @@
+"""The managers' APIs during an apply: whichever answers, changed when it stops doing so.
+
+Called by the actions, from several threads at once. While managers come and go, the one in use may
+become a worker, lose its leader for a moment, or die: the request is then made again elsewhere,
+bounded, as long as nothing but the connection or the leader is to blame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from swarmops.client import Client, UnreachableError
+from swarmops.errors import ApiError, SwarmopsError
+from swarmops.fleet.waiting import PERIOD_S, Patience
+
+T = TypeVar("T")
+
+PATIENCE = Patience(bound_s=15, period_s=PERIOD_S)
+_NO_MANAGER = 503
+_NO_LEADER = "does not have a leader"
+
+
+def may_pass(error: SwarmopsError) -> bool:
+    """Say whether an error is about the manager that was asked, not about what it was asked."""
+    if isinstance(error, UnreachableError):
+        return True
+    return isinstance(error, ApiError) and (
+        error.status == _NO_MANAGER or _NO_LEADER in error.message
+    )
+
+
+class Managers:
+    """Clients of the hosts that are managers, the preferred one first."""
+
+    def __init__(
+        self,
+        client_of: Callable[[str], Client],
+        hosts: Iterable[str] = (),
+        patience: Patience = PATIENCE,
+    ) -> None:
+        self._client_of = client_of
+        self._hosts = list(hosts)
+        self._patience = patience
+        self._clients: dict[str, Client] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> bool:
+        """Some host is a manager, as far as is known."""
+        return bool(self._hosts)
+
+    def add(self, host: str) -> None:
+        """Learn of another manager; it is asked last."""
+        with self._lock:
+            if host not in self._hosts:
+                self._hosts.append(host)
+
+    def drop(self, host: str) -> None:
+        """Ask this host no more: it is a manager no longer."""
+        with self._lock:
+            if host in self._hosts:
+                self._hosts.remove(host)
+
+    def ask(self, request: Callable[[Client], T]) -> T:
+        """Make a request of a manager, of the next one if this one can't answer, until time is up.
+
+        A request that writes may so be made twice; it must bear that. Raises what the last
+        manager's client raised.
+        """
+        deadline = self._patience.clock() + self._patience.bound_s
+        while True:
+            host, client = self._first()
+            try:
+                return request(client)
+            except SwarmopsError as error:
+                if not may_pass(error) or self._patience.clock() >= deadline:
+                    raise
+                self._put_last(host)
+            self._patience.sleep(self._patience.period_s)
+
+    def close(self) -> None:
+        """Close all clients."""
+        with self._lock:
+            clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client.close()
+
+    def _first(self) -> tuple[str, Client]:
+        with self._lock:
+            if not self._hosts:
+                raise SwarmopsError("no manager of the swarm can be reached: start one of them")
+            host = self._hosts[0]
+            if host not in self._clients:
+                self._clients[host] = self._client_of(host)
+            return host, self._clients[host]
+
+    def _put_last(self, host: str) -> None:
+        with self._lock:
+            if host in self._hosts:
+                self._hosts.remove(host)
+                self._hosts.append(host)

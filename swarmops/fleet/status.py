@@ -1,0 +1,68 @@
+"""How things stand: each host, the swarm's nodes, its services.
+
+Called by ``swarmops status``. Looks, changes nothing, and goes on where a host doesn't answer.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from swarmops.client import Client
+from swarmops.errors import SwarmopsError
+from swarmops.fleet.access import Swarm
+from swarmops.fleet.observation import HostView, Observation
+from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
+
+
+class HostRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One host of the inventory. ``runtime`` is running, stopped or missing; empty if unknown."""
+
+    host: str
+    runtime: str
+    swarm: str
+    problem: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is shown. ``error``: why the swarm itself could not be asked."""
+
+    hosts: list[HostRow] = []
+    nodes: list[NodeRow] = []
+    services: list[ServiceRow] = []
+    error: str = ""
+
+
+def host_rows(observation: Observation) -> list[HostRow]:
+    """Return a row per host, in the inventory's order. Pure."""
+    return [_host_row(view) for view in observation.hosts.values()]
+
+
+def _host_row(view: HostView) -> HostRow:
+    if view.error:
+        return HostRow(host=view.name, runtime="", swarm="", problem=view.error)
+    lacks = {missing.what for missing in view.missing}
+    stopped = "missing" if "runtime" in lacks else "stopped"
+    runtime = "running" if view.running else stopped
+    swarm = view.state if view.running else ""
+    if swarm == "active":
+        swarm = "manager" if view.swarm.control_available else "worker"
+    reasons = [missing.reason for missing in view.missing]
+    problem = "; ".join([*reasons, view.swarm.error] if view.swarm.error else reasons)
+    return HostRow(host=view.name, runtime=runtime, swarm=swarm, problem=problem)
+
+
+def swarm_status(client: Client, hosts: list[HostRow]) -> Status:
+    """Return the status with what a manager tells."""
+    nodes = client.nodes()
+    services = service_rows(client.services(status=True), [], nodes)
+    return Status(hosts=hosts, nodes=node_rows(nodes), services=services)
+
+
+def status_of(swarm: Swarm) -> Status:
+    """Return the status of an open swarm, without looking at hosts."""
+    return swarm_status(swarm.client, [])
+
+
+def without_swarm(hosts: list[HostRow], error: SwarmopsError) -> Status:
+    """Return the status of a fleet whose swarm can't be asked."""
+    return Status(hosts=hosts, error=str(error))

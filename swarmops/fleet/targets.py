@@ -1,0 +1,39 @@
+"""The inventory's hosts as the hands see them: how to reach each, and where its node lives.
+
+Called by everything that opens shells. Pure.
+"""
+
+from __future__ import annotations
+
+from swarmops.backends.base import Place
+from swarmops.fleet.host import Host
+from swarmops.fleet.target import Target
+
+
+def target_of(host: Host) -> Target:
+    """Return the target of one host."""
+    return Target(
+        name=host.name,
+        address=host.address,
+        port=host.port,
+        user=host.user,
+        connection=host.connection,
+        private_key_files=(host.private_key_file,) if host.private_key_file else (),
+        password=host.password,
+        become=host.become,
+        become_password=host.become_password,
+        python_interpreter=host.python,
+        place=place_of(host),
+    )
+
+
+def place_of(host: Host) -> Place:
+    """Return where the host's node lives."""
+    return Place(
+        host=host.name,
+        local=host.connection == "local",
+        hostname=host.hostname,
+        data_dir=host.data_dir,
+        socket=host.socket,
+        port=int(host.listen_addr.rpartition(":")[2]),
+    )
