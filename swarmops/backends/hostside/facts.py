@@ -37,7 +37,8 @@ def _names(path: str) -> list[str]:
         return []
 
 
-def _python() -> dict[str, Any]:
+def python() -> dict[str, Any]:
+    """Describe the interpreter that runs this, and the C library under it."""
     libc, version = "musl", "0.0"
     with contextlib.suppress(ValueError, OSError):  # musl has no such name
         libc, version = (os.confstr("CS_GNU_LIBC_VERSION") or "musl 0.0").split()
@@ -200,7 +201,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         api_error = str(getattr(error, "strerror", None) or error or type(error).__name__)
     return {
         "hostname": uname.nodename,
-        "python": _python(),
+        "python": python(),
         "system": uname.sysname.lower(),
         "machine": uname.machine,
         "user": _user(),

@@ -1,0 +1,257 @@
+"""The ``native`` backend: swarmops' own runtime on the host, kept running by systemd or by us.
+
+Called by the fleet through ``base.Backend``. A host reached over SSH gets the bundle and, where
+systemd is process 1, a unit; a local node runs the operator's own interpreter and packages under
+``swarmops.supervisor``. Never talks to the API: that is the fleet's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import swarmops
+from swarmops.backends import bundle, hostside
+from swarmops.backends.base import Artifact, Facts, Missing, Place, Shell
+from swarmops.backends.wheels import Platform
+from swarmops.errors import HostError
+
+GROUP = "swarmops"
+WRAPPER = "/usr/local/bin/swarmops"
+_CHUNK_BYTES = 1 << 18
+_START_WITHIN_S = 30.0
+_DISK_BYTES_MIN = 200 << 20
+_UNITS = Path("/etc/systemd/system")
+
+
+class NativeBackend:
+    """See ``base.Backend``. One object serves all hosts of a run, from several threads."""
+
+    name = "native"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._releases: dict[Platform, str] = {}
+        self._bundles: dict[Platform, bundle.Bundle] = {}
+
+    def artifact(self, facts: Facts, place: Place) -> Artifact:
+        """See ``Backend.artifact``: a local node needs none."""
+        if place.local:
+            return Artifact("")
+        platform = bundle.platform_of(facts)
+        with self._lock:
+            if platform not in self._releases:
+                self._releases[platform] = bundle.release_of(platform)
+            return Artifact(self._releases[platform], f"{platform.python_tag}-{platform.machine}")
+
+    def missing(self, facts: Facts, place: Place, artifact: Artifact) -> tuple[Missing, ...]:
+        """See ``Backend.missing``."""
+        check_possible(facts, place)
+        found = []
+        if artifact.release and not (facts.current == artifact.release and facts.release_ok):
+            found.append(Missing("runtime", _why_runtime(facts, artifact)))
+        if _under_systemd(facts, place):
+            text = unit_text(facts, place)
+            unit = facts.unit
+            if unit is None or unit.digest != hashlib.sha256(text.encode()).hexdigest():
+                reason = (
+                    "the unit is not installed"
+                    if not (unit and unit.digest)
+                    else ("the unit is not as it should be")
+                )
+                found.append(Missing("unit", reason))
+            elif not unit.enabled:
+                found.append(Missing("unit", "the unit is not enabled"))
+        if not facts.running:
+            found.append(Missing("process", _why_process(facts)))
+        elif found:
+            found.append(Missing("process", "it has to be restarted for that"))
+        return tuple(found)
+
+    def install(self, shell: Shell, facts: Facts, place: Place, artifact: Artifact) -> None:
+        """See ``Backend.install``."""
+        if place.local:
+            return
+        release, built = artifact.release, None
+        if not (release in facts.releases and facts.release_ok and facts.current == release):
+            built = self._bundle(bundle.platform_of(facts), shell.host)
+            release = built.release
+        files = {WRAPPER: [wrapper_text(facts, place), 0o755]}
+        links = {}
+        systemd = _under_systemd(facts, place)
+        if systemd:
+            unit = _UNITS / place.unit
+            files[str(unit)] = [unit_text(facts, place), 0o644]
+            links[str(_UNITS / "multi-user.target.wants" / place.unit)] = str(unit)
+        args = {
+            "root_dir": place.root_dir,
+            "release": release,
+            "size": len(built.content) if built else 0,
+            "sha256": built.sha256 if built else "",
+            "files": files,
+            "links": links,
+            "group": GROUP,
+            "reload": systemd,
+        }
+        payload = _chunks(built.content) if built else ()
+        hostside.call(shell, "install", args, payload, timeout_s=300)
+
+    def _bundle(self, platform: Platform, host: str) -> bundle.Bundle:
+        """Build once for all hosts of a kind; the others wait."""
+        with self._lock:
+            if platform not in self._bundles:
+                try:
+                    self._bundles[platform] = bundle.build(platform)
+                except OSError as error:
+                    raise HostError(
+                        host, f"its bundle can't be built: {error.strerror} ({error.filename})"
+                    ) from error
+            return self._bundles[platform]
+
+    def start(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """See ``Backend.start``."""
+        args = _control_args("start", facts, place)
+        hostside.call(shell, "control", args, timeout_s=2 * _START_WITHIN_S)
+
+    def stop(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """See ``Backend.stop``."""
+        hostside.call(shell, "control", _control_args("stop", facts, place))
+
+    def remove(self, shell: Shell, facts: Facts, place: Place) -> None:
+        """See ``Backend.remove``."""
+        self.stop(shell, facts, place)
+        args = {
+            "data_dir": place.data_dir,
+            "socket": place.socket,
+            "node_id": _node_id(facts),
+            "root_dir": "" if place.local else place.root_dir,
+            "unit": place.unit if _under_systemd(facts, place) else "",
+            "wrapper": "" if place.local else WRAPPER,
+            "group": "" if place.local else GROUP,
+        }
+        hostside.call(shell, "remove", args, timeout_s=120)
+
+
+def check_possible(facts: Facts, place: Place) -> None:
+    """Raise HostError if the host can never run the runtime as it is."""
+    if place.local:
+        return
+    if not facts.is_root:
+        raise HostError(
+            place.host,
+            f"user {facts.user} is not root there: set ansible_become: true, or ansible_user: root",
+        )
+    if facts.system != "linux":
+        raise HostError(place.host, f"its system is {facts.system}: the runtime needs Linux")
+    if not facts.releases and facts.disk_free_bytes < _DISK_BYTES_MIN:
+        raise HostError(
+            place.host,
+            f"only {facts.disk_free_bytes >> 20} MiB are free at {place.data_dir}: free at least "
+            f"{_DISK_BYTES_MIN >> 20} MiB",
+        )
+
+
+def runtime_argv(python: str, place: Place) -> list[str]:
+    """Return the daemon's command line."""
+    argv = [python, "-m", "swarmops.runtime", "--data-dir", place.data_dir]
+    argv += ["--socket", place.socket]
+    if place.hostname is not None:
+        argv += ["--hostname", place.hostname]
+    return [*argv, "--log-level", place.log_level]
+
+
+def unit_text(facts: Facts, place: Place) -> str:
+    """Return the systemd unit of a node."""
+    argv = runtime_argv(facts.python.executable, place)
+    return f"""# Written by swarmops: the next apply writes it again.
+[Unit]
+Description=swarmops node
+Documentation=man:swarmops(1)
+Wants=network-online.target
+After=network-online.target docker.service podman.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+Environment=PYTHONPATH={place.root_dir}/current PYTHONUNBUFFERED=1
+ExecStart={shlex.join(argv)}
+Restart=always
+RestartSec=1
+WatchdogSec=30
+TimeoutStartSec=60
+TimeoutStopSec=20
+# Tasks are the node's, not the daemon's: they survive its restart.
+KillMode=process
+Delegate=yes
+RuntimeDirectory=swarmops
+RuntimeDirectoryPreserve=restart
+LimitNOFILE=65536
+TasksMax=infinity
+OOMScoreAdjust=-500
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def wrapper_text(facts: Facts, place: Place) -> str:
+    """Return /usr/local/bin/swarmops of a host, so that its commands work there too."""
+    return (
+        "#!/bin/sh\n"
+        f"export PYTHONPATH={shlex.quote(place.root_dir)}/current\n"
+        f'exec {shlex.quote(facts.python.executable)} -m swarmops.cli "$@"\n'
+    )
+
+
+def _under_systemd(facts: Facts, place: Place) -> bool:
+    return facts.systemd and facts.is_root and not place.local
+
+
+def _control_args(verb: str, facts: Facts, place: Place) -> dict[str, Any]:
+    python = facts.python.executable
+    code = (
+        str(Path(swarmops.__file__).parent.parent) if place.local else f"{place.root_dir}/current"
+    )
+    supervisor = [python, "-m", "swarmops.supervisor", "--data-dir", place.data_dir, "--"]
+    return {
+        "verb": verb,
+        "unit": place.unit if _under_systemd(facts, place) else "",
+        "data_dir": place.data_dir,
+        "socket": place.socket,
+        "argv": [*supervisor, *runtime_argv(python, place)],
+        "environment": {"PYTHONPATH": code, "PYTHONUNBUFFERED": "1"},
+        "within_s": _START_WITHIN_S,
+    }
+
+
+def _node_id(facts: Facts) -> str:
+    info = facts.api.info if facts.api else None
+    swarm = (info or {}).get("Swarm") or {}
+    return str(swarm.get("NodeID") or "")
+
+
+def _why_runtime(facts: Facts, artifact: Artifact) -> str:
+    if facts.current is None:
+        return f"the runtime is not installed ({artifact.release})"
+    if facts.current == artifact.release:
+        return f"release {facts.current} is damaged"
+    return f"release {facts.current} is there, {artifact.release} is wanted"
+
+
+def _why_process(facts: Facts) -> str:
+    if facts.unit is not None and facts.unit.digest:
+        return f"the runtime is {facts.unit.active}"
+    if facts.api_error:
+        return f"the runtime doesn't answer ({facts.api_error})"
+    return "the runtime is not started"
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    view = memoryview(content)
+    for start in range(0, len(content), _CHUNK_BYTES):
+        yield bytes(view[start : start + _CHUNK_BYTES])
