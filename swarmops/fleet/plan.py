@@ -1,0 +1,191 @@
+"""The planner: what must be done so that the world becomes what inventory and playbook say.
+
+Called by plan, apply and status; pure: the same three values give the same plan, and a world that
+is as it should be gives an empty one. Each part of a plan has its module; this one decides which
+parts there are and puts them in order.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from swarmops.fleet.choice import choose_managers
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.observation import Observation
+from swarmops.fleet.plan_hosts import host_steps, install_id, start_id
+from swarmops.fleet.plan_members import Draft, change, count_members, form
+from swarmops.fleet.plan_nodes import node_step
+from swarmops.fleet.plan_services import service_steps
+from swarmops.fleet.playbook import Playbook
+from swarmops.fleet.quorum import Members
+from swarmops.fleet.roster import Roster, build_roster
+from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.model.base import given
+
+
+def make_plan(inventory: Inventory, playbook: Playbook, observation: Observation) -> Plan:
+    """Return the plan. Never raises for any observation; what can't be done is said in it."""
+    roster = build_roster(inventory, observation)
+    warnings = (*playbook.warnings, *_strangers(roster, inventory))
+    refusal = _two_swarms(observation)
+    if observation.swarm is None and refusal is None:
+        if roster.unsure:
+            return Plan(
+                steps=tuple(_ordered(host_steps(observation, roster))),
+                warnings=warnings,
+                problems=roster.problems,
+                again=True,
+            )
+        refusal = _unreadable(observation) or _too_few(inventory, playbook, observation, roster)
+    if refusal is not None:
+        return Plan(warnings=warnings, refusals=(refusal,), problems=roster.problems)
+    return _full_plan(inventory, playbook, observation, roster, warnings)
+
+
+def _full_plan(
+    inventory: Inventory,
+    playbook: Playbook,
+    observation: Observation,
+    roster: Roster,
+    warnings: tuple[str, ...],
+) -> Plan:
+    hosts = host_steps(observation, roster)
+    starting = {
+        step.target
+        for step in hosts
+        if step.kind is StepKind.START and not observation.hosts[step.target].running
+    }
+    ids = {step.id for step in hosts}
+    swarm = observation.swarm
+    draft = Draft(
+        inventory=inventory,
+        playbook=playbook,
+        roster=roster,
+        chosen=choose_managers(inventory, playbook, observation, roster),
+        ready={
+            name: next(i for i in (start_id(name), install_id(name)) if i in ids)
+            for name in {step.target for step in hosts}
+        },
+        starting=starting,
+        members=count_members(roster, swarm.nodes, starting) if swarm else Members(0, 0),
+        chain=tuple(step.id for step in hosts if step.kind is StepKind.START and step.node_id)
+        + tuple(start_id(name) for name in roster.members if name in starting),
+    )
+    if swarm is None:
+        form(draft)
+    else:
+        change(draft)
+    members = _with_updates(draft)
+    after = draft.root
+    follows = tuple(step.id for step in members if step.id not in after)
+    services, more = service_steps(playbook, swarm, after, follows)
+    return Plan(
+        steps=tuple(_ordered([*hosts, *members, *services])),
+        warnings=warnings,
+        problems=draft.problems | more | roster.problems,
+        again=bool(roster.unsure),
+    )
+
+
+def _with_updates(draft: Draft) -> list[Step]:
+    """Return the membership steps with those that set availability and labels.
+
+    A node's role is changed after the rest of it: two updates of one node at once would collide.
+    """
+    updates: dict[str, Step] = {}
+    entered = {
+        step.target: step.id for step in draft.steps if step.kind in {StepKind.INIT, StepKind.JOIN}
+    }
+    for host in draft.inventory.hosts:
+        node = draft.roster.members.get(host)
+        if node is None and host not in entered:
+            continue
+        after = (entered[host],) if host in entered else ()
+        step = node_step(host, node, draft.playbook.wish(host), after)
+        if step is not None:
+            updates[step.id] = step
+    by_node = {step.node_id: step.id for step in updates.values() if step.node_id}
+    steps = [
+        msgspec.structs.replace(step, follows=(*step.follows, by_node[step.node_id]))
+        if step.role is not None and step.node_id in by_node
+        else step
+        for step in draft.steps
+    ]
+    return [*steps, *updates.values()]
+
+
+def _ordered(steps: list[Step]) -> list[Step]:
+    """Return the steps so that each comes after all it waits for, else in the order given."""
+    known = {step.id for step in steps}
+    placed: set[str] = set()
+    result: list[Step] = []
+    left = steps
+    while left:
+        step = next(step for step in left if not ({*step.after, *step.follows} & known) - placed)
+        result.append(step)
+        placed.add(step.id)
+        left = [other for other in left if other is not step]
+    return result
+
+
+def _strangers(roster: Roster, inventory: Inventory) -> list[str]:
+    return [
+        f"node {given(node.description.hostname, '') or node.id} ({node.id}) is in the swarm and"
+        f" not in {inventory.path}: it is left alone"
+        for node in roster.strangers
+    ]
+
+
+def _two_swarms(observation: Observation) -> str | None:
+    """Refuse managers of different swarms: which one is meant, only a person knows."""
+    swarms: dict[str, list[str]] = {}
+    for view in observation.hosts.values():
+        if view.cluster_id:
+            swarms.setdefault(view.cluster_id, []).append(view.name)
+    if len(swarms) <= 1:
+        return None
+    sides = " and ".join(", ".join(hosts) for hosts in swarms.values())
+    return (
+        f"{sides} manage different swarms: run 'docker swarm leave --force' on the hosts of the one"
+        " that is not wanted"
+    )
+
+
+def _unreadable(observation: Observation) -> str | None:
+    """Refuse to plan over a swarm that is there but can't be asked."""
+    inside = [
+        view.name
+        for view in observation.hosts.values()
+        if view.usable and view.running and view.state != "inactive"
+    ]
+    if not inside:
+        return None
+    silent = [view.name for view in observation.hosts.values() if not view.usable]
+    reason = f" ({observation.swarm_error})" if observation.swarm_error else ""
+    missing = f", {', '.join(silent)} can't be reached" if silent else ""
+    return (
+        f"{', '.join(inside)} {'is' if len(inside) == 1 else 'are'} in a swarm, but no manager"
+        f" tells its state{reason}{missing}: bring back more than half of the managers, or take"
+        " the swarm down with 'swarmops destroy'"
+    )
+
+
+def _too_few(
+    inventory: Inventory, playbook: Playbook, observation: Observation, roster: Roster
+) -> str | None:
+    """Refuse a new swarm if the hosts that can't be seen might already be one."""
+    possible = inventory.manager_order()
+    silent = [host for host in possible if host in roster.problems]
+    chosen = choose_managers(inventory, playbook, observation, roster)
+    if silent and len(silent) * 2 >= len(possible):
+        return (
+            f"{len(silent)} of the {len(possible)} hosts that may be managers can't be used"
+            f" ({silent[0]}: {roster.problems[silent[0]]}), and might be a swarm already: bring"
+            " them back, or take them out of the inventory"
+        )
+    if not any(host in roster.joining for host in chosen):
+        return (
+            f"none of the hosts that shall be managers can be used ({', '.join(chosen)}): bring"
+            " one back, or take role: manager from it"
+        )
+    return None

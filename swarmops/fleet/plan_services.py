@@ -1,0 +1,82 @@
+"""The part of a plan that makes the services as the playbook says.
+
+Called by ``swarmops.fleet.plan``; pure. Services that the playbook doesn't name are left alone.
+"""
+
+from __future__ import annotations
+
+from swarmops.fleet.observation import SwarmView
+from swarmops.fleet.playbook import Playbook
+from swarmops.fleet.spec_diff import labelled, updated
+from swarmops.fleet.steps import Change, Step, StepKind
+from swarmops.model.base import given
+from swarmops.model.defaults import container_spec, mode_name, replicas, task_spec
+from swarmops.model.service import ServiceSpec
+
+
+def service_steps(
+    playbook: Playbook,
+    swarm: SwarmView | None,
+    after: tuple[str, ...],
+    follows: tuple[str, ...],
+) -> tuple[list[Step], dict[str, str]]:
+    """Return the steps, and problems by ``service <name>``.
+
+    They come after the nodes' steps: Docker never moves a running task to a node that came later.
+    """
+    present = {
+        given(service.spec.name, ""): service for service in (swarm.services if swarm else ())
+    }
+    steps, problems = [], {}
+    for name, spec in playbook.services.items():
+        wanted = labelled(spec, playbook.name)
+        service = present.get(name)
+        if service is None:
+            steps.append(
+                Step(
+                    id=f"{StepKind.CREATE_SERVICE.value}:{name}",
+                    kind=StepKind.CREATE_SERVICE,
+                    target=name,
+                    reason="the playbook wants it",
+                    proof="the swarm lists it",
+                    changes=(Change("service", None, describe(spec)),),
+                    after=after,
+                    follows=follows,
+                    service=wanted,
+                )
+            )
+            continue
+        if mode_name(wanted) != mode_name(service.spec):
+            problems[f"service {name}"] = (
+                f"it is {mode_name(service.spec)} and the playbook wants {mode_name(wanted)}, which"
+                f" no update can do: remove it first ('swarmops service rm {name}')"
+            )
+            continue
+        to_send, changes = updated(wanted, service.spec)
+        if changes:
+            steps.append(
+                Step(
+                    id=f"{StepKind.UPDATE_SERVICE.value}:{name}",
+                    kind=StepKind.UPDATE_SERVICE,
+                    target=name,
+                    reason="it differs from the playbook",
+                    proof="the swarm shows the new spec",
+                    changes=changes,
+                    after=after,
+                    follows=follows,
+                    service_id=service.id,
+                    version=service.version.index,
+                    service=to_send,
+                )
+            )
+    return steps, problems
+
+
+def describe(spec: ServiceSpec) -> str:
+    """Return a service in a few words: ``4 replicas of nginx:1``."""
+    image = given(container_spec(task_spec(spec)).image, "?")
+    mode = mode_name(spec)
+    if mode != "replicated":
+        return f"{mode}, {image}"
+    number = replicas(spec)
+    return f"{number} {'replica' if number == 1 else 'replicas'} of {image}"

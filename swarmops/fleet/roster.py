@@ -1,0 +1,112 @@
+"""Who is who: which node of the swarm is which host of the inventory, and what each host needs.
+
+Called by the planner and by what chooses the managers; pure. A node is a host's if the host's
+runtime says so; if that can't be asked, if the node carries the host's name in its label.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.observation import HOST_LABEL, HostView, Observation
+from swarmops.model.base import given
+from swarmops.model.node import Node
+
+
+class Roster(msgspec.Struct):
+    """The result; every host is in at most one of ``members``, ``joining`` and ``unsure``."""
+
+    members: dict[str, Node] = {}
+    """Host → its node in the swarm."""
+    lost: dict[str, list[Node]] = {}
+    """Host → nodes that carry its name and have no machine any more: it was wiped."""
+    strangers: list[Node] = []
+    """Nodes of no host of the inventory."""
+    joining: list[str] = []
+    """Usable hosts that are in no swarm."""
+    leaving: dict[str, str] = {}
+    """Hosts (also in ``joining``) that must leave first, with the reason."""
+    unsure: list[str] = []
+    """Stopped hosts that may be members: to be started and looked at again."""
+    problems: dict[str, str] = {}
+    """Hosts with which nothing can be done, and why."""
+
+
+def build_roster(inventory: Inventory, observation: Observation) -> Roster:
+    """Return who is who."""
+    roster = Roster()
+    nodes = {node.id: node for node in (observation.swarm.nodes if observation.swarm else ())}
+    claimed = {
+        view.swarm.node_id: name
+        for name, view in observation.hosts.items()
+        if view.running and view.swarm.node_id in nodes
+    }
+    by_label: dict[str, list[Node]] = {}
+    for node in nodes.values():
+        if node.id not in claimed:
+            by_label.setdefault(_host_of(node, inventory), []).append(node)
+    for name in inventory.hosts:
+        view = observation.hosts[name]
+        labelled = sorted(by_label.pop(name, []), key=lambda node: node.created_at)
+        if view.swarm.node_id in nodes and claimed.get(view.swarm.node_id) == name:
+            roster.members[name] = nodes[view.swarm.node_id]
+        elif labelled and not _knows_itself(view):
+            roster.members[name] = labelled.pop()
+        if labelled:
+            roster.lost[name] = labelled
+        _sort_in(name, view, observation, roster)
+    roster.strangers = [node for found in by_label.values() for node in found]
+    return roster
+
+
+def _host_of(node: Node, inventory: Inventory) -> str:
+    """Return the host that a node's label names, else the one whose name it has, else ''."""
+    label = (given(node.spec.labels, {}) or {}).get(HOST_LABEL)
+    if label is not None:
+        return label
+    hostname = given(node.description.hostname, "")
+    named = [h.name for h in inventory.hosts.values() if hostname in {h.hostname, h.name}]
+    return named[0] if hostname and len(named) == 1 else ""
+
+
+def _knows_itself(view: HostView) -> bool:
+    """Say whether the host could tell which node it is, or that it is none."""
+    return view.usable and (view.running or not view.had_state)
+
+
+def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster) -> None:
+    """Say what a host needs."""
+    if view.error:
+        roster.problems[name] = view.error
+    elif not view.running:
+        if name not in roster.members:
+            (roster.unsure if view.had_state else roster.joining).append(name)
+    elif view.state == "inactive":
+        roster.joining.append(name)
+    elif view.state == "locked":
+        roster.problems[name] = "its swarm is locked: unlock it with 'docker swarm unlock' there"
+    elif view.state == "error" and name not in roster.members:
+        roster.problems[name] = (
+            f"its runtime is in trouble ({view.swarm.error or 'no reason given'}): see its log"
+        )
+    elif name not in roster.members and observation.swarm is not None:
+        _not_ours(name, view, observation, roster)
+
+
+def _not_ours(name: str, view: HostView, observation: Observation, roster: Roster) -> None:
+    """Handle a host that says it is in a swarm, which doesn't know it."""
+    assert observation.swarm is not None  # noqa: S101 - the caller has looked
+    if view.state == "pending":
+        roster.problems[name] = "it is still joining a swarm: apply again in a moment"
+        return
+    known = {node.id for node in observation.swarm.nodes}
+    peers = {peer.node_id for peer in view.swarm.remote_managers or []}
+    if peers & known:
+        roster.leaving[name] = "its node was removed from the swarm"
+        roster.joining.append(name)
+        return
+    roster.problems[name] = (
+        "it is in another swarm: run 'docker swarm leave --force' there, or take it out of the"
+        " inventory"
+    )

@@ -1,0 +1,432 @@
+"""Tables of (playbook, what was seen) → what is planned."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from swarmops.backends.base import Missing
+from swarmops.fleet.document import parse_document
+from swarmops.fleet.groups import read_groups
+from swarmops.fleet.host import OUR_VARS
+from swarmops.fleet.inventory import Inventory, build_inventory
+from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmView
+from swarmops.fleet.plan import make_plan
+from swarmops.fleet.playbook import Playbook, build_playbook
+from swarmops.fleet.spec_diff import labelled
+from swarmops.fleet.steps import Plan, Step
+from swarmops.model.node import (
+    Availability,
+    ManagerStatus,
+    Node,
+    NodeSpec,
+    NodeState,
+    NodeStatus,
+    Reachability,
+    Role,
+)
+from swarmops.model.object import ObjectVersion
+from swarmops.model.service import Service, ServiceSpec
+from swarmops.model.swarm import Peer, SwarmInfo
+
+BARE = (Missing("runtime", "nothing is installed"), Missing("process", "it does not run"))
+STOPPED = (Missing("process", "it does not run"),)
+OLD = (Missing("runtime", "an older release"), Missing("process", "it runs an older release"))
+
+
+def node(host: str, kind: str) -> Node:
+    """Return the node that a kind of host has in the swarm."""
+    manager = any(word in kind for word in ("leader", "manager"))
+    alive = not any(word in kind for word in ("silent", "stopped", "wiped"))
+    status = ManagerStatus(
+        leader="leader" in kind,
+        reachability=Reachability.REACHABLE if alive else Reachability.UNREACHABLE,
+        addr=f"{host}:2377",
+    )
+    return Node(
+        id=f"id-{host}",
+        spec=NodeSpec(
+            labels={HOST_LABEL: host},
+            role=Role.MANAGER if manager else Role.WORKER,
+            availability=Availability.DRAIN if "drained" in kind else Availability.ACTIVE,
+        ),
+        status=NodeStatus(state=NodeState.READY if alive else NodeState.DOWN),
+        manager_status=status if manager else UNSET,
+    )
+
+
+def view(host: str, kind: str) -> HostView:
+    """Return how a kind of host looks from outside."""
+    if kind in {"unreachable", "silent manager", "silent worker"}:
+        return HostView(name=host, error="connection refused")
+    if kind == "bare" or kind.startswith("wiped"):
+        return HostView(name=host, missing=BARE)
+    if kind.startswith("stopped"):
+        return HostView(name=host, missing=STOPPED, had_state=True)
+    if kind == "new":
+        return HostView(name=host, running=True)
+    manager = any(word in kind for word in ("leader", "manager"))
+    known = {"removed": "id-a", "foreign": "id-else"}.get(kind, "id-a")
+    return HostView(
+        name=host,
+        running=True,
+        had_state=True,
+        missing=OLD if "old" in kind else (),
+        swarm=SwarmInfo(
+            node_id=f"gone-{host}" if kind in {"removed", "foreign"} else f"id-{host}",
+            local_node_state="locked" if kind == "locked" else "active",
+            control_available=manager,
+            remote_managers=[Peer(known, "a:2377")],
+        ),
+        cluster_id=("other" if "other" in kind else "swarm") if manager else "",
+    )
+
+
+def seen(world: str, services: tuple[Service, ...] = ()) -> tuple[Inventory, Observation]:
+    """Return the inventory and the observation of ``a=leader, b=manager, c=bare``.
+
+    A name that begins with ``x`` is a node of no host of the inventory.
+    """
+    kinds = dict(part.strip().split("=") for part in world.split(","))
+    listed = [name for name in kinds if not name.startswith("x")]
+    text = "all: {hosts: {" + ", ".join(f"{name}: " for name in listed) + "}}"
+    inventory = build_inventory("inv.yml", read_groups(parse_document(text, "inv.yml"), OUR_VARS))
+    views = {name: view(name, kinds[name]) for name in listed}
+    outside = {"bare", "new", "unreachable", "removed", "foreign", "locked", "other manager"}
+    outside |= {"stopped unknown"}
+    nodes = tuple(node(name, kind) for name, kind in kinds.items() if kind not in outside)
+    told = any("leader" in kind for kind in kinds.values())
+    swarm = SwarmView(id="swarm", seen_from="a", nodes=nodes, services=services) if told else None
+    return inventory, Observation(hosts=views, swarm=swarm)
+
+
+def play(text: str, inventory: Inventory) -> Playbook:
+    """Return a playbook."""
+    return build_playbook(parse_document(text, "prod.yml"), inventory)
+
+
+def plan(world: str, text: str, services: tuple[Service, ...] = ()) -> Plan:
+    """Return the plan for a world and a playbook."""
+    inventory, observation = seen(world, services)
+    return make_plan(inventory, play(text, inventory), observation)
+
+
+def short(step: Step) -> str:
+    """Return a step as the tables write it."""
+    words = [step.id]
+    if step.role is not None:
+        words.append(step.role.value)
+    if step.availability is not None:
+        words.append(step.availability.value)
+    return " ".join(words)
+
+
+M1, M3 = "swarm: {managers: 1}", "swarm: {managers: 3}"
+
+
+@pytest.mark.parametrize(
+    ("world", "playbook", "steps"),
+    [
+        ("a=leader, b=worker", M1, []),
+        ("a=bare", M1, ["install:a", "start:a", "init:a manager", "update_node:a"]),
+        (
+            "a=new, b=new, c=new, d=new",
+            M3 + "\nnodes: {d: {availability: drain}}",
+            [
+                "init:a manager",
+                "join:b manager",
+                "join:c manager",
+                "join:d worker drain",
+                "update_node:a",
+                "update_node:b",
+                "update_node:c",
+                "update_node:d",
+            ],
+        ),
+        (
+            "a=leader, b=bare",
+            M1,
+            ["install:b", "start:b", "join:b worker", "update_node:b"],
+        ),
+        ("a=leader, b=stopped worker", M1, ["start:b"]),
+        ("a=leader, b=old worker", M1, ["install:b", "start:b"]),
+        (
+            "a=leader, b=worker, c=worker",
+            M3,
+            ["update_node:b:role manager", "update_node:c:role manager"],
+        ),
+        (
+            "a=leader, b=manager, c=manager",
+            M1,
+            ["update_node:b:role worker", "update_node:c:role worker"],
+        ),
+        (
+            "a=manager, b=manager, c=leader",
+            M1,
+            ["update_node:a:role worker", "update_node:b:role worker"],
+        ),
+        (
+            "a=leader, b=manager, c=manager, d=worker",
+            M3 + "\nnodes: {a: {role: worker}}",
+            ["update_node:d:role manager", "update_node:a:role worker"],
+        ),
+        (
+            "a=leader, b=manager, c=silent manager, d=worker",
+            M3 + "\nnodes: {c: {role: worker}}",
+            ["update_node:c:role worker", "update_node:d:role manager"],
+        ),
+        ("a=leader, b=manager, c=silent manager, d=worker", M3, []),
+        (
+            "a=leader, b=manager, c=wiped manager, d=worker",
+            M3,
+            [
+                "install:c",
+                "start:c",
+                "update_node:c:id-c:role worker",
+                "remove_node:c:id-c",
+                "join:c manager",
+                "update_node:c",
+            ],
+        ),
+        (
+            "a=leader, b=wiped worker",
+            M1,
+            ["install:b", "start:b", "remove_node:b:id-b", "join:b worker", "update_node:b"],
+        ),
+        (
+            "a=leader, b=worker, c=drained worker, d=worker",
+            M3,
+            ["update_node:b:role manager", "update_node:d:role manager"],
+        ),
+        (
+            "a=leader, b=worker",
+            M1 + "\nnodes: {b: {availability: drain, labels: {disk: ssd}}}",
+            ["update_node:b drain"],
+        ),
+        ("a=leader, b=drained worker", M1, []),
+        (
+            "a=leader, b=drained worker",
+            M1 + "\nnodes: {b: {availability: active}}",
+            ["update_node:b active"],
+        ),
+        ("a=leader, b=removed", M1, ["leave:b", "join:b worker", "update_node:b"]),
+        ("a=leader, b=stopped unknown", M1, ["start:b"]),
+        ("a=stopped manager, b=stopped worker", M1, ["start:a", "start:b"]),
+        (
+            "a=old leader, b=old manager, c=old manager",
+            M3,
+            ["install:a", "install:b", "install:c", "start:b", "start:c", "start:a"],
+        ),
+    ],
+)
+def test_steps(world: str, playbook: str, steps: list[str]):
+    """Each world needs these steps and no others."""
+    result = plan(world, playbook)
+    assert result.refusals == ()
+    assert [short(step) for step in result.steps] == steps
+
+
+@pytest.mark.parametrize(
+    ("world", "playbook", "host", "problem"),
+    [
+        ("a=leader, b=unreachable", M1, "b", "connection refused"),
+        ("a=leader, b=foreign", M1, "b", "it is in another swarm"),
+        ("a=leader, b=locked", M1, "b", "unlock it"),
+        (
+            "a=leader, b=manager, c=silent manager, d=worker, e=worker",
+            "swarm: {managers: 5}",
+            "d",
+            "it is not made a manager while only 2 of 3 managers answer",
+        ),
+        (
+            "a=leader, b=manager, c=silent manager",
+            "swarm: {managers: 2}\nnodes: {b: {role: worker}}",
+            "b",
+            "it stays a manager while only 2 of 3 managers answer",
+        ),
+        (
+            "a=leader, b=manager, c=manager, d=unreachable",
+            M3 + "\nnodes: {d: {role: manager}, c: {role: worker}}",
+            "c",
+            "it stays a manager until d can be one instead",
+        ),
+        (
+            "a=leader, b=silent worker",
+            "nodes: {b: {role: manager}}\nswarm: {managers: 2}",
+            "b",
+            "connection refused",
+        ),
+    ],
+)
+def test_problems(world: str, playbook: str, host: str, problem: str):
+    """What can't be done safely is told for its host, and no role is changed."""
+    result = plan(world, playbook)
+    assert result.problems[host].startswith(problem) or problem in result.problems[host]
+    assert not [step for step in result.steps if step.role is not None]
+
+
+@pytest.mark.parametrize(
+    ("world", "refusal"),
+    [
+        ("a=leader, b=other manager", "a and b manage different swarms"),
+        ("a=manager, b=manager, c=unreachable", "no manager tells its state, c can't be reached"),
+        ("a=worker, b=new", "a is in a swarm, but no manager tells its state"),
+        ("a=new, b=unreachable, c=unreachable", "might be a swarm already"),
+        ("a=unreachable", "might be a swarm already"),
+    ],
+)
+def test_refusals(world: str, refusal: str):
+    """Where a plan could do harm, there is none."""
+    result = plan(world, M1)
+    assert refusal in result.refusals[0]
+    assert result.steps == ()
+
+
+def test_one_unreachable_host_does_not_stop_the_others():
+    """A new swarm is formed by the others, and the host is named."""
+    result = plan("a=new, b=unreachable, c=new, d=new", M3)
+    managers = [short(step) for step in result.steps if step.role is Role.MANAGER]
+    assert managers == ["init:a manager", "join:c manager", "join:d manager"]
+    assert result.problems == {"b": "connection refused"}
+
+
+def test_unknown_membership_is_looked_at_again():
+    """A stopped host that may be a member is started first, and then everything is seen anew."""
+    assert plan("a=leader, b=stopped unknown", M1).again
+    assert plan("a=stopped manager", M1).again
+    assert not plan("a=leader, b=stopped worker", M1).again
+
+
+def test_strangers_are_left_alone():
+    """A node that is in no inventory is warned of and not touched."""
+    result = plan("a=leader, x1=worker", M1)
+    assert result.steps == ()
+    assert "(id-x1) is in the swarm and not in inv.yml: it is left alone" in result.warnings[0]
+
+
+def test_managers_are_added_one_at_a_time_and_workers_at_once():
+    """Each new manager waits for the one before it; workers wait for the swarm only."""
+    result = plan("a=new, b=new, c=new, d=new, e=new", M3)
+    steps = {step.id: step for step in result.steps}
+    assert steps["join:b"].after == ("init:a",)
+    assert steps["join:b"].follows == ()
+    assert steps["join:c"].follows == ("join:b",)
+    assert steps["join:d"].after == steps["join:e"].after == ("init:a",)
+    assert steps["join:d"].follows == steps["join:e"].follows == ()
+
+
+def test_demotion_waits_for_the_replacement_to_succeed():
+    """No manager is given up before the new one is proven."""
+    result = plan("a=leader, b=manager, c=manager, d=worker", M3 + "\nnodes: {a: {role: worker}}")
+    steps = {step.id: step for step in result.steps}
+    assert steps["update_node:a:role"].after == ("update_node:d:role",)
+
+
+def test_nodes_come_before_services():
+    """A service is created when every node is there: no running task ever moves to a later one."""
+    result = plan("a=new, b=new", M1 + "\nservices: {web: {image: host, command: sleep 9}}")
+    create = result.steps[-1]
+    assert create.id == "create_service:web"
+    assert create.after == ("init:a",)
+    assert set(create.follows) == {"join:b", "update_node:a", "update_node:b"}
+
+
+WEB = "swarm: {managers: 1}\nservices: {web: {image: 'nginx:1', %s}}"
+
+
+def running(text: str, **changes: object) -> Service:
+    """Return the service as a server keeps it after an apply of this playbook."""
+    inventory, _ = seen("a=leader")
+    playbook = play(text, inventory)
+    spec = msgspec.to_builtins(labelled(playbook.services["web"], playbook.name))
+    task = spec["TaskTemplate"]
+    task["Runtime"] = "container"
+    task["ForceUpdate"] = changes.get("force", 0)
+    task["ContainerSpec"]["Isolation"] = "default"
+    task["ContainerSpec"]["DNSConfig"] = {}
+    task["ContainerSpec"]["Image"] += "@sha256:" + "a" * 64
+    task["Placement"] = task.get("Placement", {}) | {
+        "Platforms": [{"Architecture": "amd64", "OS": "linux"}]
+    }
+    for section in ("UpdateConfig", "RollbackConfig"):
+        if section in spec:
+            spec[section].setdefault("FailureAction", "pause")
+    for network in task.get("Networks", []):
+        network["Target"] = "0123456789abcdefghijklmno"
+    if "Replicated" in spec["Mode"]:
+        spec["Mode"]["Replicated"].setdefault("Replicas", changes.get("replicas", 1))
+    spec["Labels"].update(changes.get("labels", {}))
+    return Service(id="svc", version=ObjectVersion(7), spec=msgspec.convert(spec, ServiceSpec))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        ("", "", {}),
+        ("deploy: {replicas: 2}", "deploy: {replicas: 2}", {}),
+        ("networks: [n], ", "networks: [n]", {}),
+        ("deploy: {update_config: {delay: 1s}}", "deploy: {update_config: {delay: 1s}}", {}),
+        ("deploy: {replicas: 2}", "deploy: {replicas: 3}", {"Replicas": ("2", "3")}),
+        ("command: a", "command: b", {"Args": ('["a"]', '["b"]')}),
+        ("command: a", "", {"Args": ('["a"]', None)}),
+        ("hostname: h, ", "tty: true", {"Hostname": ("h", None), "TTY": (None, "true")}),
+        ("deploy: {labels: {a: 1}}", "", {"Labels.a": ("1", None)}),
+        ("networks: [n]", "networks: [n, m]", {}),
+    ],
+)
+def test_services_are_updated_when_the_playbook_changes(
+    before: str, after: str, changes: dict[str, tuple[str | None, str | None]]
+):
+    """What the playbook adds, changes or no longer says is seen; what servers fill in is not."""
+    result = plan("a=leader", WEB % after, (running(WEB % before),))
+    if before.strip(", ") == after:
+        assert result.steps == ()
+        return
+    (step,) = result.steps
+    assert (step.id, step.service_id, step.version) == ("update_service:web", "svc", 7)
+    found = {change.what: (change.old, change.new) for change in step.changes}
+    found.pop("Labels.swarmops.spec")
+    found.pop("Networks", None)
+    assert found == changes
+
+
+def test_what_people_did_to_a_service_stays_where_the_playbook_says_nothing():
+    """A scale and a label from the command line are kept; a contradiction is set right."""
+    scaled = running(WEB % "", replicas=6, labels={"mine": "1"}, force=3)
+    assert plan("a=leader", WEB % "", (scaled,)).steps == ()
+    wanted = WEB % "deploy: {replicas: 2}"
+    drifted = msgspec.structs.replace(
+        running(wanted),
+        spec=msgspec.convert(
+            msgspec.to_builtins(running(wanted).spec) | {"Mode": {"Replicated": {"Replicas": 5}}},
+            ServiceSpec,
+        ),
+    )
+    (step,) = plan("a=leader", wanted, (drifted,)).steps
+    assert [change.what for change in step.changes] == ["Replicas"]
+
+
+def test_an_update_restarts_no_task_that_need_not():
+    """What servers filled in is sent back: the pinned image, ForceUpdate, the scale."""
+    present = running(WEB % "", replicas=6, force=3)
+    (step,) = plan("a=leader", WEB % "deploy: {labels: {a: 1}}", (present,)).steps
+    assert step.service is not None
+    sent = msgspec.to_builtins(step.service.task_template)
+    there = msgspec.to_builtins(present.spec.task_template)
+    there["ContainerSpec"].pop("DNSConfig")  # empty, so absent means the same
+    assert sent == there
+    assert msgspec.to_builtins(step.service.mode) == {"Replicated": {"Replicas": 6}}
+
+
+def test_a_mode_can_not_be_changed():
+    """Docker has no update from replicated to global: the cure is named."""
+    result = plan("a=leader", WEB % "deploy: {mode: global}", (running(WEB % ""),))
+    assert "remove it first" in result.problems["service web"]
+    assert result.steps == ()
+
+
+def test_plans_are_json():
+    """A plan can be written down and read back."""
+    result = plan("a=bare, b=bare, c=bare", M3 + "\nservices: {web: {image: host}}")
+    assert msgspec.json.decode(msgspec.json.encode(result), type=Plan) == result
