@@ -1,0 +1,203 @@
+"""The worker agent of a node: restores its tasks, then keeps a session with some manager.
+
+The runtime makes one, with everything it touches handed in: how to dial a manager, the executors,
+the clock. Losing every manager stops nothing here; the agent goes on dialling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from msgspec import UNSET
+
+from swarmops.agent.database import Database, SqliteDatabase
+from swarmops.agent.executors.base import Executor
+from swarmops.agent.outbox import Outbox
+from swarmops.agent.session import Session, SessionTiming, next_backoff_s
+from swarmops.agent.work import NodeFacts
+from swarmops.agent.worker import Worker
+from swarmops.errors import SwarmopsError
+from swarmops.model.base import given
+from swarmops.model.ids import new_id
+from swarmops.model.node import NodeDescription
+from swarmops.model.service import Platform
+from swarmops.model.session import Assignments, Channel, Hello, NodeChanged, Welcome
+from swarmops.model.task import Task
+
+DATABASE = "tasks.db"
+log = structlog.get_logger(__name__)
+
+
+class Agent:
+    """One node's agent; the clock of its timers is the event loop's."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        dial: Callable[[], Awaitable[Channel]],
+        data_dir: Path,
+        executors: Mapping[str, Executor],
+        describe: Callable[[], Awaitable[NodeDescription]],
+        node_addr: str,
+        on_node: Callable[[Welcome | NodeChanged], None],
+        now: Callable[[], datetime],
+        rng: random.Random,
+        database: Database | None = None,
+        timing: SessionTiming = SessionTiming(),
+    ) -> None:
+        self._node_id = node_id
+        self._node_addr = node_addr
+        self._dial = dial
+        self._describe = describe
+        self._on_node = on_node
+        self._rng = rng
+        self._timing = timing
+        self._executors = executors
+        self._database = database or SqliteDatabase(data_dir / DATABASE)
+        self._description = NodeDescription()
+        self._outbox = Outbox()
+        self._worker = Worker(
+            database=self._database,
+            executors=executors,
+            facts=self._facts,
+            outbox=self._outbox,
+            now=now,
+        )
+        self._main: asyncio.Task[None] | None = None
+        self._session: Session | None = None
+        self._talk: asyncio.Task[None] | None = None
+        self._restored = False
+        self.session_up = False
+
+    async def restore(self) -> None:
+        """Take up the tasks of before; ``run`` does it first. Raises ``SwarmopsError``."""
+        if not self._restored:
+            self._description = await self._describe()
+            await self._worker.restore()
+            self._restored = True
+
+    async def run(self) -> None:
+        """Run tasks and keep a session until ``stop``. Raises ``SwarmopsError`` as ``restore``."""
+        await self.restore()
+        self._main = asyncio.create_task(self._keep_sessions(), name="agent sessions")
+        watch = asyncio.create_task(self._watch_machine(), name="agent description")
+        try:
+            await asyncio.wait([self._main, watch], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for part in (self._main, watch):
+                part.cancel()
+            await asyncio.wait([self._main, watch])
+        for part in (self._main, watch):
+            if not part.cancelled():
+                part.result()
+
+    async def stop(self) -> None:
+        """Close the session and end ``run``; the tasks run on, and are found again."""
+        await self._end_sessions()
+        await self._worker.leave()
+
+    async def remove_tasks(self) -> None:
+        """Close the session, then stop and remove every task and all that was made for it."""
+        await self._end_sessions()
+        await self.restore()
+        await self._worker.remove_all()
+
+    async def close(self) -> None:
+        """Let go of the database and the executors."""
+        await self._database.close()
+        for executor in self._executors.values():
+            await executor.close()
+
+    def reconnect(self) -> None:
+        """Drop the session, if there is one, and dial again soon."""
+        if self._talk is not None:
+            self._talk.cancel()
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks assigned to this node, with their observed status."""
+        return self._worker.tasks()
+
+    def welcomed(self, frame: Welcome | NodeChanged) -> None:
+        """Pass on what the manager says of the node (called by the session)."""
+        self.session_up = True
+        if isinstance(frame, Welcome):
+            log.info("session with a manager", node=self._node_id)
+        self._on_node(frame)
+
+    def assigned(self, frame: Assignments) -> None:
+        """Pass on what the manager wants to run (called by the session)."""
+        self._worker.assign(frame)
+
+    async def _end_sessions(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+            await asyncio.wait([self._main])
+
+    async def _keep_sessions(self) -> None:
+        loop = asyncio.get_running_loop()
+        backoff_s = 0.0
+        while True:
+            began_s = loop.time()
+            self._talk = asyncio.create_task(self._one_session(), name="agent session")
+            try:
+                await asyncio.wait([self._talk])
+            finally:
+                self._talk.cancel()
+                await asyncio.wait([self._talk])
+                self.session_up = False
+            if loop.time() - began_s > backoff_s + self._timing.dial_timeout_s:
+                backoff_s = 0.0
+            backoff_s = next_backoff_s(backoff_s, self._timing)
+            await asyncio.sleep(self._rng.uniform(0, backoff_s))
+
+    async def _one_session(self) -> None:
+        """Dial and talk until that fails, which it always does in the end."""
+        try:
+            async with asyncio.timeout(self._timing.dial_timeout_s):
+                channel = await self._dial()
+            session = Session(channel, self, self._outbox, self._timing, self._rng)
+            self._session = session
+            self._worker.report_all()
+            await session.run(
+                Hello(
+                    description=self._description,
+                    session_id=new_id(self._rng),
+                    task_ids=[task.id for task in self._worker.tasks()],
+                )
+            )
+        except (OSError, TimeoutError, SwarmopsError) as error:
+            log.info("no session with a manager", reason=str(error) or "no answer in time")
+        except Exception:  # the next session may do better than this one
+            log.exception("a session failed")
+        finally:
+            self._session = None
+
+    async def _watch_machine(self) -> None:
+        while True:
+            await asyncio.sleep(self._timing.describe_s)
+            description = await self._describe()
+            if description == self._description:
+                continue
+            self._description = description
+            if self._session is not None and self.session_up:
+                try:
+                    await self._session.describe(description)
+                except ConnectionError:
+                    continue  # the next session's hello says it
+
+    def _facts(self) -> NodeFacts:
+        platform = given(self._description.platform, Platform())
+        hostname = self._description.hostname
+        return NodeFacts(
+            id=self._node_id,
+            hostname="" if hostname is UNSET else hostname,
+            addr=self._node_addr,
+            os=given(platform.os, "linux"),
+            architecture=given(platform.architecture, ""),
+        )

@@ -1,0 +1,241 @@
+"""What a worker remembers of its tasks: one sqlite file, so that a restart loses none.
+
+The worker reads it once, before any manager is reached, and writes each change. All access runs on
+one thread of its own, and changes that come while a write is under way go into the next one. It
+never starts empty where a file was: a damaged file is an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from swarmops.errors import SwarmopsError
+from swarmops.model.task import Task, TaskStatus
+
+RETRY_S = 1.0
+CLOSE_S = 5.0
+log = structlog.get_logger(__name__)
+_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE tasks (
+    id TEXT PRIMARY KEY, task BLOB NOT NULL, status BLOB NOT NULL,
+    executor TEXT NOT NULL, assigned INTEGER NOT NULL
+) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+"""
+_PUT = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?)"
+_encode = msgspec.msgpack.Encoder().encode
+_decode_task = msgspec.msgpack.Decoder(Task).decode
+_decode_status = msgspec.msgpack.Decoder(TaskStatus).decode
+
+
+class Record(msgspec.Struct, frozen=True):
+    """A task as this node knows it.
+
+    ``task`` is as the manager gave it, with the latest desired state; ``status`` is what was
+    observed here. ``executor`` is the name of the one that runs it, empty before one was chosen:
+    executors find what they made by the task's ID, so there is no other handle to lose.
+    ``assigned`` is false once the manager has dropped the task and only its removal is left.
+    """
+
+    task: Task
+    status: TaskStatus
+    executor: str = ""
+    assigned: bool = True
+
+    @property
+    def id(self) -> str:
+        """The task's ID."""
+        return self.task.id
+
+
+class Database(Protocol):
+    """Where records are kept."""
+
+    async def load(self) -> list[Record]:
+        """Return all records. Raises ``SwarmopsError`` if they cannot be trusted."""
+        ...
+
+    def put(self, record: Record) -> None:
+        """Keep the record, replacing an older one; it is written soon."""
+
+    def forget(self, task_id: str) -> None:
+        """Drop the task's record."""
+
+    async def flush(self) -> None:
+        """Return once a dead daemon would find all that was put."""
+
+    async def close(self) -> None:
+        """Write what is left."""
+
+
+class MemoryDatabase:
+    """Records for a simulation: no thread, no file, and a restart finds them in the object."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}
+
+    async def load(self) -> list[Record]:
+        """Return all records."""
+        return list(self._records.values())
+
+    def put(self, record: Record) -> None:
+        """Keep the record."""
+        self._records[record.id] = record
+
+    def forget(self, task_id: str) -> None:
+        """Drop the task's record."""
+        self._records.pop(task_id, None)
+
+    async def flush(self) -> None:
+        """Nothing is ever left to write."""
+
+    async def close(self) -> None:
+        """Nothing is ever left to write."""
+
+
+class SqliteDatabase:
+    """Records in a sqlite file.
+
+    The journal is WAL with synchronous=NORMAL: a commit survives the daemon's death at any point,
+    and only a power cut may take the last ones. Those are not needed then, since no process
+    survives a power cut either: executors are asked what really runs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, "tasks-db")
+        self._changes: dict[str, Record | None] = {}
+        self._batch: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    async def load(self) -> list[Record]:
+        """Open the file, making it if there is none, and return all records."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+
+    def put(self, record: Record) -> None:
+        """Keep the record."""
+        self._change(record.id, record)
+
+    def forget(self, task_id: str) -> None:
+        """Drop the task's record."""
+        self._change(task_id, None)
+
+    async def flush(self) -> None:
+        """Return once everything put so far is committed."""
+        batch = self._batch or self._writing
+        if batch is not None:
+            await asyncio.shield(batch)
+
+    async def close(self) -> None:
+        """Commit what is left, if the disk takes it, and close the file."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=CLOSE_S)
+            self._writer.cancel()
+        if self._connection is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._thread, self._connection.close)
+            self._connection = None
+        self._thread.shutdown(wait=False)
+
+    def _change(self, task_id: str, record: Record | None) -> None:
+        self._changes[task_id] = record
+        if self._batch is None:
+            self._batch = asyncio.get_running_loop().create_future()
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """Commit until nothing is left: what comes during one commit goes into the next."""
+        while self._batch is not None:
+            changes, self._changes = self._changes, {}
+            self._writing, self._batch = self._batch, None
+            await self._commit_surely(changes)
+            self._writing.set_result(None)
+            self._writing = None
+
+    async def _commit_surely(self, changes: dict[str, Record | None]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._thread, self._commit, changes)
+            except sqlite3.Error as error:  # a full disk, most likely: it may be emptied
+                log.warning("tasks cannot be written", path=str(self._path), error=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    def _load(self) -> list[Record]:
+        try:
+            if not self._path.exists():
+                _create(self._path)
+            self._connection = _open(self._path)
+            rows = self._connection.execute("SELECT * FROM tasks").fetchall()
+            return [
+                Record(_decode_task(task), _decode_status(status), executor, bool(assigned))
+                for _, task, status, executor, assigned in rows
+            ]
+        except (sqlite3.Error, msgspec.MsgspecError, _DamagedError) as error:
+            raise SwarmopsError(
+                f"{self._path}: the worker's task database is damaged ({error}): restore it, or "
+                "delete it to give up the tasks of this node, which are then stopped and replaced."
+            ) from error
+
+    def _commit(self, changes: dict[str, Record | None]) -> None:
+        if self._connection is None:
+            raise SwarmopsError(f"{self._path}: the worker's task database is not open.")
+        puts = [
+            (r.id, _encode(r.task), _encode(r.status), r.executor, r.assigned)
+            for r in changes.values()
+            if r is not None
+        ]
+        gone = [(task_id,) for task_id, record in changes.items() if record is None]
+        with self._connection:
+            self._connection.executemany(_PUT, puts)
+            self._connection.executemany("DELETE FROM tasks WHERE id = ?", gone)
+
+
+class _DamagedError(Exception):
+    """The file opens, but it is not what was written."""
+
+
+def _create(path: Path) -> None:
+    """Make the file whole or not at all, so that an empty one is known to be damaged."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    connection = sqlite3.connect(new)
+    connection.executescript(_SCHEMA)
+    connection.close()
+    new.chmod(0o600)
+    new.rename(path)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _VERSION:
+        raise _DamagedError(f"its version is {version}, not {_VERSION}")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _DamagedError(verdict)

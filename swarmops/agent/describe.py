@@ -1,0 +1,53 @@
+"""What this machine is, for the scheduler: platform, size, executors.
+
+The agent calls it at its start and every 20 s; each call looks again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from msgspec import UNSET
+
+from swarmops import __version__
+from swarmops.agent.executors.base import Executor
+from swarmops.model.defaults import NANOSECONDS
+from swarmops.model.node import EngineDescription, NodeDescription, TLSInfo
+from swarmops.model.service import Platform, Resources
+
+
+class Describe:
+    """Describes the machine anew each time it is called."""
+
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        executors: Mapping[str, Executor],
+        labels: Mapping[str, str] | None = None,
+        tls_info: Callable[[], TLSInfo | None] = lambda: None,
+    ) -> None:
+        self._hostname = hostname
+        self._executors = executors
+        self._labels = dict(labels or {})
+        self._tls_info = tls_info
+
+    async def __call__(self) -> NodeDescription:
+        """Return the description; CPUs are those that this process may use."""
+        plugins = [
+            plugin for executor in self._executors.values() for plugin in await executor.describe()
+        ]
+        machine = os.uname()
+        return NodeDescription(
+            hostname=self._hostname,
+            platform=Platform(architecture=machine.machine, os=machine.sysname.lower()),
+            resources=Resources(
+                nano_cpus=len(os.sched_getaffinity(0)) * NANOSECONDS,
+                memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            ),
+            engine=EngineDescription(
+                engine_version=__version__, labels=self._labels, plugins=plugins
+            ),
+            tls_info=self._tls_info() or UNSET,
+        )

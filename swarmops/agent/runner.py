@@ -1,0 +1,191 @@
+"""Advances one task: asks ``steps`` what comes next, has the executor do it, records the result.
+
+The worker makes one runner for each task and tells it when the desired state changes. A runner
+holds an asyncio task only while there is something to do or to wait for. It never decides whether
+a task should run, and never starts one a second time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import msgspec
+import structlog
+from msgspec.structs import replace
+
+from swarmops.agent.database import Database, Record
+from swarmops.agent.executors.base import Executor, TaskError, TemporaryError, choose
+from swarmops.agent.steps import Action, Verb, ended, failed, moved, next_step, with_container
+from swarmops.agent.work import NodeFacts, Work, make_work, plain_work
+from swarmops.errors import SwarmopsError
+from swarmops.model import defaults
+from swarmops.model.task import TaskState, TaskStatus
+
+RETRY_S = 1.0
+_CANCELLABLE = {Verb.PREPARE, Verb.WAIT}
+log = structlog.get_logger(__name__)
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a runner needs of its node.
+
+    ``changed`` is told of each change of a record.
+    """
+
+    executors: Mapping[str, Executor]
+    facts: Callable[[], NodeFacts]
+    database: Database
+    changed: Callable[[Record], None]
+    now: Callable[[], datetime]
+
+
+class Runner:
+    """One task's runner. ``record`` is what is known of the task; nobody else changes it."""
+
+    def __init__(self, record: Record, around: Surroundings) -> None:
+        self.record = record
+        self._around = around
+        self._work: Work | None = None
+        self._loop: asyncio.Task[None] | None = None
+        self._verb: asyncio.Task[TaskStatus] | None = None
+
+    def poke(self) -> None:
+        """See whether there is something to do, and do it in the background."""
+        if self._loop is None or self._loop.done():
+            if next_step(self.record.status.state, self.record.task.desired_state) is not None:
+                self._loop = asyncio.create_task(self._advance(), name=f"task {self.record.id}")
+        elif self._shall_stop and self._verb is not None:
+            self._verb.cancel()
+
+    def want(self, desired: TaskState) -> None:
+        """Take note of a later desired state; an earlier one is ignored."""
+        if desired.rank > self.record.task.desired_state.rank:
+            task = replace(self.record.task, desired_state=desired)
+            self._set(replace(self.record, task=task))
+            self.poke()
+
+    def unassign(self) -> None:
+        """Take note that the manager has dropped the task."""
+        self._set(replace(self.record, assigned=False))
+
+    async def leave(self) -> None:
+        """Stop looking after the task, which runs on."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.wait([self._loop])
+
+    async def remove(self) -> None:
+        """Stop the task as its spec says, then remove all that was made for it."""
+        await self.leave()
+        if (executor := self._around.executors.get(self.record.executor)) is None:
+            return
+        while True:
+            try:
+                if not self.record.status.state.terminal:
+                    await self._stop(executor)
+                await executor.remove(plain_work(self.record.task, self._around.facts()))
+            except (SwarmopsError, OSError) as error:
+                log.warning("a task could not be removed", task=self.record.id, error=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
+
+    @property
+    def _shall_stop(self) -> bool:
+        return self.record.task.desired_state.rank >= TaskState.SHUTDOWN.rank
+
+    def _set(self, record: Record) -> None:
+        self.record = record
+        self._around.database.put(record)
+        self._around.changed(record)
+
+    async def _advance(self) -> None:
+        while step := next_step(self.record.status.state, self.record.task.desired_state):
+            status = await self._attempt(step)
+            if status is not None:
+                self._set(replace(self.record, status=status))
+
+    async def _attempt(self, step: Action) -> TaskStatus | None:
+        """Return the status that the step led to, None where it has to be tried again."""
+        status = self.record.status
+        try:
+            return await self._interruptible(step)
+        except TemporaryError as error:
+            log.info("a task waits", task=self.record.id, verb=step.verb.value, error=str(error))
+        except (SwarmopsError, OSError) as error:
+            if step.verb is not Verb.STOP:
+                return failed(status, str(error), self._around.now())
+            log.warning("a task does not stop", task=self.record.id, error=str(error))
+        except Exception as error:  # an executor's bug costs its task, not the node
+            log.exception("an executor failed", task=self.record.id, verb=step.verb.value)
+            if step.verb is not Verb.STOP:
+                text = f"executor error: {type(error).__name__}: {error}"
+                return failed(status, text, self._around.now())
+        await asyncio.sleep(RETRY_S)
+        return None
+
+    async def _interruptible(self, step: Action) -> TaskStatus | None:
+        if step.verb not in _CANCELLABLE:
+            return await self._do(step)
+        self._verb = asyncio.create_task(self._do(step))
+        try:
+            await asyncio.wait([self._verb])
+        except asyncio.CancelledError:
+            self._verb.cancel()
+            await asyncio.wait([self._verb])
+            raise
+        verb, self._verb = self._verb, None
+        return None if verb.cancelled() else verb.result()
+
+    async def _do(self, step: Action) -> TaskStatus:
+        at = self._around.now
+        match step.verb:
+            case Verb.NOTHING:
+                return moved(self.record.status, step, at())
+            case Verb.STOP:
+                status = self.record.status
+                if executor := self._around.executors.get(self.record.executor):
+                    status = await self._stop(executor)
+                return moved(status, step, at())
+            case Verb.PREPARE:
+                work = self._make_work()
+                executor = self._choose(work.image)
+                await self._around.database.flush()
+                await executor.prepare(work)
+                return moved(self.record.status, step, at())
+            case Verb.START:
+                work = self._make_work()
+                await self._around.database.flush()
+                container = await self._executor().start(work)
+                return moved(with_container(self.record.status, container), step, at())
+            case Verb.WAIT:
+                end = await self._executor().wait(self._make_work())
+                return ended(self.record.status, end, at())
+
+    def _make_work(self) -> Work:
+        if self._work is None:
+            self._work = make_work(self.record.task, self._around.facts())
+        return self._work
+
+    def _choose(self, image: str) -> Executor:
+        if not self.record.executor:
+            chosen = choose(self._around.executors.values(), image)
+            self._set(replace(self.record, executor=chosen.name))
+        return self._executor()
+
+    def _executor(self) -> Executor:
+        executor = self._around.executors.get(self.record.executor)
+        if executor is None:
+            raise TaskError(
+                f'the task was begun by the executor "{self.record.executor}", '
+                "which is no longer installed on this node."
+            )
+        return executor
+
+    async def _stop(self, executor: Executor) -> TaskStatus:
+        work = plain_work(self.record.task, self._around.facts())
+        grace_s = defaults.stop_grace_s(self.record.task.spec)
+        container = await executor.stop(work, work.stop_signal, grace_s)
+        return with_container(self.record.status, container)

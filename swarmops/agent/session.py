@@ -1,0 +1,163 @@
+"""One session with a manager: hello, heartbeats and statuses out; assignments and news in.
+
+The agent runs one after the other. A session ends with ``ConnectionError`` when the channel breaks
+or the manager does not keep to the protocol; it never dials, and never decides about a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Protocol
+
+import msgspec
+
+from swarmops.agent.outbox import Outbox
+from swarmops.model.node import NodeDescription
+from swarmops.model.session import (
+    Ack,
+    Assignments,
+    Channel,
+    Described,
+    Heartbeat,
+    Hello,
+    ManagerFrame,
+    NodeChanged,
+    Statuses,
+    Welcome,
+    decode_manager_frame,
+    encode,
+)
+
+BATCH_MAX = 500
+"""Statuses in one frame: at some 300 bytes each far below the frame's limit."""
+
+
+class SessionTiming(msgspec.Struct, frozen=True):
+    """The session's limits, in seconds. The heartbeat period comes from the manager."""
+
+    dial_timeout_s: float = 2.0
+    welcome_timeout_s: float = 5.0
+    resend_s: float = 5.0
+    describe_s: float = 20.0
+    backoff_step_s: float = 0.1
+    backoff_max_s: float = 8.0
+
+
+class Ends(Protocol):
+    """What a session tells the agent."""
+
+    def welcomed(self, frame: Welcome | NodeChanged) -> None:
+        """The session stands, or the node's object or the managers changed."""
+
+    def assigned(self, frame: Assignments) -> None:
+        """The manager said what to run."""
+
+
+class Session:
+    """One session over an open channel."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        ends: Ends,
+        outbox: Outbox,
+        timing: SessionTiming,
+        rng: random.Random,
+    ) -> None:
+        self._channel = channel
+        self._ends = ends
+        self._outbox = outbox
+        self._timing = timing
+        self._rng = rng
+        self._period_s = 1.0
+        self._acked = -1
+        self._ack = asyncio.Event()
+
+    async def run(self, hello: Hello) -> None:
+        """Speak with the manager until the channel breaks; always raises, then closes it."""
+        try:
+            await self._channel.send(encode(hello))
+            async with asyncio.timeout(self._timing.welcome_timeout_s):
+                first = await self._receive()
+            if not isinstance(first, Welcome):
+                raise ConnectionError("the manager did not begin with a welcome")
+            self._welcome(first)
+            await self._talk()
+        except TimeoutError as error:
+            raise ConnectionError("the manager did not answer in time") from error
+        finally:
+            await self._channel.close()
+
+    async def describe(self, description: NodeDescription) -> None:
+        """Tell the manager that the machine changed."""
+        await self._channel.send(encode(Described(description)))
+
+    async def _talk(self) -> None:
+        parts = [
+            asyncio.create_task(self._listen(), name="session listen"),
+            asyncio.create_task(self._beat(), name="session heartbeat"),
+            asyncio.create_task(self._report(), name="session statuses"),
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.wait(parts)
+
+    async def _listen(self) -> None:
+        while True:
+            frame = await self._receive()
+            match frame:
+                case Assignments():
+                    self._ends.assigned(frame)
+                case Ack():
+                    self._acked = frame.seq
+                    self._ack.set()
+                case Welcome() | NodeChanged():
+                    self._welcome(frame)
+
+    async def _beat(self) -> None:
+        beat = encode(Heartbeat())
+        while True:
+            await asyncio.sleep(self._period_s * self._rng.uniform(0.9, 1.0))
+            await self._channel.send(beat)
+
+    async def _report(self) -> None:
+        seq = 0
+        while True:
+            batch = await self._outbox.batch(BATCH_MAX)
+            await self._channel.send(encode(Statuses(seq, batch)))
+            if await self._acknowledged(seq):
+                self._outbox.confirm(batch)
+                seq += 1
+
+    async def _acknowledged(self, seq: int) -> bool:
+        try:
+            async with asyncio.timeout(self._timing.resend_s):
+                while self._acked < seq:
+                    self._ack.clear()
+                    await self._ack.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _receive(self) -> ManagerFrame:
+        try:
+            return decode_manager_frame(await self._channel.receive())
+        except msgspec.MsgspecError as error:
+            raise ConnectionError(
+                f"the manager sent a frame that makes no sense: {error}"
+            ) from error
+
+    def _welcome(self, frame: Welcome | NodeChanged) -> None:
+        self._period_s = frame.heartbeat_period_s
+        self._ends.welcomed(frame)
+
+
+def next_backoff_s(backoff_s: float, timing: SessionTiming) -> float:
+    """Return the bound of the next pause before dialling: 0.1, 0.3, 0.7 s … at most 8 s."""
+    return min(timing.backoff_step_s + 2 * backoff_s, timing.backoff_max_s)
