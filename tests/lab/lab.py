@@ -48,6 +48,7 @@ class Lab:
 
     def __init__(self, state: _State) -> None:
         self._state = state
+        self._claimed = False
         self.directory = lab_dir(state.name)
 
     @property
@@ -83,6 +84,8 @@ class Lab:
         added. `engine` says of all hosts, or of each, whether Docker runs there from the start.
         """
         lock = self.directory / "claim.lock"
+        if self._claimed:
+            raise LabError(f"lab {self.name} is claimed already by this process: claim once")
         with locked(lock, within_s=CLAIM_WITHIN_S, what=f"lab {self.name}"):
             self._state = _load(self.name) or self._state
             count = len(self.hosts) if count is None else count
@@ -93,7 +96,11 @@ class Lab:
                 self._state = up(self.name, count)[0]._state
             self._make_bare(flags)
             self._dirty_file.write_text("\n".join(host.name for host in self.hosts[:count]))
-            yield self.hosts[:count]
+            self._claimed = True
+            try:
+                yield self.hosts[:count]
+            finally:
+                self._claimed = False
 
     def reset(self) -> float:
         """Make every host anew; return the seconds it took."""
