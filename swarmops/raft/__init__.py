@@ -1,0 +1,43 @@
+"""Consensus: a small seam (``Raft``) over PySyncObj with storage, wire and membership of our own.
+
+The store and the manager use what is exported here and nothing else of this package; see DESIGN.md.
+"""
+
+from swarmops.raft.errors import (
+    MembershipRefused,
+    NoLeader,
+    OutcomeUnknown,
+    ProposalTimeout,
+    QuorumLoss,
+    RaftError,
+    Stopped,
+    StorageCorrupt,
+    StorageUnavailable,
+    TooLarge,
+)
+from swarmops.raft.raft import Raft, new_raft_id
+from swarmops.raft.seam import COMMAND_BYTES_MAX, Clock, Member, StateMachine, Status, Timing
+from swarmops.raft.transport import StreamTransport, Transport
+
+__all__ = [
+    "COMMAND_BYTES_MAX",
+    "Clock",
+    "Member",
+    "MembershipRefused",
+    "NoLeader",
+    "OutcomeUnknown",
+    "ProposalTimeout",
+    "QuorumLoss",
+    "Raft",
+    "RaftError",
+    "StateMachine",
+    "Status",
+    "Stopped",
+    "StorageCorrupt",
+    "StorageUnavailable",
+    "StreamTransport",
+    "Timing",
+    "TooLarge",
+    "Transport",
+    "new_raft_id",
+]

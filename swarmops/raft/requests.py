@@ -1,0 +1,254 @@
+"""Questions that only the leader can answer, asked from any member: reads and membership.
+
+Owned by ``Raft``. Each is answered here when this member leads, else sent to the leader and asked
+again, of whoever leads then, until the caller's bound. Every action may be asked for twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from swarmops.raft import membership
+from swarmops.raft.engine import ChangeBusy, Engine
+from swarmops.raft.errors import (
+    MembershipRefused,
+    NoLeader,
+    ProposalTimeout,
+    QuorumLoss,
+    RaftError,
+    Stopped,
+)
+from swarmops.raft.messages import Admin, AdminReply, Message, ReadIndex, ReadIndexReply
+from swarmops.raft.seam import Clock, Member, Timing
+from swarmops.raft.waiting import Waiters
+
+_RETRY = "retry"
+_REFUSALS: dict[str, Callable[[str], RaftError]] = {
+    "quorum": lambda _text: QuorumLoss(),
+    "refused": MembershipRefused,
+}
+
+
+class Requests:
+    """Reads and membership changes of one member, and those that others ask of it."""
+
+    def __init__(
+        self,
+        *,
+        me: str,
+        engine: Engine,
+        clock: Clock,
+        timing: Timing,
+        waiters: Waiters,
+        send: Callable[[str, Message], bool],
+        is_out: Callable[[], bool],
+    ) -> None:
+        self._is_out = is_out
+        self._me = me
+        self._engine = engine
+        self._clock = clock
+        self._timing = timing
+        self._waiters = waiters
+        self._send = send
+        self._number = 0
+        self._answers: dict[int, ReadIndexReply | AdminReply] = {}
+        self._asked: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def read_barrier(self, timeout_s: float) -> None:
+        """Return when all that was acknowledged before the call is applied here."""
+        deadline = self._clock.time() + timeout_s
+        while (left := deadline - self._clock.time()) > 0:
+            leader = self._engine.leader()
+            if self._is_out():
+                raise Stopped("this manager was stopped or removed: ask another one")
+            if leader == self._me:
+                index = await self._read_index(left)
+            elif leader is not None:
+                index = await self._ask_read_index(leader, left)
+            else:
+                index = 0
+            if index:
+                if await self._until_applied(index, deadline - self._clock.time()):
+                    return
+            else:
+                await self._waiters.pause(min(0.02, left))
+        raise NoLeader
+
+    async def _until_applied(self, index: int, timeout_s: float) -> bool:
+        return await self._waiters.until(lambda: self._engine.applied_index() >= index, timeout_s)
+
+    async def _read_index(self, timeout_s: float) -> int:
+        """As leader: return the commit index once it is sure that no newer leader exists, or 0."""
+        engine = self._engine
+        if not engine.is_settled():
+            return 0
+        index = int(engine.commit_index())
+        if engine.lease_reads():
+            return index
+        number, term = engine.begin_round(), engine.term()
+        bound_s = min(timeout_s, self._timing.step_down_s)
+
+        def gone() -> bool:
+            return engine.term() != term or not engine.is_leading()
+
+        await self._waiters.until(lambda: gone() or engine.round_confirmed(number), bound_s)
+        return 0 if gone() or not engine.round_confirmed(number) else index
+
+    async def _ask_read_index(self, leader: str, timeout_s: float) -> int:
+        reply = await self._ask(leader, ReadIndex, timeout_s)
+        return reply.index if isinstance(reply, ReadIndexReply) else 0
+
+    async def change(
+        self, action: str, member: Member | None, raft_id: str, timeout_s: float
+    ) -> None:
+        """Have the leader do an action (add, remove, transfer); raises its refusal."""
+        deadline = self._clock.time() + timeout_s
+        was_asked = False
+        while (left := deadline - self._clock.time()) > 0:
+            leader = self._engine.leader()
+            error, text = _RETRY, ""
+            if leader == self._me:
+                error, text = await self._act(action, member, raft_id, left)
+            elif leader is not None:
+                bound_s = min(left, 5.0)
+
+                def build(number: int, bound_s: float = bound_s) -> Message:
+                    return Admin(number, action, member, raft_id, bound_s)
+
+                reply = await self._ask(leader, build, bound_s)
+                if isinstance(reply, AdminReply):
+                    error, text = reply.error, reply.text
+            was_asked = was_asked or leader is not None
+            if not error or (action == "remove" and raft_id == self._me and self._is_out()):
+                return
+            if self._is_out():
+                raise Stopped("this manager was stopped or removed: ask another one")
+            if error != _RETRY:
+                raise _REFUSALS.get(error, MembershipRefused)(text)
+            await self._waiters.pause(min(0.05, left))
+        if not was_asked:
+            raise NoLeader
+        raise ProposalTimeout(
+            "the managers did not agree on the change of membership in time: it may still be made"
+        )
+
+    async def _act(
+        self, action: str, member: Member | None, raft_id: str, timeout_s: float
+    ) -> tuple[str, str]:
+        """As leader: do it; return the refusal's name and text."""
+        try:
+            if action == "add" and member is not None:
+                done = await self._change(
+                    membership.add(self._engine.configuration, member), timeout_s
+                )
+            elif action == "remove":
+                done = await self._remove(raft_id, timeout_s)
+            elif action == "transfer":
+                done = await self._transfer(raft_id or None, timeout_s)
+            else:
+                return "refused", f"no such change of the managers: {action}"
+        except ChangeBusy:
+            return _RETRY, ""
+        except QuorumLoss as error:
+            return "quorum", str(error)
+        except MembershipRefused as error:
+            return "refused", str(error)
+        return ("" if done else _RETRY), ""
+
+    async def _change(self, configuration: membership.Configuration, timeout_s: float) -> bool:
+        engine = self._engine
+        if configuration == engine.configuration:
+            index = engine.configuration_index()
+        else:
+            index = engine.change(configuration)
+        term = engine.term()
+
+        def lost() -> bool:
+            return engine.term() != term or not engine.is_leading()
+
+        await self._waiters.until(lambda: lost() or engine.applied_index() >= index, timeout_s)
+        return not lost() and engine.applied_index() >= index
+
+    async def _remove(self, raft_id: str, timeout_s: float) -> bool:
+        engine = self._engine
+        configuration = engine.configuration
+        if configuration.member(raft_id) is None:
+            return await self._change(configuration, timeout_s)
+        membership.check_removal(configuration, raft_id, engine.reachable())
+        if raft_id == self._me:
+            await self._transfer(None, timeout_s)
+            return False
+        return await self._change(membership.remove(configuration, raft_id), timeout_s)
+
+    async def _transfer(self, raft_id: str | None, timeout_s: float) -> bool:
+        engine = self._engine
+        if raft_id == self._me:
+            return True
+        if raft_id is not None and raft_id not in engine.configuration.voter_ids:
+            raise MembershipRefused(f"{raft_id} is no voting manager: it can't lead")
+        if not engine.transfer(raft_id):
+            raise ChangeBusy("nobody who could take over answers")
+        bound_s = min(timeout_s, 2 * self._timing.election_max_s)
+        return await self._waiters.until(lambda: not engine.is_leading(), bound_s)
+
+    async def _ask(
+        self, leader: str, build: Callable[[int], Message], timeout_s: float
+    ) -> ReadIndexReply | AdminReply | None:
+        """Send a numbered question; None when no answer comes from this leader."""
+        self._number += 1
+        number = self._number
+        if not self._send(leader, build(number)):
+            return None
+        self._asked.add(number)
+        try:
+            engine = self._engine
+            await self._waiters.until(
+                lambda: number in self._answers or engine.leader() != leader or self._is_out(),
+                timeout_s,
+            )
+            return self._answers.pop(number, None)
+        finally:
+            self._asked.discard(number)
+
+    def received(self, sender: str, message: Message) -> bool:
+        """Take a question or an answer; False when it is neither."""
+        if isinstance(message, ReadIndexReply | AdminReply):
+            if message.request in self._asked:
+                self._answers[message.request] = message
+                self._waiters.look()
+            return True
+        if isinstance(message, ReadIndex):
+            if self._engine.is_settled() and self._engine.lease_reads():
+                index = int(self._engine.commit_index())
+                self._send(sender, ReadIndexReply(message.request, index))
+            else:
+                self._begin(self._serve_read(sender, message))
+            return True
+        if isinstance(message, Admin):
+            self._begin(self._serve_admin(sender, message))
+            return True
+        return False
+
+    async def _serve_read(self, sender: str, message: ReadIndex) -> None:
+        index = await self._read_index(self._timing.step_down_s)
+        self._send(sender, ReadIndexReply(message.request, index))
+
+    async def _serve_admin(self, sender: str, message: Admin) -> None:
+        error, text = _RETRY, ""
+        if self._engine.is_leading():
+            bound_s = min(message.bound_s, 60.0)
+            error, text = await self._act(message.action, message.member, message.raft_id, bound_s)
+        self._send(sender, AdminReply(message.request, error, text))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Stop serving."""
+        for task in self._tasks:
+            task.cancel()

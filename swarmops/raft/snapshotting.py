@@ -1,0 +1,341 @@
+"""Taking, sending and installing snapshots: the loop decides, the snapshot lane works.
+
+Driven by ``Raft``, between the engine and the snapshot files. A snapshot is taken while commands go
+on being applied; it travels chunk by chunk, each acknowledged when it is written, so that a slow
+follower costs one chunk of memory; it is installed only when it is whole, durable and newer.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from swarmops.raft import membership, snapshots
+from swarmops.raft.disk import Disk, Lanes
+from swarmops.raft.engine import Engine
+from swarmops.raft.errors import StorageCorrupt
+from swarmops.raft.journal import Journal
+from swarmops.raft.messages import Message, SnapshotAck, SnapshotChunk
+from swarmops.raft.sealing import SALT_BYTES
+from swarmops.raft.seam import Clock, StateMachine, Timing
+from swarmops.raft.sessions import Sessions
+from swarmops.raft.snapshots import SnapshotId, SnapshotMeta, SnapshotReader, SnapshotWriter
+
+_RESEND_S = 1.0
+_logger = logging.getLogger(__name__)
+
+
+class _Outgoing:
+    """A snapshot on its way to one follower: one chunk at a time."""
+
+    def __init__(self, which: SnapshotId) -> None:
+        self.which = which
+        self.reader: SnapshotReader | None = None
+        self.number = 0
+        self.meta = b""
+        self.chunk: bytes | None = None
+        self.sent_at = float("-inf")
+        self.busy = True
+
+
+class _Incoming:
+    """A snapshot on its way in."""
+
+    def __init__(self, which: SnapshotId, meta: bytes) -> None:
+        self.which = which
+        self.meta = meta
+        self.writer: SnapshotWriter | None = None
+        self.next_number = 0
+        self.busy = False
+
+
+class Snapshots:
+    """All snapshot work of one member."""
+
+    def __init__(
+        self,
+        *,
+        disk: Disk,
+        data_key: bytes,
+        rng: random.Random,
+        lanes: Lanes,
+        clock: Clock,
+        timing: Timing,
+        state_machine: StateMachine,
+        sessions: Sessions,
+        journal: Journal,
+        newest: SnapshotId | None,
+        send: Callable[[str, Message], bool],
+        installed: Callable[[], None],
+    ) -> None:
+        self._disk = disk
+        self._data_key = data_key
+        self._rng = rng
+        self._lanes = lanes
+        self._clock = clock
+        self._timing = timing
+        self._machine = state_machine
+        self._sessions = sessions
+        self._journal = journal
+        self._send = send
+        self._installed = installed
+        self._newest = newest
+        self._taking = False
+        self._not_before = float("-inf")
+        self._outgoing: dict[str, _Outgoing] = {}
+        self._incoming: _Incoming | None = None
+        self.installing = False
+        self.engine: Engine
+
+    # Taking.
+
+    def take_if_due(self, *, force: bool = False) -> None:
+        """Begin a snapshot when enough was applied since the last one."""
+        applied = self.engine.applied_index()
+        since = applied - (self._newest.index if self._newest else 0)
+        due = since >= self._timing.snapshot_entries or (
+            self._journal.bytes_total >= self._timing.snapshot_log_bytes
+            and since > self._timing.trailing_entries
+        )
+        term = self._journal.term_at(applied)
+        idle = not self._taking and not self.installing and self._clock.time() >= self._not_before
+        if not (due or force) or not idle or since <= 0 or term is None or self._journal.error:
+            return
+        self._taking = True
+        which = SnapshotId(applied, term)
+        meta = self._meta(applied)
+        chunks = self._machine.snapshot()
+        job = lambda: snapshots.write(  # noqa: E731 - one expression, for the other thread
+            self._disk, self._data_key, self._rng, which, (meta, chunks)
+        )
+        self._lanes.submit("snapshot", job, lambda _result, error: self._taken(which, error))
+
+    def _meta(self, index: int) -> bytes:
+        configuration = self.engine.committed_configuration(index)
+        return msgspec.msgpack.encode(
+            SnapshotMeta(membership.encode(configuration), self._sessions.dump())
+        )
+
+    def _taken(self, which: SnapshotId, error: BaseException | None) -> None:
+        if error is not None:
+            self._taking = False
+            self._not_before = self._clock.time() + self._timing.disk_retry_s
+            _logger.warning("a snapshot failed, the log keeps growing until one works: %s", error)
+            return
+        self._newest = max(which, self._newest or which)
+        keep = max(self._journal.first_index, which.index - self._timing.trailing_entries)
+        self._journal.compact(keep, self._compacted)
+        self._sweep()
+
+    def _compacted(self) -> None:
+        self._taking = False
+
+    def _sweep(self) -> None:
+        used = {out.which.name for out in self._outgoing.values()}
+        keep = frozenset(used | ({self._newest.name} if self._newest else set()))
+        self._lanes.submit("snapshot", lambda: snapshots.sweep(self._disk, keep), _ignore)
+
+    # Sending.
+
+    def wanted(self, raft_id: str) -> None:
+        """Begin to send, or send again what stayed unanswered."""
+        outgoing = self._outgoing.get(raft_id)
+        if outgoing is None:
+            if self._newest is None or self.installing:
+                return
+            outgoing = self._outgoing[raft_id] = _Outgoing(self._newest)
+            self._open(raft_id, outgoing)
+        elif not outgoing.busy and self._clock.time() - outgoing.sent_at > _RESEND_S:
+            self._send_chunk(raft_id, outgoing)
+
+    def _open(self, raft_id: str, outgoing: _Outgoing) -> None:
+        def job() -> tuple[SnapshotReader, bytes | None]:
+            reader = SnapshotReader(self._disk, self._data_key, outgoing.which)
+            return reader, reader.next_chunk()
+
+        def done(result: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._broke(raft_id, outgoing, error)
+                return
+            outgoing.reader, outgoing.chunk = result
+            outgoing.meta = outgoing.reader.meta
+            self._send_chunk(raft_id, outgoing)
+
+        self._lanes.submit("snapshot", job, done)
+
+    def _broke(self, raft_id: str, outgoing: _Outgoing, error: BaseException) -> None:
+        _logger.error("the snapshot can't be sent to %s: %s", raft_id, error)
+        if self._outgoing.get(raft_id) is outgoing:
+            self._close(raft_id)
+
+    def _close(self, raft_id: str) -> None:
+        outgoing = self._outgoing.pop(raft_id, None)
+        if outgoing is not None and outgoing.reader is not None:
+            reader = outgoing.reader
+            self._lanes.submit("snapshot", reader.close, _ignore)
+
+    def _send_chunk(self, raft_id: str, outgoing: _Outgoing) -> None:
+        outgoing.busy = False
+        outgoing.sent_at = self._clock.time()
+        which, chunk = outgoing.which, outgoing.chunk
+        meta = outgoing.meta if outgoing.number == 0 else b""
+        message = SnapshotChunk(
+            self.engine.term(),
+            self.engine.round(),
+            which.index,
+            which.term,
+            outgoing.number,
+            chunk is None,
+            meta,
+            chunk or b"",
+        )
+        if self.engine.is_leading():
+            self._send(raft_id, message)
+        else:
+            self._close(raft_id)
+
+    def acknowledged(self, raft_id: str, message: SnapshotAck) -> None:
+        """Send the next chunk, or begin again when the follower did."""
+        outgoing = self._outgoing.get(raft_id)
+        if outgoing is None or outgoing.which.index != message.index or outgoing.busy:
+            return
+        if message.done:
+            self._close(raft_id)
+            self._sweep()
+        elif message.next_number == outgoing.number + 1 and outgoing.chunk is not None:
+            self._read_next(raft_id, outgoing)
+        elif message.next_number == 0 and outgoing.number > 0:
+            self._close(raft_id)
+
+    def _read_next(self, raft_id: str, outgoing: _Outgoing) -> None:
+        reader = outgoing.reader
+        if reader is None:
+            return
+        outgoing.busy = True
+
+        def done(chunk: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._broke(raft_id, outgoing, error)
+                return
+            outgoing.number += 1
+            outgoing.chunk = chunk
+            self._send_chunk(raft_id, outgoing)
+
+        self._lanes.submit("snapshot", reader.next_chunk, done)
+
+    def stop_sending(self) -> None:
+        """Leading ended: drop what was being sent."""
+        for raft_id in list(self._outgoing):
+            self._close(raft_id)
+
+    # Installing.
+
+    def received(self, leader: str, message: SnapshotChunk) -> None:
+        """Write a chunk; install after the last."""
+        which = SnapshotId(message.index, message.index_term)
+        if which.index <= self.engine.applied_index():
+            self._answer(leader, message, 0, done=True)
+            return
+        incoming = self._incoming
+        if incoming is not None and incoming.busy:
+            return
+        if message.number == 0 and (incoming is None or incoming.which != which):
+            incoming = self._begin(which, message.meta)
+        if incoming is None or incoming.which != which:
+            self._answer(leader, message, 0, done=False)
+        elif message.number != incoming.next_number:
+            self._answer(leader, message, incoming.next_number, done=False)
+        elif message.last:
+            self._finish(leader, message, incoming)
+        else:
+            self._write(leader, message, incoming)
+
+    def _begin(self, which: SnapshotId, meta: bytes) -> _Incoming:
+        old = self._incoming
+        if old is not None and old.writer is not None:
+            self._lanes.submit("snapshot", old.writer.abandon, _ignore)
+        self._incoming = _Incoming(which, meta)
+        return self._incoming
+
+    def _answer(self, leader: str, message: SnapshotChunk, number: int, *, done: bool) -> None:
+        self.engine.send_snapshot_ack(
+            leader, message.term, message.round, message.index, number, done=done
+        )
+
+    def _write(self, leader: str, message: SnapshotChunk, incoming: _Incoming) -> None:
+        incoming.busy = True
+
+        def job() -> None:
+            if incoming.writer is None:
+                salt = self._rng.randbytes(SALT_BYTES)
+                incoming.writer = SnapshotWriter(
+                    self._disk, self._data_key, salt, incoming.which, incoming.meta
+                )
+            incoming.writer.write(message.data)
+
+        def done(_result: None, error: BaseException | None) -> None:
+            incoming.busy = False
+            if error is not None:
+                self._drop(incoming, error)
+                return
+            incoming.next_number += 1
+            self._answer(leader, message, incoming.next_number, done=False)
+
+        self._lanes.submit("snapshot", job, done)
+
+    def _drop(self, incoming: _Incoming, error: BaseException) -> None:
+        _logger.warning("a snapshot from the leader could not be kept, will ask again: %s", error)
+        self.installing = False
+        if self._incoming is incoming:
+            self._incoming = None
+        if incoming.writer is not None:
+            self._lanes.submit("snapshot", incoming.writer.abandon, _ignore)
+
+    def _finish(self, leader: str, message: SnapshotChunk, incoming: _Incoming) -> None:
+        incoming.busy = self.installing = True
+        load = getattr(self._machine, "load", None)
+
+        def job() -> Any:
+            if incoming.writer is None:
+                raise StorageCorrupt(incoming.which.name, 0, "the snapshot is empty")
+            incoming.writer.finish()
+            reader = SnapshotReader(self._disk, self._data_key, incoming.which)
+            return reader, load(reader.chunks()) if load else None
+
+        def done(result: Any, error: BaseException | None) -> None:
+            if error is not None:
+                self._drop(incoming, error)
+                return
+            self._install(incoming, *result)
+            self._answer(leader, message, 0, done=True)
+
+        self._lanes.submit("snapshot", job, done)
+
+    def _install(
+        self, incoming: _Incoming, reader: SnapshotReader, commit: Callable[[], None] | None
+    ) -> None:
+        which = incoming.which
+        self._incoming = None
+        if which.index > self.engine.applied_index():
+            if commit is not None:
+                commit()
+            else:
+                self._machine.restore(reader.chunks())
+            meta = msgspec.msgpack.decode(reader.meta, type=SnapshotMeta)
+            self._sessions.load(meta.sessions)
+            configuration = membership.decode(meta.configuration)
+            self.engine.install(which.index, which.term, configuration)
+            self._newest = max(which, self._newest or which)
+            self._installed()
+        reader.close()
+        self.installing = False
+        self._sweep()
+
+
+def _ignore(_result: Any, error: BaseException | None) -> None:
+    if error is not None:
+        _logger.warning("cleaning up after a snapshot failed: %s", error)

@@ -1,0 +1,146 @@
+"""A member's directory: made, opened and reconciled before the engine sees anything.
+
+Called by ``Raft.start`` on the log lane, and by ``force_new_cluster``. What is on disk is either
+understood to the last promise, or refused with file, offset and cure.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+from swarmops.raft import commands, logfile, membership, snapshots, termfile
+from swarmops.raft.disk import Disk
+from swarmops.raft.errors import RaftError, StorageCorrupt
+from swarmops.raft.journal import NO_OP
+from swarmops.raft.logfile import FIRST_INDEX, UNKNOWN_TERM, Batch, LogWriter
+from swarmops.raft.membership import Configuration
+from swarmops.raft.records import Entry
+from swarmops.raft.seam import Member, Timing
+from swarmops.raft.snapshots import SnapshotId, SnapshotMeta, SnapshotReader
+from swarmops.raft.termfile import TermState
+
+
+class Opened(msgspec.Struct):
+    """What a directory holds, reconciled."""
+
+    term: TermState
+    sentinel: Entry
+    entries: list[Entry]
+    snapshot: SnapshotId | None
+    sessions: bytes | None
+    configurations: list[tuple[int, Configuration]]
+    writer: LogWriter
+
+    @property
+    def applied(self) -> int:
+        """Up to where the snapshot has the state; without one, up to the engine's own entry."""
+        return self.snapshot.index if self.snapshot else 1
+
+
+def is_empty(disk: Disk) -> bool:
+    """Say whether no member lives here."""
+    return termfile.NAME not in disk.names() and not logfile.segment_numbers(disk)
+
+
+def create(
+    disk: Disk, data_key: bytes, rng: random.Random, me: Member, timing: Timing, *, alone: bool
+) -> None:
+    """Make a directory for a new member: of a group of its own (alone), or of one it will join.
+
+    The term file is written last: without it and with nothing but a first entry, a directory is
+    one whose making was interrupted, and is made again. Raises RaftError, OSError.
+    """
+    if termfile.NAME not in disk.names():
+        left = logfile.load(disk, data_key)
+        if left.base == (1, 0) and len(left.entries) <= 1:
+            for number, _ in left.segments:
+                disk.remove(logfile.segment_name(number))
+    if not is_empty(disk):
+        raise RaftError(
+            f"{disk.label}: a raft member lives here already: start it, or remove the directory"
+        )
+    if alone:
+        writer = LogWriter(disk, data_key, rng, [], timing.segment_bytes)
+        command = commands.membership(membership.encode(Configuration(voters=(me,))))
+        writer.commit(Batch(entries=[(command, FIRST_INDEX, 1)]))
+        writer.close()
+    termfile.store(disk, TermState(me.raft_id, 1 if alone else 0, None))
+
+
+def open_member(
+    disk: Disk, data_key: bytes, rng: random.Random, raft_id: str | None, timing: Timing
+) -> Opened:
+    """Read a member's directory; raises StorageCorrupt, RaftError or OSError."""
+    term = _term(disk, raft_id)
+    loaded = logfile.load(disk, data_key)
+    snapshot = snapshots.newest(disk)
+    snapshots.sweep(disk, frozenset({snapshot.name} if snapshot else ()))
+    writer = LogWriter(disk, data_key, rng, loaded.segments, timing.segment_bytes)
+    sentinel, entries = _reconcile(disk, loaded, snapshot)
+    if snapshot and not entries and sentinel[1:] == (snapshot.index, snapshot.term):
+        # Whatever the log still says, it begins after the snapshot now.
+        writer.commit(Batch(reset=(snapshot.index, snapshot.term)))
+    newest_term = entries[-1][2] if entries else sentinel[2]
+    if newest_term > term.term:
+        path = f"{disk.label}/{termfile.NAME}"
+        raise StorageCorrupt(path, 0, f"it says term {term.term}, the log {newest_term}")
+    configurations, sessions = _described(disk, data_key, snapshot, entries)
+    return Opened(term, sentinel, entries, snapshot, sessions, configurations, writer)
+
+
+def _term(disk: Disk, raft_id: str | None) -> TermState:
+    term = termfile.load(disk)
+    if term is None:
+        if is_empty(disk):
+            raise RaftError(f"{disk.label}: no raft member lives here: initialise or join a swarm")
+        raise StorageCorrupt(f"{disk.label}/{termfile.NAME}", 0, "the term file is missing")
+    if raft_id is not None and term.raft_id != raft_id:
+        raise RaftError(
+            f"{disk.label}: this is the directory of raft member {term.raft_id}, not of {raft_id}: "
+            "point each node at its own"
+        )
+    return term
+
+
+def _reconcile(
+    disk: Disk, loaded: logfile.Loaded, snapshot: SnapshotId | None
+) -> tuple[Entry, list[Entry]]:
+    """Find where the log in memory begins: its sentinel, and the entries after it."""
+    base, entries = loaded.base, loaded.entries
+    if base[1] == UNKNOWN_TERM and entries:
+        sentinel, entries = entries[0], entries[1:]
+    else:
+        sentinel = (NO_OP, *base)
+    if snapshot is None:
+        if sentinel[1:] != (1, 0):
+            path = f"{disk.label}/{logfile.segment_name(loaded.segments[0][0])}"
+            raise StorageCorrupt(path, 0, f"the snapshot before entry {sentinel[1] + 1} is missing")
+        return sentinel, entries
+    if sentinel[1] > snapshot.index:
+        path = f"{disk.label}/{snapshot.name}"
+        raise StorageCorrupt(path, 0, f"the log begins only after it, at entry {sentinel[1] + 1}")
+    place = snapshot.index - sentinel[1]
+    at = [sentinel, *entries][place] if place <= len(entries) else None
+    if at is None or at[2] != snapshot.term:
+        return (NO_OP, snapshot.index, snapshot.term), []
+    return sentinel, entries
+
+
+def _described(
+    disk: Disk, data_key: bytes, snapshot: SnapshotId | None, entries: list[Entry]
+) -> tuple[list[tuple[int, Configuration]], bytes | None]:
+    """Read the configurations: the snapshot's, then all in the log behind it, never arguments."""
+    configurations: list[tuple[int, Configuration]] = [(0, membership.EMPTY)]
+    sessions = None
+    if snapshot is not None:
+        reader = SnapshotReader(disk, data_key, snapshot)
+        meta = msgspec.msgpack.decode(reader.meta, type=SnapshotMeta)
+        reader.close()
+        configurations = [(snapshot.index, membership.decode(meta.configuration))]
+        sessions = meta.sessions
+    for command, index, _ in entries:
+        if command[0] == commands.MEMBERSHIP and index > configurations[0][0]:
+            configurations.append((index, membership.decode(command[1:])))
+    return configurations, sessions
