@@ -5,7 +5,7 @@ of a task of this very node; everything that it deletes is a path that swarmops 
 """
 
 # Importing pathlib costs milliseconds on every host of every apply.
-# ruff: noqa: PTH108, PTH120, PTH123, PTH208
+# ruff: noqa: PTH108, PTH110, PTH112, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
