@@ -1,0 +1,250 @@
+"""What each kind of step does to a swarm, and what it refuses, over fake shells and clients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from swarmops.backends.base import Artifact, Backend, Facts, PythonFacts
+from swarmops.errors import HostError, SwarmopsError
+from swarmops.fleet import actions as actions_module
+from swarmops.fleet.actions import Actions
+from swarmops.fleet.host import Host
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.managers import Managers
+from swarmops.fleet.observation import Observation
+from swarmops.fleet.observe import Looked, Seen
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.steps import Gate, Step, StepKind
+from swarmops.fleet.waiting import Patience
+from swarmops.model.node import Availability, NodeState, Role
+from swarmops.model.object import ObjectVersion
+from swarmops.model.service import Service, ServiceSpec
+
+if TYPE_CHECKING:
+    from tests.unit.fleet_apply.conftest import FakeSwarm
+
+NOW_ONLY = Patience(bound_s=0)
+WEB = ServiceSpec(name="web", labels={"a": "1"})
+
+
+class FakeBackend:
+    """Keeps what it was asked to do; says no more than the protocol needs."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def install(self, shell: Any, facts: Any, place: Any, artifact: Any) -> None:
+        """Keep the call."""
+        del shell, facts
+        self.calls.append(("install", f"{place.host} {artifact.release}"))
+
+    def start(self, shell: Any, facts: Any, place: Any) -> None:
+        """Keep the call, or fail."""
+        del shell, facts
+        self.calls.append(("start", place.host))
+        if place.host == "h9":
+            raise HostError("h9", "port 2377 is taken by nginx")
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    """Return a backend."""
+    return FakeBackend()
+
+
+@pytest.fixture
+def hands(fake: FakeSwarm, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Actions:
+    """Return the actions on hosts h1 to h4 and h9; managers are those that the swarm has."""
+    monkeypatch.setattr(actions_module, "host_client", lambda _i, _s, host: fake.client(host))
+    for name in ("GATE_PATIENCE", "ROLE_PATIENCE", "NODE_PATIENCE"):
+        monkeypatch.setattr(actions_module, name, NOW_ONLY)
+    names = ("h1", "h2", "h3", "h4", "h9")
+    hosts = {
+        name: Host(name=name, connection="local", address=name, advertise_addr=f"{name}:2377")
+        for name in names
+    }
+    inventory = Inventory(path="i.yml", hosts=hosts, groups={"all": names})
+    facts = Facts(
+        hostname="x",
+        python=PythonFacts(executable="python3", version=(3, 11, 2)),
+        system="linux",
+        machine="x86_64",
+        user="root",
+        is_root=True,
+        systemd=True,
+    )
+    looked = {name: Looked(facts, Artifact("r1"), ()) for name in names}
+    made: Any = backend
+    taken: Backend = made
+    managers = Managers(fake.client, ["h1", "h2"], Patience(bound_s=0))
+    return Actions(inventory, taken, Shells(), Seen(Observation(hosts={}), looked), managers)
+
+
+def step(kind: StepKind, target: str, **more: Any) -> Step:
+    """Make a step."""
+    return Step(id=f"{kind.value}:{target}", kind=kind, target=target, reason="", proof="", **more)
+
+
+def test_hosts(hands: Actions, backend: FakeBackend) -> None:
+    """Install and start are the backend's, with what was seen of the host."""
+    assert hands.do(step(StepKind.INSTALL, "h3"))
+    assert hands.do(step(StepKind.START, "h3"))
+    assert backend.calls == [("install", "h3 r1"), ("start", "h3")]
+
+
+def test_host_fails(hands: Actions) -> None:
+    """A backend's error is the step's."""
+    with pytest.raises(HostError, match="port 2377 is taken"):
+        hands.do(step(StepKind.START, "h9"))
+
+
+def test_init_and_join(hands: Actions, fake: FakeSwarm) -> None:
+    """Hosts join with the token of their role, and the addresses of all present managers."""
+    assert hands.do(step(StepKind.INIT, "h1", availability=Availability.DRAIN))
+    assert hands.do(step(StepKind.JOIN, "h2", role=Role.MANAGER))
+    assert hands.do(step(StepKind.JOIN, "h3", role=Role.WORKER, availability=Availability.PAUSE))
+    host, init = fake.inits[0]
+    assert (host, init.advertise_addr, init.availability) == ("h1", "h1:2377", "drain")
+    said = [(h, r.join_token, r.availability, len(r.remote_addrs or [])) for h, r in fake.joined]
+    assert said == [("h2", "M", "", 1), ("h3", "W", "pause", 2)]
+
+
+@pytest.mark.parametrize("kind", [StepKind.INIT, StepKind.JOIN])
+def test_member_already(hands: Actions, fake: FakeSwarm, kind: StepKind) -> None:
+    """A host that came into a swarm since the plan was made is left alone, and said so."""
+    fake.add("h1", manager=True)
+    fake.add("h3")
+    with pytest.raises(HostError, match="h3: it is active in a swarm since"):
+        hands.do(step(kind, "h3"))
+
+
+def test_leave(hands: Actions, fake: FakeSwarm) -> None:
+    """A host leaves its swarm; one that is in none has nothing to do."""
+    fake.add("h3")
+    assert hands.do(step(StepKind.LEAVE, "h3")) is True
+    assert hands.do(step(StepKind.LEAVE, "h3")) is False
+
+
+def test_update_node(hands: Actions, fake: FakeSwarm) -> None:
+    """Availability and labels are set in the node's present spec; the rest of it stays."""
+    fake.add("h1", manager=True)
+    fake.add("h3", labels={"keep": "1", "drop": "1"})
+    wanted = step(
+        StepKind.UPDATE_NODE,
+        "h3",
+        availability=Availability.DRAIN,
+        labels={"drop": None, "disk": "ssd"},
+    )
+    assert hands.do(wanted) is True
+    spec = fake.nodes["id-h3"].spec
+    assert (spec.availability, spec.labels) == (
+        Availability.DRAIN,
+        {"keep": "1", "disk": "ssd"},
+    )
+    assert hands.do(wanted) is False
+
+
+@pytest.mark.parametrize("role", [Role.MANAGER, Role.WORKER])
+def test_role(hands: Actions, fake: FakeSwarm, role: Role) -> None:
+    """A promotion and a demotion are done when they have come true."""
+    fake.add("h1", manager=True)
+    fake.add("h2", manager=role is Role.WORKER)
+    assert hands.do(step(StepKind.UPDATE_NODE, "h2", node_id="id-h2", role=role)) is True
+    assert fake.nodes["id-h2"].spec.role is role
+
+
+def test_role_not_in_time(hands: Actions, fake: FakeSwarm) -> None:
+    """A demotion that the swarm puts off is no success."""
+    fake.add("h1", manager=True)
+    fake.add("h2", manager=True)
+    fake.settle = lambda node: node
+    with pytest.raises(HostError, match="h2: it is still a member of the managers' group"):
+        hands.do(step(StepKind.UPDATE_NODE, "h2", node_id="id-h2", role=Role.WORKER))
+
+
+def test_gate(hands: Actions, fake: FakeSwarm) -> None:
+    """A step whose gate is shut does nothing, and says what would have been at stake."""
+    fake.add("h1", manager=True)
+    fake.add("h2", manager=True)
+    down = fake.add("h3", manager=True, state=NodeState.DOWN)
+    fake.nodes[down.id] = msgspec.structs.replace(down, manager_status=None)
+    before = dict(fake.nodes)
+    demote = step(
+        StepKind.UPDATE_NODE,
+        "h2",
+        node_id="id-h2",
+        role=Role.WORKER,
+        gate=Gate.REMOVE_MANAGER,
+    )
+    with pytest.raises(HostError, match="could cost the quorum"):
+        hands.do(demote)
+    assert fake.nodes == before
+
+
+def test_remove_node(hands: Actions, fake: FakeSwarm) -> None:
+    """A node that is gone already needs no removal."""
+    fake.add("h1", manager=True)
+    fake.add("h3", state=NodeState.DOWN)
+    remove = step(StepKind.REMOVE_NODE, "h3", node_id="id-h3")
+    assert hands.do(remove) is True
+    assert hands.do(remove) is False
+
+
+def test_another_manager(hands: Actions, fake: FakeSwarm) -> None:
+    """When one manager doesn't answer, the next is asked."""
+    hands._managers = Managers(fake.client, ["h1", "h2"], Patience(bound_s=5, period_s=0))
+    fake.add("h1", manager=True)
+    fake.add("h2", manager=True)
+    fake.dead.add("h1")
+    assert hands.do(step(StepKind.CREATE_SERVICE, "web", service=WEB))
+    assert fake.services["web"].spec == WEB
+
+
+def test_no_manager(hands: Actions, fake: FakeSwarm) -> None:
+    """When none answers in time, the last one's reason is said."""
+    fake.dead |= {"h1", "h2"}
+    with pytest.raises(SwarmopsError, match="does not answer"):
+        hands.do(step(StepKind.CREATE_SERVICE, "web", service=WEB))
+
+
+SAME = Service(id="id-web", version=ObjectVersion(index=1), spec=WEB)
+OTHER = msgspec.structs.replace(SAME, spec=ServiceSpec(name="web"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "there", "refusal"),
+    [
+        (StepKind.CREATE_SERVICE, SAME, None),
+        (StepKind.CREATE_SERVICE, OTHER, "somebody made another service 'web'"),
+        (StepKind.UPDATE_SERVICE, SAME, None),
+        (StepKind.UPDATE_SERVICE, OTHER, "somebody changed it since"),
+    ],
+)
+def test_service_meanwhile(
+    hands: Actions, fake: FakeSwarm, kind: StepKind, there: Service, refusal: str | None
+) -> None:
+    """A lost answer makes no failure, and another person's change is not overwritten."""
+    fake.add("h1", manager=True)
+    fake.services["web"] = msgspec.structs.replace(there, version=ObjectVersion(index=7))
+    wanted = step(kind, "web", service=WEB, service_id="id-web", version=1)
+    if refusal is None:
+        assert hands.do(wanted)
+    else:
+        with pytest.raises(SwarmopsError, match=refusal):
+            hands.do(wanted)
+    assert fake.services["web"].spec == there.spec
+
+
+def test_update_service(hands: Actions, fake: FakeSwarm) -> None:
+    """A service is changed from the version that the plan saw."""
+    fake.add("h1", manager=True)
+    fake.services["web"] = OTHER
+    assert hands.do(
+        step(StepKind.UPDATE_SERVICE, "web", service=WEB, service_id="id-web", version=1)
+    )
+    assert fake.services["web"].spec == WEB
