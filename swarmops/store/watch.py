@@ -56,8 +56,12 @@ class Watch:
 
     async def next(self) -> tuple[list[Event], bool]:
         """Wait for a change; return all since the last call, and whether some were lost."""
-        await self._awake.wait()
+        await self.wait()
         return self.take()
+
+    async def wait(self) -> None:
+        """Wait until ``take`` would return something."""
+        await self._awake.wait()
 
     def take(self) -> tuple[list[Event], bool]:
         """Return what there is now without waiting, as ``next``."""

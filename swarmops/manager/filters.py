@@ -1,0 +1,203 @@
+"""The scheduler's filters: each is set for a group of equal tasks, checks nodes, explains itself.
+
+Pure. ``set_for`` returns the filters that apply; a node is fit when all say so. Texts are Docker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from swarmops.errors import InputError
+from swarmops.manager import constraints
+from swarmops.manager.load import NodeLoad, host_ports, reservations
+from swarmops.model.base import given
+from swarmops.model.defaults import PROCESS_IMAGE, image, placement
+from swarmops.model.node import Availability, Node, NodeState
+from swarmops.model.service import Platform, Service
+from swarmops.model.task import Task
+
+CONTAINER_EXECUTORS = frozenset({"docker", "podman"})
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class Filter(Protocol):
+    """One reason why a node may be unfit, set for one group of tasks."""
+
+    changing: bool
+    """Whether placing a task of the group may make a fit node unfit."""
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether the node passes."""
+        ...
+
+    def explain(self, count: int) -> str:
+        """Say why ``count`` nodes did not pass."""
+        ...
+
+
+def set_for(task: Task, service: Service | None) -> list[Filter]:
+    """Return the filters that apply to this task, in Docker's order."""
+    wanted = placement(task.spec)
+    filters: list[Filter] = [Ready()]
+    if needs := reservations(task):
+        filters.append(Enough(needs))
+    filters.append(Executor(image(task.spec)))
+    if expressions := given(wanted.constraints, []):
+        filters.append(Constraints(expressions))
+    if platforms := given(wanted.platforms, []):
+        filters.append(OnPlatform(platforms))
+    if ports := host_ports(service):
+        filters.append(HostPorts(ports))
+    if (most := given(wanted.max_replicas, 0)) > 0:
+        filters.append(MaxReplicas(task.service_id, most))
+    return filters
+
+
+def available(node: Node) -> bool:
+    """Whether the node takes new tasks."""
+    return node.status.state is NodeState.READY and node.spec.availability is Availability.ACTIVE
+
+
+class Ready:
+    """The node answers and is active."""
+
+    changing = False
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether the node takes new tasks."""
+        return available(load.node)
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        return f"{count} {_nodes(count)} not available for new tasks"
+
+
+class Enough:
+    """What the task reserves is free."""
+
+    changing = True
+
+    def __init__(self, needs: dict[str, int]) -> None:
+        self._needs = needs
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether every reservation fits."""
+        return all(load.free(kind) >= amount for kind, amount in self._needs.items())
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        return f"insufficient resources on {count} {_nodes(count)}"
+
+
+class Executor:
+    """The node can run this kind of task: image ``host`` as a process, others in a container."""
+
+    changing = False
+
+    def __init__(self, image_name: str) -> None:
+        self._wanted = (
+            frozenset({"process"}) if image_name == PROCESS_IMAGE else CONTAINER_EXECUTORS
+        )
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether the node's engine says that it has a fitting executor."""
+        return not self._wanted.isdisjoint(load.executors)
+
+    def explain(self, count: int) -> str:
+        """Docker's words: an executor is a plugin."""
+        return f"missing plugin on {count} {_nodes(count)}"
+
+
+class Constraints:
+    """Every placement constraint holds. Malformed ones hold nowhere: the API refuses them."""
+
+    changing = False
+
+    def __init__(self, expressions: Sequence[str]) -> None:
+        try:
+            self._parsed: tuple[constraints.Constraint, ...] | None = constraints.parse(expressions)
+        except InputError:
+            self._parsed = None
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether the node fulfils them all."""
+        return self._parsed is not None and constraints.matches(self._parsed, load.node)
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        return f"scheduling constraints not satisfied on {count} {_nodes(count)}"
+
+
+class OnPlatform:
+    """The node is one of the platforms that the image runs on."""
+
+    changing = False
+
+    def __init__(self, platforms: Iterable[Platform]) -> None:
+        self._wanted = [_platform(platform) for platform in platforms]
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether architecture and system fit; an empty wish fits any."""
+        arch, system = _platform(given(load.node.description.platform, Platform()))
+        return any(
+            wanted_arch in ("", arch) and wanted_os in ("", system)
+            for wanted_arch, wanted_os in self._wanted
+        )
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        return f"unsupported platform on {count} {_nodes(count)}"
+
+
+class HostPorts:
+    """The ports that the task takes on its node are free there."""
+
+    changing = True
+
+    def __init__(self, ports: Sequence[tuple[str, int]]) -> None:
+        self._ports = ports
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether no task on the node has one of them."""
+        return not any(load.ports[port] for port in self._ports)
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        return f"host-mode port already in use on {count} {_nodes(count)}"
+
+
+class MaxReplicas:
+    """The node has not yet as many tasks of the service as it may have."""
+
+    changing = True
+
+    def __init__(self, service_id: str, most: int) -> None:
+        self._service_id = service_id
+        self._most = most
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether one more is allowed."""
+        return load.active_of.get(self._service_id, 0) < self._most
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
+        del count
+        return "max replicas per node limit exceed"
+
+
+def explain(unfit: Sequence[tuple[Filter, int]]) -> str:
+    """Return Docker's sentence for a task that has no node; the commonest reason first."""
+    reasons = [
+        each.explain(count) for each, count in sorted(unfit, key=lambda pair: -pair[1]) if count > 0
+    ]
+    return f"no suitable node ({'; '.join(reasons)})" if reasons else "no suitable node"
+
+
+def _nodes(count: int) -> str:
+    return "node" if count == 1 else "nodes"
+
+
+def _platform(platform: Platform) -> tuple[str, str]:
+    arch = given(platform.architecture, "").lower()
+    return _ARCHITECTURES.get(arch, arch), given(platform.os, "").lower()

@@ -1,0 +1,39 @@
+"""Global services: on which nodes there shall be a task. Pure.
+
+One on each node that fulfils the constraints and is neither drained nor down. A paused node, or one
+that was not heard of yet, keeps its task but gets no new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from swarmops.errors import InputError
+from swarmops.manager import constraints
+from swarmops.manager.filters import available
+from swarmops.manager.places import unfit
+from swarmops.model.base import given
+from swarmops.model.defaults import placement, task_spec
+from swarmops.model.node import Node
+from swarmops.model.service import Service
+
+
+def keeps(service: Service, node: Node | None) -> bool:
+    """Whether the node may keep the service's task."""
+    if node is None or unfit(node):
+        return False
+    try:
+        wanted = constraints.parse(given(placement(task_spec(service.spec)).constraints, []))
+    except InputError:
+        return False
+    return constraints.matches(wanted, node)
+
+
+def new_places(service: Service, nodes: Iterable[Node], used: Iterable[str]) -> list[str]:
+    """Return the nodes that lack their task."""
+    have = set(used)
+    return [
+        node.id
+        for node in nodes
+        if node.id not in have and available(node) and keeps(service, node)
+    ]

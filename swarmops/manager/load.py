@@ -1,0 +1,153 @@
+"""What each node carries: the scheduler's memo, kept from the store's events.
+
+A task holds its node's resources and ports while it is assigned and has not ended; it counts for
+spreading while it is also wanted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from swarmops.model.base import given
+from swarmops.model.defaults import ports
+from swarmops.model.node import EngineDescription, Node
+from swarmops.model.service import GenericResource, ResourceRequirements, Resources, Service
+from swarmops.model.task import Task, TaskState
+
+Amounts = dict[str, int]
+"""``cpu`` in NanoCPUs, ``memory`` in bytes, generic resources by their kind in units."""
+HostPort = tuple[str, int]
+
+CPU = "cpu"
+MEMORY = "memory"
+
+
+class NodeLoad:
+    """One node and what it carries."""
+
+    __slots__ = (
+        "active",
+        "active_of",
+        "executors",
+        "node",
+        "offered",
+        "ports",
+        "reserved",
+        "tasks",
+    )
+
+    def __init__(self, node: Node) -> None:
+        self.reserved: Counter[str] = Counter()
+        self.ports: Counter[HostPort] = Counter()
+        self.active = 0
+        """Tasks that count for spreading."""
+        self.active_of: dict[str, int] = {}
+        """The same by service."""
+        self.tasks: dict[str, Burden] = {}
+        self.see(node)
+
+    def see(self, node: Node) -> None:
+        """Take note of the node's present object."""
+        self.node = node
+        self.offered = amounts(given(node.description.resources, None))
+        engine = given(node.description.engine, EngineDescription())
+        self.executors = frozenset(
+            plugin.name for plugin in given(engine.plugins, []) if plugin.type == "Executor"
+        )
+
+    def add(self, task_id: str, burden: Burden) -> None:
+        """Put a task on the node, in place of what it weighed before."""
+        self.remove(task_id)
+        self.tasks[task_id] = burden
+        self._count(burden, 1)
+
+    def remove(self, task_id: str) -> Burden | None:
+        """Take a task off the node."""
+        burden = self.tasks.pop(task_id, None)
+        if burden is not None:
+            self._count(burden, -1)
+        return burden
+
+    def _count(self, burden: Burden, sign: int) -> None:
+        for kind, amount in burden.reserved.items():
+            self.reserved[kind] += sign * amount
+        for port in burden.ports:
+            self.ports[port] += sign
+        if burden.active:
+            self.active += sign
+            count = self.active_of.get(burden.service_id, 0) + sign
+            if count:
+                self.active_of[burden.service_id] = count
+            else:
+                del self.active_of[burden.service_id]
+
+    def free(self, kind: str) -> int:
+        """Return how much of a resource is left; negative if too much was reserved."""
+        return self.offered.get(kind, 0) - self.reserved[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Burden:
+    """What one task takes of its node."""
+
+    service_id: str
+    active: bool
+    reserved: Amounts
+    ports: tuple[HostPort, ...]
+
+
+_NOTHING: Amounts = {}
+
+
+def burden_of(task: Task, service: Service | None) -> Burden | None:
+    """Return what the task takes of its node, None if nothing."""
+    state = task.status.state
+    if task.node_id is UNSET or not TaskState.ASSIGNED.rank <= state.rank <= TaskState.RUNNING.rank:
+        return None
+    return Burden(
+        service_id=task.service_id,
+        active=task.desired_state.rank <= TaskState.COMPLETE.rank,
+        reserved=reservations(task),
+        ports=host_ports(service),
+    )
+
+
+def reservations(task: Task) -> Amounts:
+    """Return what the task's spec reserves."""
+    needs = given(task.spec.resources, ResourceRequirements())
+    return amounts(given(needs.reservations, None))
+
+
+def amounts(resources: Resources | None) -> Amounts:
+    """Return the resources that are given and not 0, by name."""
+    if resources is None:
+        return _NOTHING
+    found: Counter[str] = Counter()
+    found[CPU] = given(resources.nano_cpus, 0)
+    found[MEMORY] = given(resources.memory_bytes, 0)
+    for generic in given(resources.generic_resources, []):
+        kind, units = _generic(generic)
+        found[f"generic:{kind}"] += units
+    return {kind: amount for kind, amount in found.items() if amount}
+
+
+def _generic(resource: GenericResource) -> tuple[str, int]:
+    named = given(resource.named_resource_spec, None)
+    if named is not None:
+        return named.kind, 1
+    counted = given(resource.discrete_resource_spec, None)
+    return (counted.kind, counted.value) if counted is not None else ("", 0)
+
+
+def host_ports(service: Service | None) -> tuple[HostPort, ...]:
+    """Return the ports that each task of the service takes on its node."""
+    if service is None:
+        return ()
+    return tuple(
+        (given(port.protocol, "tcp"), given(port.published_port, 0))
+        for port in ports(service.spec)
+        if given(port.publish_mode, "ingress") == "host" and given(port.published_port, 0)
+    )

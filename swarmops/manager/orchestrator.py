@@ -1,0 +1,270 @@
+"""The orchestrator: gives every service the tasks that its spec asks for.
+
+A control loop. A key is a service, or one place of it: most changes concern one place, whose tasks
+``restarts`` tends; a change of the service, or of the nodes of a global one, concerns the whole:
+``replicated`` or ``global_`` say which places there shall be, ``updates`` which get the new spec.
+It alone makes tasks and writes their desired state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec import UNSET
+
+from swarmops.manager import global_, replicated, restarts, updates
+from swarmops.manager.loop import Step
+from swarmops.manager.places import Places, by_place, live, may_run, new_task, stopping, unfit
+from swarmops.manager.restarts import PlaceStep
+from swarmops.model.base import given
+from swarmops.model.defaults import mode_name, replicas
+from swarmops.model.node import Node, NodeInternal
+from swarmops.model.service import Service, UpdateStatus
+from swarmops.model.task import Task, TaskState
+from swarmops.store import Event, Store, place_of
+
+Key = tuple[str, str]
+"""A service's ID and one of its places; an empty place is the whole service."""
+
+CREATED_PER_STEP = 500
+_MODES = ("replicated", "global")
+_IN_PROGRESS = ("updating", "rollback_started")
+
+
+class Orchestrator:
+    """The loop; it remembers nothing between steps."""
+
+    tables = ("services", "tasks", "nodes")
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def reset(self, store: Store) -> Iterable[Key]:
+        """Return every service and every place."""
+        yield from ((service.id, "") for service in store.services)
+        yield from {(task.service_id, place_of(task)) for task in store.tasks if task.service_id}
+        yield from {
+            (task.service_id, "") for task in store.tasks if task.service_id not in store.services
+        }
+
+    def observe(self, store: Store, event: Event) -> Iterable[Key]:
+        """Return the places, or services, that a change concerns."""
+        old, new = event.old, event.new
+        if isinstance(old, Node) or isinstance(new, Node):
+            return self._node_changed(store, _as_node(old), _as_node(new))
+        if isinstance(old, Task) or isinstance(new, Task):
+            return _task_changed(store, _as_task(old), _as_task(new))
+        changed = new or old
+        return [(changed.id, "")] if changed is not None else ()
+
+    def _node_changed(self, store: Store, old: Node | None, new: Node | None) -> Iterable[Key]:
+        changed = new or old
+        if changed is None or not _matters(old, new):
+            return
+        if unfit(new):
+            yield from {
+                (task.service_id, place_of(task)) for task in store.tasks.by_node(changed.id)
+            }
+        for service in store.services:
+            if mode_name(service.spec) == "global":
+                yield service.id, ""
+
+    def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
+        """Give these services and places what they lack, and take what is too much."""
+        step: Step[Key] = Step()
+        whole = {service_id for service_id, place in keys if not place}
+        for service_id in whole:
+            service = store.services.get(service_id)
+            if service is None:
+                _remove_all(store, service_id, step)
+            elif mode_name(service.spec) in _MODES:
+                self._service(store, service, step, now)
+        for service_id, place in keys:
+            service = store.services.get(service_id)
+            if place and service_id not in whole and service is not None:
+                self._place(store, service, place, step, now)
+        return step
+
+    def _place(
+        self, store: Store, service: Service, place: str, step: Step[Key], now: datetime
+    ) -> None:
+        tasks = store.tasks.by_place(service.id, place)
+        if not tasks or mode_name(service.spec) not in _MODES:
+            return
+        keep = mode_name(service.spec) != "global" or global_.keeps(service, store.nodes.get(place))
+        found = restarts.tend(
+            service, place, tuple(tasks), store.nodes, now=now, rng=self._rng, keep=keep
+        )
+        _write(step, (service.id, place), found)
+
+    def _service(self, store: Store, service: Service, step: Step[Key], now: datetime) -> None:
+        """Compare the places that are with the ones that shall be."""
+        places = by_place(store.tasks.by_service(service.id))
+        if mode_name(service.spec) == "global":
+            kept = self._global(store, service, places, step, now)
+        else:
+            kept = self._replicated(store, service, places, step, now)
+        if len(step.tx) >= CREATED_PER_STEP:
+            step.again.append((service.id, ""))
+            return
+        update = updates.plan(service, kept, now)
+        for place in update.replace:
+            self._update_place(store, service, place, kept[place], update, step, now)
+        if update.service is not None:
+            step.tx.put(update.service)
+        if update.wake is not None:
+            step.wake[service.id, ""] = update.wake
+        replaced = set(update.replace)
+        step.again.extend(
+            (service.id, place)
+            for place, tasks in kept.items()
+            if place not in replaced and _needs_tending(store, tasks)
+        )
+
+    def _replicated(
+        self, store: Store, service: Service, places: Places, step: Step[Key], now: datetime
+    ) -> Places:
+        """Add or remove slots; return those that stay."""
+        used = {slot: tasks for slot, tasks in places.items() if replicated.in_use(tasks, now)}
+        wanted = replicas(service.spec)
+        for slot in replicated.free_slots(used, min(wanted - len(used), CREATED_PER_STEP)):
+            self._fill(store, service, slot, places, step, now)
+        gone = replicated.victims(service, used, max(len(used) - wanted, 0))
+        for slot in gone:
+            _remove(used.pop(slot), step)
+        for slot, tasks in places.items():
+            if slot not in used and int(slot) > wanted:
+                _remove(tasks, step)
+        return used
+
+    def _global(
+        self, store: Store, service: Service, places: Places, step: Step[Key], now: datetime
+    ) -> Places:
+        """Add tasks for nodes that lack them, shut down those of nodes that don't qualify."""
+        used: Places = {}
+        for node_id, tasks in places.items():
+            if global_.keeps(service, store.nodes.get(node_id)):
+                if replicated.in_use(tasks, now):
+                    used[node_id] = tasks
+                continue
+            for task in tasks:
+                if live(task):
+                    step.tx.patch_task(task.id, desired_state=TaskState.SHUTDOWN)
+        for node_id in global_.new_places(service, store.nodes, used)[:CREATED_PER_STEP]:
+            self._fill(store, service, node_id, places, step, now)
+        return used
+
+    def _fill(  # noqa: PLR0917 - the parts of one decision
+        self,
+        store: Store,
+        service: Service,
+        place: str,
+        places: Places,
+        step: Step[Key],
+        now: datetime,
+    ) -> None:
+        """Put a task into a place that has none; it waits for a former one that still stops."""
+        busy = stopping(places.get(place, ()), store.nodes)
+        desired = TaskState.READY if busy else TaskState.RUNNING
+        step.tx.put(new_task(service, place, self._rng, now, desired=desired))
+
+    def _update_place(  # noqa: PLR0917 - the parts of one decision
+        self,
+        store: Store,
+        service: Service,
+        place: str,
+        tasks: Sequence[Task],
+        update: updates.UpdateStep,
+        step: Step[Key],
+        now: datetime,
+    ) -> None:
+        """Put a task of the new spec into the place: after the old one stops, or before."""
+        if update.start_first:
+            step.tx.put(new_task(service, place, self._rng, now))
+            return
+        for task in tasks:
+            if live(task):
+                step.tx.patch_task(task.id, desired_state=TaskState.SHUTDOWN)
+        busy = any(may_run(task, store.nodes) for task in tasks)
+        desired = TaskState.READY if busy else TaskState.RUNNING
+        step.tx.put(new_task(service, place, self._rng, now, desired=desired))
+
+
+def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[Key]:
+    """Return the place of a task that came, went, or changed one of its states."""
+    task = new or old
+    if task is None or not task.service_id:
+        return
+    if old is not None and new is not None:
+        same = (
+            old.status.state is new.status.state
+            and old.desired_state is new.desired_state
+            and old.node_id == new.node_id
+        )
+        if same:
+            return
+    yield task.service_id, place_of(task)
+    service = store.services.get(task.service_id)
+    if service is None or (new is None and live(task)) or _updating(service):
+        yield task.service_id, ""
+
+
+def _updating(service: Service) -> bool:
+    status = given(service.update_status, UpdateStatus())
+    return given(status.state, "") in _IN_PROGRESS
+
+
+def _needs_tending(store: Store, tasks: Sequence[Task]) -> bool:
+    """Whether a place may have something to do besides what its own changes tell."""
+    return any(
+        live(task)
+        and (
+            task.status.state.terminal
+            or task.desired_state is TaskState.READY
+            or (task.node_id is not UNSET and unfit(store.nodes.get(task.node_id)))
+        )
+        for task in tasks
+    )
+
+
+def _remove_all(store: Store, service_id: str, step: Step[Key]) -> None:
+    """Take away the tasks of a service that is gone."""
+    _remove(store.tasks.by_service(service_id), step)
+
+
+def _remove(tasks: Iterable[Task], step: Step[Key]) -> None:
+    for task in tasks:
+        if task.desired_state is not TaskState.REMOVE:
+            step.tx.patch_task(task.id, desired_state=TaskState.REMOVE)
+
+
+def _write(step: Step[Key], key: Key, found: PlaceStep) -> None:
+    for task_id, state in found.desire:
+        step.tx.patch_task(task_id, desired_state=state)
+    for task in found.create:
+        step.tx.put(task)
+    if found.wake is not None:
+        step.wake[key] = found.wake
+
+
+def _matters(old: Node | None, new: Node | None) -> bool:
+    """Whether a node's change may move tasks."""
+    if old is None or new is None:
+        return True
+    roles = [given(node.internal, NodeInternal()).role for node in (old, new)]
+    return (
+        old.spec != new.spec
+        or old.status.state is not new.status.state
+        or roles[0] is not roles[1]
+        or (old.description is not new.description and old.description != new.description)
+    )
+
+
+def _as_task(obj: object) -> Task | None:
+    return obj if isinstance(obj, Task) else None
+
+
+def _as_node(obj: object) -> Node | None:
+    return obj if isinstance(obj, Node) else None

@@ -1,0 +1,110 @@
+"""The places of a service: the slots of a replicated one, the nodes of a global one.
+
+Pure words and tests that replicated, global, restarts and updates share.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from msgspec import UNSET
+
+from swarmops.model.base import given
+from swarmops.model.defaults import task_spec
+from swarmops.model.ids import new_id
+from swarmops.model.node import Availability, Node, NodeState
+from swarmops.model.service import Service, ServiceInternal
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.store import NodeTable, place_of
+
+Places = dict[str, list[Task]]
+"""A service's tasks by place, each place's in the order in which they were made."""
+
+
+def by_place(tasks: Iterable[Task]) -> Places:
+    """Sort a service's tasks into its places."""
+    places: Places = {}
+    for task in tasks:
+        places.setdefault(place_of(task), []).append(task)
+    for each in places.values():
+        each.sort(key=made)
+    return places
+
+
+def made(task: Task) -> tuple[datetime, int, str]:
+    """Order tasks by when they were made."""
+    return task.created_at, spec_version(task), task.id
+
+
+def live(task: Task) -> bool:
+    """Whether the task is wanted to run, now or after its delay."""
+    return task.desired_state.rank <= TaskState.RUNNING.rank
+
+
+def spec_version(task: Task) -> int:
+    """Return the version of the service's spec that the task was made from."""
+    return given(task.internal, TaskInternal()).spec_version
+
+
+def service_version(service: Service) -> int:
+    """Return the version of the service's present spec."""
+    return given(service.internal, ServiceInternal()).spec_version
+
+
+def unfit(node: Node | None) -> bool:
+    """Whether a node must not keep its tasks: gone, down or drained."""
+    return (
+        node is None
+        or node.status.state is NodeState.DOWN
+        or node.spec.availability is Availability.DRAIN
+    )
+
+
+def stranded(task: Task, nodes: NodeTable) -> bool:
+    """Whether the task is bound to a node that must not keep it."""
+    return task.node_id is not UNSET and unfit(nodes.get(task.node_id))
+
+
+def may_run(task: Task, nodes: NodeTable) -> bool:
+    """Whether the task's work may still be going on somewhere that answers."""
+    if not TaskState.ASSIGNED.rank <= task.status.state.rank <= TaskState.RUNNING.rank:
+        return False
+    node = nodes.get(given(task.node_id, ""))
+    return node is not None and node.status.state is not NodeState.DOWN
+
+
+def stopping(tasks: Collection[Task], nodes: NodeTable) -> bool:
+    """Whether a task that shall stop may still be running."""
+    return any(not live(task) and may_run(task, nodes) for task in tasks)
+
+
+def new_task(
+    service: Service,
+    place: str,
+    rng: random.Random,
+    now: datetime,
+    *,
+    desired: TaskState = TaskState.RUNNING,
+    restart_after: datetime | None = None,
+) -> Task:
+    """Make a task of the service's present spec; a place that is a number is a slot."""
+    slot = place.isdecimal() and len(place) < _NODE_ID_LENGTH
+    return Task(
+        id=new_id(rng),
+        spec=task_spec(service.spec),
+        service_id=service.id,
+        slot=int(place) if slot else UNSET,
+        node_id=UNSET if slot else place,
+        status=TaskStatus(timestamp=now, state=TaskState.NEW, message="created"),
+        desired_state=desired,
+        internal=TaskInternal(
+            spec_version=service_version(service),
+            service_name=given(service.spec.name, ""),
+            restart_after=UNSET if restart_after is None else restart_after,
+        ),
+    )
+
+
+_NODE_ID_LENGTH = 25

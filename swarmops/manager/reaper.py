@@ -1,0 +1,95 @@
+"""The reaper: deletes tasks that are of no use any more.
+
+A control loop; a key is one place of a service. Of a place it keeps as many tasks as the swarm's
+history limit says, the newest; tasks that shall be removed it deletes once they have ended, were
+never assigned, or their node can't answer for them. It alone deletes tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec import UNSET
+
+from swarmops.manager.loop import Step
+from swarmops.manager.places import live, made
+from swarmops.model.base import given
+from swarmops.model.defaults import TASK_HISTORY_LIMIT, restart_max_attempts
+from swarmops.model.node import Node, NodeState
+from swarmops.model.swarm import Cluster, OrchestrationConfig
+from swarmops.model.task import Task, TaskState
+from swarmops.store import Event, Store, place_of
+
+Key = tuple[str, str]
+
+
+class Reaper:
+    """The loop; it remembers nothing between steps."""
+
+    tables = ("tasks", "nodes", "clusters")
+
+    def reset(self, store: Store) -> Iterable[Key]:
+        """Return every place."""
+        return {(task.service_id, place_of(task)) for task in store.tasks}
+
+    def observe(self, store: Store, event: Event) -> Iterable[Key]:
+        """Return the places whose tasks came, ended or shall be removed."""
+        new = event.new
+        if isinstance(new, Task):
+            ended = new.status.state.terminal or new.desired_state is TaskState.REMOVE
+            return [(new.service_id, place_of(new))] if ended or event.old is None else ()
+        if event.table == "nodes":
+            node = new if isinstance(new, Node) else event.old
+            gone = new is None or (isinstance(new, Node) and new.status.state is NodeState.DOWN)
+            tasks = store.tasks.by_node(node.id) if gone and node is not None else ()
+            return {(task.service_id, place_of(task)) for task in tasks}
+        if isinstance(new, Cluster) and (
+            not isinstance(event.old, Cluster) or event.old.spec != new.spec
+        ):
+            return self.reset(store)
+        return ()
+
+    def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
+        """Delete what these places have too much."""
+        del now
+        step: Step[Key] = Step()
+        limit = _history_limit(store.cluster)
+        for service_id, place in keys:
+            tasks = sorted(store.tasks.by_place(service_id, place), key=made)
+            doomed = [task for task in tasks if _removable(store, task)]
+            for task in doomed + _surplus([task for task in tasks if task not in doomed], limit):
+                step.tx.delete(task)
+        return step
+
+
+def _removable(store: Store, task: Task) -> bool:
+    """Whether a task that shall be removed needs no more word from its node."""
+    state = task.status.state
+    if task.desired_state is not TaskState.REMOVE:
+        return state is TaskState.ORPHANED and task.service_id not in store.services
+    if state.terminal or state.rank < TaskState.ASSIGNED.rank or task.node_id is UNSET:
+        return True
+    node = store.nodes.get(task.node_id)
+    return node is None or node.status.state is NodeState.DOWN
+
+
+def _surplus(tasks: Sequence[Task], limit: int) -> list[Task]:
+    """Return the oldest ended tasks beyond the limit, which counts the live ones too."""
+    if not tasks or limit < 0:
+        return []
+    attempts = restart_max_attempts(tasks[-1].spec)
+    keep = attempts + 1 if attempts else limit
+    ended = [task for task in tasks if not live(task) and _over(task)]
+    return ended[: max(len(tasks) - keep, 0)]
+
+
+def _over(task: Task) -> bool:
+    return task.status.state.terminal or task.status.state.rank < TaskState.ASSIGNED.rank
+
+
+def _history_limit(cluster: Cluster | None) -> int:
+    if cluster is None:
+        return TASK_HISTORY_LIMIT
+    orchestration = given(cluster.spec.orchestration, OrchestrationConfig())
+    return given(orchestration.task_history_retention_limit, TASK_HISTORY_LIMIT)

@@ -1,0 +1,141 @@
+"""The restart policy: what happens in one place when its task ended or lost its node.
+
+Pure; the orchestrator applies it to places of replicated and global services alike. A task is never
+restarted: it is told to shut down, and a new one takes its place, after the policy's delay and once
+the old one has stopped. All of it is read from the tasks themselves, so a new leader goes on
+exactly where the old one stopped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from swarmops.manager.places import (
+    live,
+    made,
+    may_run,
+    new_task,
+    spec_version,
+    stopping,
+    stranded,
+)
+from swarmops.model.base import given
+from swarmops.model.defaults import (
+    restart_condition,
+    restart_delay_s,
+    restart_max_attempts,
+    restart_window_s,
+)
+from swarmops.model.service import Service
+from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.store import NodeTable
+
+STOP_WAIT = timedelta(seconds=60)
+"""A replacement waits no longer than this for the task before it to stop."""
+
+
+@dataclass
+class PlaceStep:
+    """What one place needs."""
+
+    desire: list[tuple[str, TaskState]] = field(default_factory=list)
+    """Tasks, and the states that they shall be in."""
+    create: list[Task] = field(default_factory=list)
+    wake: datetime | None = None
+
+
+def tend(
+    service: Service,
+    place: str,
+    tasks: Sequence[Task],
+    nodes: NodeTable,
+    *,
+    now: datetime,
+    rng: random.Random,
+    keep: bool = True,
+) -> PlaceStep:
+    """Decide about one place. ``keep``: whether the service still wants the place."""
+    step = PlaceStep()
+    wanted = sorted((task for task in tasks if live(task)), key=made)
+    lost = [task for task in wanted if task.status.state.terminal or stranded(task, nodes)]
+    step.desire += [(task.id, TaskState.SHUTDOWN) for task in lost]
+    rest = [task for task in wanted if task not in lost]
+    if lost and not rest and keep and should_restart(lost[-1], tasks, now):
+        _replace(step, service, place, lost[-1], tasks, nodes, now, rng)
+    rest = _one(step, rest)
+    for task in rest:
+        if task.desired_state is TaskState.READY:
+            _promote(step, task, tasks, nodes, now)
+    return step
+
+
+def should_restart(task: Task, tasks: Sequence[Task], now: datetime) -> bool:
+    """Whether the policy replaces a task that ended, or that lost its node."""
+    condition = restart_condition(task.spec)
+    if condition == "none":
+        return False
+    if condition == "on-failure" and task.status.state is TaskState.COMPLETE:
+        return False
+    most = restart_max_attempts(task.spec)
+    return most == 0 or _attempts(task, tasks, now) < most
+
+
+def _attempts(task: Task, tasks: Sequence[Task], now: datetime) -> int:
+    """Count the replacements of the place within the window, for this version of the spec."""
+    version = spec_version(task)
+    same = sorted((each for each in tasks if spec_version(each) == version), key=made)
+    window_s = restart_window_s(task.spec)
+    since = now - timedelta(seconds=window_s)
+    return sum(1 for each in same[1:] if not window_s or each.created_at > since)
+
+
+def _replace(  # noqa: PLR0917 - the parts of one decision
+    step: PlaceStep,
+    service: Service,
+    place: str,
+    old: Task,
+    tasks: Sequence[Task],
+    nodes: NodeTable,
+    now: datetime,
+    rng: random.Random,
+) -> None:
+    delay_s = 0.0 if stranded(old, nodes) else restart_delay_s(old.spec)
+    busy = may_run(old, nodes) or stopping(tasks, nodes)
+    if delay_s <= 0 and not busy:
+        step.create.append(new_task(service, place, rng, now))
+        return
+    after = now + timedelta(seconds=delay_s)
+    step.create.append(
+        new_task(service, place, rng, now, desired=TaskState.READY, restart_after=after)
+    )
+
+
+def _one(step: PlaceStep, rest: list[Task]) -> list[Task]:
+    """Keep one live task; a start-first update's old one stays until the new one runs."""
+    if len(rest) < 2:  # noqa: PLR2004 - one is what a place has
+        return rest
+    newest = max(spec_version(task) for task in rest)
+    current = [task for task in rest if spec_version(task) == newest]
+    best = max(current, key=lambda task: (task.desired_state.rank, task.status.state.rank, task.id))
+    surplus = [task for task in current if task is not best]
+    if best.status.state is TaskState.RUNNING:
+        surplus += [task for task in rest if task not in current]
+    step.desire += [(task.id, TaskState.SHUTDOWN) for task in surplus]
+    return [task for task in rest if task not in surplus]
+
+
+def _promote(
+    step: PlaceStep, task: Task, tasks: Sequence[Task], nodes: NodeTable, now: datetime
+) -> None:
+    """Let a replacement start once its delay is over and the task before it has stopped."""
+    after = given(given(task.internal, TaskInternal()).restart_after, now)
+    patience = max(after, task.created_at + STOP_WAIT)
+    if now < after:
+        step.wake = after
+    elif now < patience and stopping(tasks, nodes):
+        step.wake = patience
+    else:
+        step.desire.append((task.id, TaskState.RUNNING))

@@ -1,0 +1,237 @@
+"""The scheduler: gives tasks that wait their nodes, and tells the others why they wait.
+
+A control loop. Waiting tasks of one service and spec are equal to it: they are placed as a group,
+from one ranking of the fit nodes, at logarithmic cost a task. It alone writes the status and the
+node of tasks that are NEW or PENDING; it never moves a task that has a node.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from swarmops.manager import filters
+from swarmops.manager.faults import Faults
+from swarmops.manager.filters import Filter
+from swarmops.manager.load import Burden, NodeLoad, burden_of, host_ports, reservations
+from swarmops.manager.loop import Step
+from swarmops.manager.ranking import Ranking
+from swarmops.model.base import given
+from swarmops.model.defaults import placement
+from swarmops.model.node import Node, NodeInternal
+from swarmops.model.service import Service, SpreadOver, TaskSpec
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.store import Event, Store
+
+Group = tuple[str, int, str]
+"""Service, version of its spec, and for tasks of global services their node."""
+
+WORK_PER_STEP = 10_000
+"""Checks and placements in one step: about 20 ms at most."""
+PLACED_PER_STEP = 1000
+
+
+class Scheduler:
+    """The loop with its memo: the nodes' loads, the waiting groups, the recent failures."""
+
+    tables = ("nodes", "services", "tasks")
+
+    def __init__(self) -> None:
+        self._loads: dict[str, NodeLoad] = {}
+        self._waiting: defaultdict[Group, dict[str, None]] = defaultdict(dict)
+        self._faults = Faults()
+
+    def reset(self, store: Store) -> Iterable[Group]:
+        """Weigh every node anew."""
+        self._loads = {node.id: NodeLoad(node) for node in store.nodes}
+        self._waiting.clear()
+        self._faults = Faults()
+        for task in store.tasks:
+            self._task_changed(store, None, task)
+        return list(self._waiting)
+
+    def observe(self, store: Store, event: Event) -> Iterable[Group]:
+        """Keep the memo; return the groups that may be placed now."""
+        old, new = event.old, event.new
+        if event.table == "nodes":
+            return self._node_changed(_as_node(old), _as_node(new))
+        if isinstance(old, Task) or isinstance(new, Task):
+            return self._task_changed(store, _as_task(old), _as_task(new))
+        changed = new or old
+        return [group for group in self._waiting if changed and group[0] == changed.id]
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> Iterable[Group]:
+        if new is None:
+            self._loads.pop(old.id if old else "", None)
+            return list(self._waiting)
+        load = self._loads.get(new.id)
+        if load is None:
+            self._loads[new.id] = NodeLoad(new)
+        else:
+            load.see(new)
+        return list(self._waiting) if old is None or _matters(old, new) else ()
+
+    def _task_changed(self, store: Store, old: Task | None, new: Task | None) -> Iterable[Group]:
+        groups: list[Group] = []
+        if old is not None and _waits(old) and (new is None or not _waits(new)):
+            self._forget(old)
+        if new is not None and _waits(new):
+            group = _group(new)
+            self._waiting[group][new.id] = None
+            if old is None or not _waits(old):
+                groups.append(group)
+        if self._reweigh(store, old, new):
+            groups.extend(self._waiting)
+        if new is not None and (old is None or not old.status.state.terminal):
+            self._faults.note(new)
+        return groups
+
+    def _reweigh(self, store: Store, old: Task | None, new: Task | None) -> bool:
+        """Return whether something became free."""
+        task = new or old
+        load = self._loads.get(given(task.node_id, "")) if task else None
+        if task is None or load is None:
+            return False
+        burden = burden_of(new, store.services.get(new.service_id)) if new else None
+        if burden is None:
+            return load.remove(task.id) is not None
+        before = load.tasks.get(task.id)
+        load.add(task.id, burden)
+        return before is not None and before.active and not burden.active
+
+    def _forget(self, task: Task) -> None:
+        group = _group(task)
+        self._waiting[group].pop(task.id, None)
+        if not self._waiting[group]:
+            del self._waiting[group]
+
+    def step(self, store: Store, keys: Sequence[Group], now: datetime) -> Step[Group]:
+        """Place these groups, as far as one step's work goes."""
+        step: Step[Group] = Step()
+        work = 0
+        for group in keys:
+            if work >= WORK_PER_STEP or len(step.tx) >= PLACED_PER_STEP:
+                step.again.append(group)
+                continue
+            tasks = [
+                task
+                for task_id in self._waiting.get(group, ())
+                if (task := store.tasks.get(task_id)) is not None and _waits(task)
+            ]
+            if tasks:
+                work += self._place(store, group, tasks, step, now)
+        return step
+
+    def _place(
+        self, store: Store, group: Group, tasks: list[Task], step: Step[Group], now: datetime
+    ) -> int:
+        """Decide about one group; return how much work it was."""
+        service_id, version, node_id = group
+        service = store.services.get(service_id)
+        checks = filters.set_for(tasks[0], service)
+        loads = [self._loads[node_id]] if node_id in self._loads else []
+        if not node_id:
+            loads = list(self._loads.values())
+        ranking = Ranking(
+            [load for load in loads if all(each.check(load) for each in checks)],
+            service_id,
+            _spread_over(tasks[0].spec),
+            lambda node: self._faults.count(node, service_id, version, now),
+        )
+        batch = tasks[:PLACED_PER_STEP]
+        tried = _assign(batch, ranking, checks, service, step, now)
+        rest = batch[len(tried) :]
+        if rest:
+            _explain(tasks[len(tried) :], explain(checks, loads), step, now)
+        elif len(tasks) > len(batch):
+            step.again.append(group)
+        for task_id, load in tried:
+            load.remove(task_id)
+        return len(loads) + len(tasks)
+
+
+def _assign(  # noqa: PLR0917 - the parts of one decision
+    tasks: Sequence[Task],
+    ranking: Ranking,
+    checks: Sequence[Filter],
+    service: Service | None,
+    step: Step[Group],
+    now: datetime,
+) -> list[tuple[str, NodeLoad]]:
+    """Give nodes to as many tasks as fit; their loads bear them until the caller takes them off."""
+    changing = [each for each in checks if each.changing]
+    tried: list[tuple[str, NodeLoad]] = []
+    burden = Burden(tasks[0].service_id, True, reservations(tasks[0]), host_ports(service))
+    status = TaskStatus(
+        timestamp=now, state=TaskState.ASSIGNED, message="scheduler assigned task to node"
+    )
+    for task in tasks:
+        load = ranking.take()
+        if load is None:
+            break
+        load.add(task.id, burden)
+        tried.append((task.id, load))
+        step.tx.patch_task(task.id, node_id=load.node.id, status=status)
+        if all(each.check(load) for each in changing):
+            ranking.put_back(load)
+    return tried
+
+
+def explain(checks: Sequence[Filter], loads: Iterable[NodeLoad]) -> str:
+    """Say why no node is fit: each node counts for the first filter that it fails."""
+    counts = [0] * len(checks)
+    for load in loads:
+        for place, each in enumerate(checks):
+            if not each.check(load):
+                counts[place] += 1
+                break
+    return filters.explain(list(zip(checks, counts, strict=True)))
+
+
+def _explain(tasks: Iterable[Task], reason: str, step: Step[Group], now: datetime) -> None:
+    """Write the reason on the tasks that don't carry it yet."""
+    status = TaskStatus(
+        timestamp=now, state=TaskState.PENDING, message="pending task scheduling", err=reason
+    )
+    for task in tasks:
+        if task.status.err != reason or task.status.state is not TaskState.PENDING:
+            step.tx.patch_task(task.id, status=status)
+
+
+def _waits(task: Task) -> bool:
+    return (
+        task.status.state in (TaskState.NEW, TaskState.PENDING)
+        and task.desired_state.rank <= TaskState.COMPLETE.rank
+    )
+
+
+def _group(task: Task) -> Group:
+    version = given(task.internal, TaskInternal()).spec_version
+    return task.service_id, version, given(task.node_id, "")
+
+
+def _spread_over(spec: TaskSpec) -> list[str]:
+    preferences = given(placement(spec).preferences, [])
+    spreads = [given(each.spread, SpreadOver()).spread_descriptor for each in preferences]
+    return [each for each in spreads if each]
+
+
+def _matters(old: Node, new: Node) -> bool:
+    """Whether a change of a node may let it take tasks that it could not take before."""
+    role = given(old.internal, NodeInternal()).role is not given(new.internal, NodeInternal()).role
+    return (
+        role
+        or old.spec != new.spec
+        or old.status.state is not new.status.state
+        or old.status.addr != new.status.addr
+        or (old.description is not new.description and old.description != new.description)
+    )
+
+
+def _as_task(obj: object) -> Task | None:
+    return obj if isinstance(obj, Task) else None
+
+
+def _as_node(obj: object) -> Node | None:
+    return obj if isinstance(obj, Node) else None

@@ -1,0 +1,199 @@
+"""Rolling updates: which places get a task of the new spec now, and what to say of the progress.
+
+Pure. Docker's update config: parallelism (0: all at once), delay after each place, monitor, failure
+ratio and action, order. Everything is read from the service and its tasks; the restart policy
+brings the replacements to life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import UNSET
+
+from swarmops.manager.places import Places, live, service_version, spec_version
+from swarmops.model.base import given
+from swarmops.model.defaults import NANOSECONDS, task_spec
+from swarmops.model.service import Service, ServiceInternal, UpdateConfig, UpdateStatus
+from swarmops.model.task import Task, TaskInternal, TaskState
+
+MONITOR_S = 5.0
+_ROLLBACK = "rollback_"
+_BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
+
+
+@dataclass
+class UpdateStep:
+    """What an update does next."""
+
+    replace: list[str] = field(default_factory=list)
+    """Places whose task is replaced now."""
+    start_first: bool = False
+    service: Service | None = None
+    """The service with new progress, or rolled back."""
+    wake: datetime | None = None
+
+
+def plan(service: Service, places: Places, now: datetime) -> UpdateStep:
+    """Decide about the places in use of one service."""
+    dirty = [place for place, tasks in places.items() if _dirty(service, tasks)]
+    going = _going(service)
+    config = _config(service)
+    step = UpdateStep(start_first=given(config.order, "stop-first") == "start-first")
+    if going == "paused" or (not dirty and not going):
+        return step
+    if not going:
+        step.service = _say(service, "updating", "update in progress", now)
+        going = "updating"
+    fresh = {place: tasks for place, tasks in places.items() if _replaced(service, tasks)}
+    failed = [task for tasks in fresh.values() for task in tasks if _failed(service, task, config)]
+    if failed and len(failed) / (len(fresh) + len(dirty)) > given(config.max_failure_ratio, 0.0):
+        action = given(config.failure_action, "pause") or "pause"
+        if action != "continue":
+            step.service = _give_up(service, action, failed[0], now)
+            return step
+    _advance(step, service, config, dirty, fresh, now)
+    return step
+
+
+def _advance(  # noqa: PLR0917 - the parts of one decision
+    step: UpdateStep,
+    service: Service,
+    config: UpdateConfig,
+    dirty: list[str],
+    fresh: Places,
+    now: datetime,
+) -> None:
+    """Fill the free workers with dirty places; with none left, finish after the monitor time."""
+    delay_s = given(config.delay, 0) / NANOSECONDS
+    parallelism = given(config.parallelism, 1) if _has_config(service) else 1
+    busy = 0
+    last_end = now
+    for tasks in fresh.values():
+        ends = _running_since(service, tasks)
+        if ends is None:
+            busy += 1
+            continue
+        last_end = max(last_end, ends + timedelta(seconds=_monitor_s(config)))
+        if ends + timedelta(seconds=delay_s) > now:
+            busy += 1
+            step.wake = _earlier(step.wake, ends + timedelta(seconds=delay_s))
+    room = len(dirty) if parallelism <= 0 else max(parallelism - busy, 0)
+    step.replace = sorted(dirty, key=_numeric)[:room]
+    if dirty or any(_running_since(service, tasks) is None for tasks in fresh.values()):
+        return
+    if last_end > now:
+        step.wake = _earlier(step.wake, last_end)
+    elif _rolling_back(service):
+        step.service = _say(service, "rollback_completed", "rollback completed", now)
+    else:
+        step.service = _say(service, "completed", "update completed", now)
+
+
+def is_dirty(service: Service, task: Task) -> bool:
+    """Whether a task differs from what the service's present spec says."""
+    return spec_version(task) != service_version(service) and task.spec != task_spec(service.spec)
+
+
+def _dirty(service: Service, tasks: Sequence[Task]) -> bool:
+    """Whether every task of the place that counts is of an old spec."""
+    wanted = [task for task in tasks if live(task)] or list(tasks[-1:])
+    return bool(wanted) and all(is_dirty(service, task) for task in wanted)
+
+
+def _replaced(service: Service, tasks: Sequence[Task]) -> bool:
+    """Whether the place got a new task in this update."""
+    version = service_version(service)
+    return any(spec_version(task) == version for task in tasks) and any(
+        is_dirty(service, task) for task in tasks
+    )
+
+
+def _failed(service: Service, task: Task, config: UpdateConfig) -> bool:
+    """Whether a new task ended by itself before it ran for the monitor time."""
+    if spec_version(task) != service_version(service) or task.status.state not in _BY_ITSELF:
+        return False
+    internal = given(task.internal, TaskInternal())
+    if internal.running_at is UNSET or internal.ended_at is UNSET:
+        return True
+    return (internal.ended_at - internal.running_at).total_seconds() < _monitor_s(config)
+
+
+def _running_since(service: Service, tasks: Sequence[Task]) -> datetime | None:
+    """Return since when the place's new task runs, None if it doesn't."""
+    for task in tasks:
+        if live(task) and not is_dirty(service, task) and task.status.state is TaskState.RUNNING:
+            return given(given(task.internal, TaskInternal()).running_at, task.updated_at)
+    return None
+
+
+def _going(service: Service) -> str:
+    """Return ``updating`` or ``paused`` for the present spec, empty if nothing goes on."""
+    status = given(service.update_status, UpdateStatus())
+    state = given(status.state, "")
+    if state == "rollback_started":
+        return "updating"
+    if given(service.internal, ServiceInternal()).update_version != service_version(service):
+        return ""
+    if state in ("paused", "rollback_paused"):
+        return "paused"
+    return "updating" if state == "updating" else ""
+
+
+def _rolling_back(service: Service) -> bool:
+    return given(given(service.update_status, UpdateStatus()).state, "").startswith(_ROLLBACK)
+
+
+def _has_config(service: Service) -> bool:
+    chosen = service.spec.rollback_config if _rolling_back(service) else service.spec.update_config
+    return given(chosen, None) is not None
+
+
+def _config(service: Service) -> UpdateConfig:
+    """Return the config that holds; a parallelism that a given config leaves out means all."""
+    chosen = service.spec.rollback_config if _rolling_back(service) else service.spec.update_config
+    config = given(chosen, UpdateConfig())
+    return msgspec.structs.replace(config, parallelism=given(config.parallelism, 0))
+
+
+def _monitor_s(config: UpdateConfig) -> float:
+    monitor_s = given(config.monitor, 0) / NANOSECONDS or MONITOR_S
+    delay_s = given(config.delay, 0) / NANOSECONDS
+    return monitor_s if delay_s < monitor_s else delay_s + 1
+
+
+def _say(service: Service, state: str, message: str, now: datetime) -> Service:
+    former = given(service.update_status, UpdateStatus())
+    ended = state not in ("updating", "rollback_started")
+    status = UpdateStatus(
+        state=state,
+        started_at=given(former.started_at, now) if ended else now,
+        completed_at=now if ended else UNSET,
+        message=message,
+    )
+    internal = msgspec.structs.replace(
+        given(service.internal, ServiceInternal()), update_version=service_version(service)
+    )
+    return msgspec.structs.replace(service, update_status=status, internal=internal)
+
+
+def _give_up(service: Service, action: str, failed: Task, now: datetime) -> Service:
+    reason = f"due to failure or early termination of task {failed.id}"
+    if _rolling_back(service):
+        return _say(service, "rollback_paused", f"rollback paused {reason}", now)
+    previous = given(service.previous_spec, None)
+    if action != "rollback" or previous is None:
+        return _say(service, "paused", f"update paused {reason}", now)
+    said = _say(service, "rollback_started", f"update rolled back {reason}", now)
+    return msgspec.structs.replace(said, spec=previous, previous_spec=UNSET)
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)
+
+
+def _numeric(place: str) -> tuple[int, str]:
+    return len(place), place
