@@ -74,7 +74,7 @@ def _check_files(
     missing: list[str] = []
     for reference in references:
         object_id, name = _identity(reference)
-        runtime = isinstance(reference, ConfigReference) and given(reference.runtime, None)
+        runtime = given(reference.runtime, None) if isinstance(reference, ConfigReference) else None
         file = given(reference.file, None)
         if not object_id or not name:
             raise invalid(f"malformed {kind} reference")

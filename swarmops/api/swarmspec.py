@@ -76,7 +76,8 @@ def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
         raise bad_request('swarm spec must be named "default"')
     spec = merged(stored, wanted)
     ca = given(spec.ca_config, CAConfig())
-    if given(ca.node_cert_expiry, 0) < CERT_EXPIRY_MIN_S * defaults.NANOSECONDS:
+    expiry_ns = given(ca.node_cert_expiry, 0)
+    if expiry_ns and expiry_ns < CERT_EXPIRY_MIN_S * defaults.NANOSECONDS:
         raise invalid("minimum certificate expiry time is: 1h0m0s")
     if given(given(spec.dispatcher, DispatcherConfig()).heartbeat_period, 0) < 0:
         raise invalid("heartbeat time period cannot be a negative duration")

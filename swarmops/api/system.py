@@ -23,9 +23,11 @@ from swarmops.store import Store
 async def ping(request: web.Request) -> web.StreamResponse:
     """``GET`` and ``HEAD /_ping``."""
     node = node_of(request)
+    body = "" if request.method == "HEAD" else "OK"
     return web.Response(
-        text="" if request.method == "HEAD" else "OK",
+        text=body,
         headers={
+            "Content-Length": str(len(body)),
             "Cache-Control": "no-cache, no-store, must-revalidate",
             "Pragma": "no-cache",
             "Swarm": _swarm_status(node),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -36,14 +37,13 @@ class Api:
     async def ask(self, method: str, path: str, body: Any = None, **filters: Any) -> Answer:
         """Send one request; a body that is no bytes is sent as JSON; keywords are the filters."""
         params = {"filters": json.dumps(filters)} if filters else None
-        raw = body if isinstance(body, bytes) else None
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.client.request(
             method,
             path,
             params=params,
-            data=raw,
-            json=None if raw is not None else body,
-            headers={"Content-Type": "application/json"} if raw is not None else None,
+            data=None if body is None else io.BytesIO(raw),
+            headers=None if body is None else {"Content-Type": "application/json"},
         ) as response:
             text = await response.text()
             parsed = json.loads(text) if response.content_type == "application/json" else text

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from msgspec.structs import replace
 
 from swarmops.api.control import HostFacts, LocalState
+from swarmops.api.swarmspec import DEFAULT_SPEC
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.node import (
@@ -32,7 +33,6 @@ from swarmops.model.swarm import (
     JoinRequest,
     JoinTokens,
     Peer,
-    SwarmSpec,
 )
 from swarmops.pki.root import tls_info
 from swarmops.pki.tokens import new_token
@@ -143,7 +143,7 @@ class FakeNode:
         )
         cluster = Cluster(
             id=new_id(self.rng),
-            spec=given(request.spec, SwarmSpec()) if request else SwarmSpec(name="default"),
+            spec=given(request.spec, DEFAULT_SPEC) if request else DEFAULT_SPEC,
             internal=ClusterInternal(ca_cert=self.root_pem, ca_key="KEY", join_tokens=tokens),
         )
         if "root" not in self.root_pem:

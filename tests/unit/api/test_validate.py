@@ -1,0 +1,203 @@
+"""Service specs that Docker refuses are refused with Docker's texts, and good ones are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarmops.api.constraints import check_constraint
+from swarmops.api.images import is_reference
+from swarmops.api.validate import check_service
+from swarmops.errors import ApiError
+from swarmops.model.service import ServiceSpec
+
+GOOD: dict[str, Any] = {
+    "Name": "web",
+    "TaskTemplate": {"ContainerSpec": {"Image": "busybox:1"}},
+}
+INVALID = "rpc error: code = InvalidArgument desc = "
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    """Return a task template whose container has these fields."""
+    return {"TaskTemplate": {"ContainerSpec": {"Image": "busybox:1"} | fields}}
+
+
+def template(**fields: Any) -> dict[str, Any]:
+    """Return a task template with these fields."""
+    return {"TaskTemplate": {"ContainerSpec": {"Image": "busybox:1"}} | fields}
+
+
+def port(published: int, mode: str = "ingress", protocol: str = "tcp") -> dict[str, Any]:
+    """Return a published port."""
+    return {
+        "Protocol": protocol,
+        "TargetPort": 80,
+        "PublishedPort": published,
+        "PublishMode": mode,
+    }
+
+
+def ports(*ports: dict[str, Any], mode: str = "vip") -> dict[str, Any]:
+    """Return an endpoint with these ports."""
+    return {"EndpointSpec": {"Mode": mode, "Ports": list(ports)}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"Name": ""}, INVALID + "name must be valid as a DNS name component"),
+        ({"Name": "-web"}, INVALID + "name must be valid as a DNS name component"),
+        ({"Name": "a.b"}, INVALID + "name must be valid as a DNS name component"),
+        ({"Name": "web\n"}, INVALID + "name must be valid as a DNS name component"),
+        ({"Name": "x" * 64}, INVALID + "name must be 63 characters or fewer"),
+        ({"TaskTemplate": {}}, INVALID + "TaskSpec: missing runtime"),
+        (
+            {"TaskTemplate": {"ContainerSpec": {}}},
+            INVALID + "ContainerSpec: image reference must be provided",
+        ),
+        (
+            container(Image="Bad Image"),
+            INVALID + 'ContainerSpec: "Bad Image" is not a valid repository/tag',
+        ),
+        (
+            container(Mounts=[{"Target": "/a"}, {"Target": "/a/"}]),
+            INVALID + "ContainerSpec: duplicate mount point: /a",
+        ),
+        (
+            container(Healthcheck={"Interval": 5}),
+            INVALID + "ContainerSpec: Interval in HealthConfig cannot be less than 1ms",
+        ),
+        (
+            container(Healthcheck={"Retries": -1}),
+            INVALID + "ContainerSpec: Retries in HealthConfig cannot be negative",
+        ),
+        (
+            template(Resources={"Limits": {"NanoCPUs": 500_000}}),
+            INVALID + "invalid cpu value 0.0005: Must be at least 0.001",
+        ),
+        (
+            template(Resources={"Reservations": {"MemoryBytes": 4_194_303}}),
+            INVALID + "invalid memory value 4194303: Must be at least 4MiB",
+        ),
+        (
+            template(RestartPolicy={"Delay": -1}),
+            INVALID + "TaskSpec: restart-delay cannot be negative",
+        ),
+        (
+            template(RestartPolicy={"Window": -1}),
+            INVALID + "TaskSpec: restart-window cannot be negative",
+        ),
+        (
+            template(Placement={"Constraints": ["node.role = manager"]}),
+            INVALID + "constraint expected one operator from ==, !=",
+        ),
+        (
+            {"Mode": {"Global": {}, "Replicated": {}}},
+            "must specify only one service mode",
+        ),
+        (
+            {"Mode": {"Replicated": {"Replicas": -1}}},
+            (
+                "invalid JSON: json: cannot unmarshal number -1 into Go struct field "
+                "Mode.Replicated.Replicas of type uint64"
+            ),
+        ),
+        (
+            {"Mode": {"Replicated": {"Replicas": 100_001}}},
+            INVALID
+            + "Mode.Replicated.Replicas: 100001 tasks are more than the 100000 that are allowed",
+        ),
+        (
+            {"Mode": {"ReplicatedJob": {}}, "UpdateConfig": {}},
+            INVALID + "Jobs may not have an update config",
+        ),
+        ({"UpdateConfig": {"FailureAction": "x"}}, "unrecognized update failure action x"),
+        ({"RollbackConfig": {"Order": "x"}}, "unrecognized rollback order x"),
+        ({"UpdateConfig": {"Delay": -1}}, INVALID + "TaskSpec: update-delay cannot be negative"),
+        (
+            {"UpdateConfig": {"MaxFailureRatio": 1.5}},
+            INVALID + "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1",
+        ),
+        (
+            ports(port(80), mode="dnsrr"),
+            INVALID + "EndpointSpec: port published with ingress mode can't be used with "
+            "dnsrr mode",
+        ),
+        (
+            ports(port(80), port(80, "host")),
+            INVALID + "EndpointSpec: duplicate published ports provided",
+        ),
+        (ports(port(65_536)), "invalid port number 65536"),
+        (ports(port(80, "tunnel")), 'invalid PublishMode: "tunnel"'),
+        (ports(port(80, protocol="icmp")), 'invalid protocol "icmp" of a port'),
+        (ports(mode="magic"), 'invalid EndpointSpec.Mode: "magic"'),
+    ],
+)
+def test_bad_specs_are_refused(change: dict[str, Any], message: str):
+    """Each rule has its own text, and all are 400."""
+    with pytest.raises(ApiError) as refused:
+        check_service(msgspec.convert(GOOD | change, type=ServiceSpec))
+    assert (refused.value.status, refused.value.message) == (400, message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"Name": "a_b-9"},
+        {"Name": "x" * 63},
+        {"Mode": {"Global": {}}},
+        {"Mode": {"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 9}}},
+        {"UpdateConfig": {"Parallelism": 0, "FailureAction": "rollback", "Order": "start-first"}},
+        template(Resources={"Limits": {"NanoCPUs": 0, "MemoryBytes": 4_194_304}}),
+        template(Placement={"Constraints": ["node.labels.disk==ssd", "node.ip != 10.0.0.0/8"]}),
+        ports(port(80), port(80, protocol="udp"), port(0), port(0)),
+        ports(port(80, "host"), mode="dnsrr"),
+        container(Image="host"),
+    ],
+)
+def test_good_specs_pass(change: dict[str, Any]):
+    """What Docker takes is taken."""
+    check_service(msgspec.convert(GOOD | change, type=ServiceSpec))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "problem"),
+    [
+        ("node.role", "constraint expected one operator from ==, !="),
+        ("node role==x", "key 'node role' is invalid"),
+        ("==x", "key '' is invalid"),
+        ("node.id==", "value '' is invalid"),
+        ("node.id==a>b", "value 'a>b' is invalid"),
+        ("node.id==~x", "value '~x' is invalid"),
+    ],
+)
+def test_constraints_that_are_none(constraint: str, problem: str):
+    """The part that is wrong is named."""
+    with pytest.raises(ApiError, match="InvalidArgument") as refused:
+        check_constraint(constraint)
+    assert refused.value.message == INVALID + problem
+
+
+@pytest.mark.parametrize(
+    ("image", "valid"),
+    [
+        ("busybox", True),
+        ("busybox:1.36", True),
+        ("registry.example:5000/a/b_c:v1", True),
+        ("[fd00::1]:5000/a:1", True),
+        ("busybox:1@sha256:" + "0" * 64, True),
+        ("busybox@sha256:123", False),
+        ("Busybox", False),
+        ("a//b", False),
+        ("a:", False),
+        ("a b", False),
+        ("x" * 513, False),
+    ],
+)
+def test_image_references(image: str, valid: bool):  # noqa: FBT001 - a table's column
+    """The grammar is Docker's."""
+    assert is_reference(image) is valid
