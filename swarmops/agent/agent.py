@@ -18,7 +18,7 @@ from msgspec import UNSET
 from swarmops.agent.database import Database, SqliteDatabase
 from swarmops.agent.executors.base import Executor
 from swarmops.agent.outbox import Outbox
-from swarmops.agent.session import Session, SessionTiming, next_backoff_s
+from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s
 from swarmops.agent.work import NodeFacts
 from swarmops.agent.worker import Worker
 from swarmops.errors import SwarmopsError
@@ -49,7 +49,7 @@ class Agent:
         now: Callable[[], datetime],
         rng: random.Random,
         database: Database | None = None,
-        timing: SessionTiming = SessionTiming(),
+        timing: SessionTiming = USUAL,
     ) -> None:
         self._node_id = node_id
         self._node_addr = node_addr
@@ -73,6 +73,8 @@ class Agent:
         self._session: Session | None = None
         self._talk: asyncio.Task[None] | None = None
         self._restored = False
+        self._stopping = False
+        self._welcomed_s = 0.0
         self.session_up = False
 
     async def restore(self) -> None:
@@ -85,6 +87,8 @@ class Agent:
     async def run(self) -> None:
         """Run tasks and keep a session until ``stop``. Raises ``SwarmopsError`` as ``restore``."""
         await self.restore()
+        if self._stopping:
+            return
         self._main = asyncio.create_task(self._keep_sessions(), name="agent sessions")
         watch = asyncio.create_task(self._watch_machine(), name="agent description")
         try:
@@ -125,36 +129,44 @@ class Agent:
 
     def welcomed(self, frame: Welcome | NodeChanged) -> None:
         """Pass on what the manager says of the node (called by the session)."""
-        self.session_up = True
-        if isinstance(frame, Welcome):
+        if not self.session_up:
+            self._welcomed_s = asyncio.get_running_loop().time()
+            self.session_up = True
             log.info("session with a manager", node=self._node_id)
-        self._on_node(frame)
+        try:
+            self._on_node(frame)
+        except Exception:  # the runtime's trouble must not cost the session
+            log.exception("what a manager said of this node had no effect")
 
     def assigned(self, frame: Assignments) -> None:
         """Pass on what the manager wants to run (called by the session)."""
         self._worker.assign(frame)
 
     async def _end_sessions(self) -> None:
+        self._stopping = True
         if self._main is not None:
             self._main.cancel()
             await asyncio.wait([self._main])
 
     async def _keep_sessions(self) -> None:
-        loop = asyncio.get_running_loop()
         backoff_s = 0.0
         while True:
-            began_s = loop.time()
             self._talk = asyncio.create_task(self._one_session(), name="agent session")
             try:
                 await asyncio.wait([self._talk])
-            finally:
+            except asyncio.CancelledError:
                 self._talk.cancel()
                 await asyncio.wait([self._talk])
                 self.session_up = False
-            if loop.time() - began_s > backoff_s + self._timing.dial_timeout_s:
+                raise
+            if self._stood_s() > max(backoff_s, self._timing.steady_s):
                 backoff_s = 0.0
+            self.session_up = False
             backoff_s = next_backoff_s(backoff_s, self._timing)
             await asyncio.sleep(self._rng.uniform(0, backoff_s))
+
+    def _stood_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._welcomed_s if self.session_up else 0.0
 
     async def _one_session(self) -> None:
         """Dial and talk until that fails, which it always does in the end."""

@@ -86,7 +86,7 @@ class Runner:
                 if not self.record.status.state.terminal:
                     await self._stop(executor)
                 await executor.remove(plain_work(self.record.task, self._around.facts()))
-            except (SwarmopsError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing may stay
                 log.warning("a task could not be removed", task=self.record.id, error=str(error))
                 await asyncio.sleep(RETRY_S)
             else:

@@ -42,16 +42,21 @@ class SessionTiming(msgspec.Struct, frozen=True):
     describe_s: float = 20.0
     backoff_step_s: float = 0.1
     backoff_max_s: float = 8.0
+    steady_s: float = 2.0
+    """A session that stood for so long was a good one: the next is dialled at once."""
+
+
+USUAL = SessionTiming()
 
 
 class Ends(Protocol):
     """What a session tells the agent."""
 
     def welcomed(self, frame: Welcome | NodeChanged) -> None:
-        """The session stands, or the node's object or the managers changed."""
+        """Hear that the session stands, or what changed about the node or the managers."""
 
     def assigned(self, frame: Assignments) -> None:
-        """The manager said what to run."""
+        """Hear what to run."""
 
 
 class Session:
@@ -147,11 +152,12 @@ class Session:
 
     async def _receive(self) -> ManagerFrame:
         try:
-            return decode_manager_frame(await self._channel.receive())
+            frame: ManagerFrame = decode_manager_frame(await self._channel.receive())
         except msgspec.MsgspecError as error:
             raise ConnectionError(
                 f"the manager sent a frame that makes no sense: {error}"
             ) from error
+        return frame
 
     def _welcome(self, frame: Welcome | NodeChanged) -> None:
         self._period_s = frame.heartbeat_period_s
