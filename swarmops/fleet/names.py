@@ -28,12 +28,12 @@ def find_node(nodes: Collection[Node], name: str, hosts: Iterable[str] = ()) -> 
     """
     ways: tuple[Callable[[Node], bool], ...] = (
         lambda node: given(node.spec.labels, {}).get(HOST_LABEL) == name,
-        lambda node: node.description.hostname == name,
+        lambda node: given(node.description.hostname, "") == name,
         lambda node: node.id == name,
-        lambda node: len(name) > 0 and node.id.startswith(name),
+        lambda node: node.id.startswith(name),
     )
     for way in ways:
-        found = [node for node in nodes if way(node)]
+        found = [node for node in nodes if name and way(node)]
         living = [node for node in found if node.status.state is not NodeState.DOWN]
         if len(living) == 1 or len(found) == 1:
             return (living or found)[0]

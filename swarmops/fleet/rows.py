@@ -5,6 +5,7 @@ Called by the CLI, which only lays them out; ``--format json`` prints the same r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -192,14 +193,7 @@ def ago(now: datetime, then: datetime) -> str:
     return "just now"
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a sort key that puts ``host10`` after ``host9``."""
-    parts: list[tuple[int, int, str]] = []
-    word = ""
-    for character in name + "\0":
-        if word and character.isdigit() != word[-1].isdigit():
-            digits = word.isascii() and word.isdigit()
-            parts.append((0, int(word), "") if digits else (1, 0, word))
-            word = ""
-        word += character
-    return parts
+def natural(name: str) -> list[str | int]:
+    """Return a sort key that puts ``host10`` after ``host9``: texts and numbers in turn."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
