@@ -186,9 +186,9 @@ def _is_kept(name: str) -> bool:
     return not _LEFT_OUT_FOLDERS.intersection(path.parts[:-1])
 
 
-def files_of(parts: Iterable[Part], platform: Platform, scratch: Path) -> dict[str, Path | bytes]:
-    """Return archive name → where the content is. Downloads into ``scratch`` what doesn't fit."""
-    files: dict[str, Path | bytes] = {}
+def files_of(parts: Iterable[Part], platform: Platform, scratch: Path) -> dict[str, bytes]:
+    """Return name → content. Downloads into ``scratch`` what doesn't fit."""
+    files: dict[str, bytes] = {}
     download = []
     for part in parts:
         if part.own is not None:
@@ -198,7 +198,7 @@ def files_of(parts: Iterable[Part], platform: Platform, scratch: Path) -> dict[s
         else:
             for file in part.installed.files or ():
                 if _is_kept(str(file)):
-                    files[str(file)] = Path(str(file.locate()))
+                    files[str(file)] = Path(str(file.locate())).read_bytes()
     if download:
         _download(download, platform, scratch)
         for wheel in sorted(scratch.glob("*.whl")):

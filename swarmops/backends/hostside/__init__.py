@@ -54,14 +54,15 @@ def command(interpreter: str | None) -> str:
 
 
 @functools.cache
-def _source(program: str) -> str:
+def source(program: str) -> str:
+    """Return the text of a program of this package."""
     return resources.files(__name__).joinpath(f"{program}.py").read_text()
 
 
 def stdin_of(program: str, args: Mapping[str, Any]) -> bytes:
     """Return what goes to stdin before the payload: the length, the program and its arguments."""
     text = (
-        f"import json\nNAME = {program + '.py'!r}\nSOURCE = {_source(program)!r}\n"
+        f"import json\nNAME = {program + '.py'!r}\nSOURCE = {source(program)!r}\n"
         f"ARGS = json.loads({json.dumps(dict(args))!r})\n{_HARNESS}"
     ).encode()
     return b"%d\n%s" % (len(text), text)
