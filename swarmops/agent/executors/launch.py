@@ -1,0 +1,101 @@
+"""The shell script that runs one process task: pure text, made by the process executor.
+
+The script is the task's only supervisor. It is in a session of its own, so it outlives the daemon;
+it starts the command in another session, writes who both are, waits, and writes the exit code. A
+shell costs some 100 KiB where an interpreter per task would cost ten megabytes.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from swarmops.agent.executors.base import TaskError
+
+SCRIPT_FILE = "run.sh"
+PID_FILE = "pid"
+EXIT_FILE = "exit"
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SHELLS_OWN = {"_", "UID", "EUID", "PPID", "GROUPS", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"}
+"""Names that some shell keeps to itself."""
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Whom the command runs as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """What to run. ``setsid``, ``setpriv`` and ``env`` are the paths of these programs."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    task_dir: str
+    work_dir: str
+    identity: Identity | None
+    setsid: str
+    setpriv: str
+    env: str
+
+
+def script(launch: Launch) -> str:
+    """Return the script's text.
+
+    Run by ``/bin/sh`` with an empty environment, output already redirected, and file descriptor 3
+    as the pipe on which it says ``PID_FILE``'s line: PID and start time of the command, PID and
+    start time of the script, boot ID. The start times are those of ``/proc/PID/stat``. The file is
+    made exclusively, so that a task is started once however often it is tried.
+    """
+    words = [*launch.argv, *launch.environment, *launch.environment.values(), launch.work_dir]
+    if any("\0" in word for word in words):
+        raise TaskError("the task's command or environment has a NUL character: take it out.")
+    plain = {n: v for n, v in launch.environment.items() if _exportable(n)}
+    odd = [f"{n}={v}" for n, v in launch.environment.items() if not _exportable(n)]
+    prefix = [launch.env, *odd] if odd else []
+    command = [*prefix, launch.setsid, *_switch(launch), "--", *launch.argv]
+    return "\n".join(
+        [
+            "# One task of swarmops: runs its command and keeps its exit code.",
+            f"cd -- {shlex.quote(launch.task_dir)} || exit 125",
+            "IFS= read -r boot < /proc/sys/kernel/random/boot_id",
+            "IFS= read -r stat < /proc/self/stat",
+            "set -- $stat",
+            'shim="$1 ${22} $boot"',
+            "(",
+            "IFS= read -r stat < /proc/self/stat",
+            "set -- $stat",
+            "set -C",
+            f'echo "$1 ${{22}} $shim" > {PID_FILE} || exit 125',
+            'echo "$1 ${22} $shim" >&3',
+            "exec 3>&-",
+            f"cd -- {shlex.quote(launch.work_dir)} || exit 126",
+            *(f"export {name}={shlex.quote(value)}" for name, value in plain.items()),
+            f"exec {shlex.join(command)}",
+            ")",
+            f"echo $? > {EXIT_FILE}",
+            "",
+        ]
+    )
+
+
+def _exportable(name: str) -> bool:
+    return _SHELL_NAME.fullmatch(name) is not None and name not in _SHELLS_OWN
+
+
+def _switch(launch: Launch) -> list[str]:
+    if launch.identity is None:
+        return []
+    groups = ",".join(map(str, launch.identity.groups))
+    return [
+        "--",
+        launch.setpriv,
+        f"--reuid={launch.identity.uid}",
+        f"--regid={launch.identity.gid}",
+        f"--groups={groups}" if groups else "--clear-groups",
+    ]
