@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
+from swarmops.api import gojson
 from swarmops.api.errors import bad_request
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
@@ -30,12 +31,9 @@ async def read(request: web.Request, kind: type[T]) -> T:
 
 
 def decode(raw: bytes, kind: type[T]) -> T:
-    """Decode JSON as Go does: null means absent wherever the type has no place for null."""
+    """Decode JSON as Go does. Raises ApiError 400."""
     try:
-        try:
-            value = msgspec.json.decode(raw, type=kind)
-        except msgspec.ValidationError:
-            value = msgspec.convert(_without_nulls(msgspec.json.decode(raw)), type=kind)
+        value: T = gojson.decode(raw, kind)
         _refuse_big_integers(value, "$")
     except msgspec.ValidationError as error:
         raise bad_request(f"invalid JSON: {error}") from None
@@ -56,14 +54,6 @@ def refuse_other_types(request: web.Request) -> None:
             f"unsupported Content-Type header ({request.headers['Content-Type']}): "
             "must be 'application/json'"
         )
-
-
-def _without_nulls(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
-    return value
 
 
 def _refuse_big_integers(value: object, path: str) -> None:

@@ -210,7 +210,7 @@ async def test_nodes(swarm: Cli):
     spec = json.loads(await swarm("node inspect w1"))[0]["Spec"]
     assert spec == {"Labels": {"disk": "ssd"}, "Role": "worker", "Availability": "drain"}
     assert await swarm("node promote w1") == "Node w1 promoted to a manager in the swarm.\n"
-    assert await swarm("node promote w1").endswith(" is already a manager.\n")
+    assert "is already a manager" in await swarm("node promote w1")
     assert await swarm("node demote w1") == "Manager w1 demoted in the swarm.\n"
     assert "attempting to demote the last manager" in await swarm.refused("node demote a1")
     assert "is not down and can't be removed" in await swarm.refused("node rm w1")

@@ -1,0 +1,103 @@
+"""docker-py's swarm objects work against the API on a unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from aiohttp import web
+from docker.types import EndpointSpec, RestartPolicy, ServiceMode, UpdateConfig
+
+from swarmops.api import make_app
+from swarmops.pki.root import new_root
+from tests.unit.api.fake_node import FakeNode
+
+PORTS: Any = {8080: 80}  # the stubs know only the other form
+
+
+@pytest.fixture
+async def socket(tmp_path: Path) -> AsyncIterator[Path]:
+    """Serve a node in no swarm."""
+    runner = web.AppRunner(
+        make_app(FakeNode(new_root(datetime.now(UTC)).cert_pem)),
+        access_log=None,
+        shutdown_timeout=1,
+    )
+    await runner.setup()
+    path = tmp_path / "api.sock"
+    await web.UnixSite(runner, path).start()
+    yield path
+    await runner.cleanup()
+
+
+async def test_the_high_level_swarm_objects(socket: Path):
+    """Swarm, nodes, services, secrets and configs: made, found, changed and removed."""
+    await asyncio.wait_for(asyncio.to_thread(_drive, socket), 30)
+
+
+def _drive(socket: Path) -> None:
+    client: Any = docker.DockerClient(base_url=f"unix://{socket}")
+    try:
+        _swarm_and_nodes(client)
+        _services(client)
+        _files(client)
+        assert client.swarm.leave(force=True)
+    finally:
+        client.close()
+
+
+def _swarm_and_nodes(client: Any) -> None:
+    assert client.ping()
+    with pytest.raises(docker.errors.APIError) as refused:
+        client.nodes.list()
+    assert refused.value.status_code == 503
+    assert client.swarm.init(advertise_addr="10.0.0.1")
+    assert client.swarm.update(rotate_worker_token=True, task_history_retention_limit=9)
+    assert client.swarm.attrs["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"] == 9
+    (node,) = client.nodes.list(filters={"role": "manager"})
+    assert node.update({"Availability": "drain", "Role": "manager", "Labels": {"a": "b"}})
+    node.reload()
+    assert node.attrs["Spec"]["Labels"] == {"a": "b"}
+
+
+def _services(client: Any) -> None:
+    service = client.services.create(
+        "busybox",
+        "sleep 9",
+        name="svc",
+        labels={"x": "y"},
+        env=["A=B"],
+        mode=ServiceMode("replicated", 3),
+        endpoint_spec=EndpointSpec(ports=PORTS),
+        restart_policy=RestartPolicy("on-failure", max_attempts=3),
+        update_config=UpdateConfig(parallelism=2, order="start-first"),
+    )
+    assert service.attrs["Spec"]["Mode"] == {"Replicated": {"Replicas": 3}}
+    assert "Args" not in service.attrs["Spec"]["TaskTemplate"]["ContainerSpec"]
+    before = service.version
+    assert service.scale(2)
+    service.reload()
+    assert service.version > before
+    assert service.attrs["Spec"]["Mode"]["Replicated"]["Replicas"] == 2
+    assert service.force_update()
+    assert service.tasks() == []
+    assert [one.id for one in client.services.list(filters={"name": "svc"})] == [service.id]
+    job = client.services.create("busybox", mode=ServiceMode("replicated-job", 2, 4), name="job")
+    assert job.attrs["JobStatus"]["JobIteration"] == {"Index": 0}
+    assert service.remove()
+    assert job.remove()
+
+
+def _files(client: Any) -> None:
+    secret = client.secrets.create(name="sec", data=b"abc", labels={"q": "r"})
+    assert [one.id for one in client.secrets.list(filters={"name": "sec"})] == [secret.id]
+    config = client.configs.create(name="cfg", data=b"abc")
+    config.reload()
+    assert config.attrs["Spec"]["Data"] == "YWJj"
+    assert secret.remove()
+    assert config.remove()
