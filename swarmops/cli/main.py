@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SwarmopsError as error:
         if settings.debug:
             _traceback()
-        click.echo(f"Error: {error}", err=True)
+        click.echo(str(error) if error.exit_code == INTERRUPTED else f"Error: {error}", err=True)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: said in one sentence, kept in full
         if settings.debug:

@@ -1,91 +1,16 @@
-"""A small real HTTP server on a unix socket that answers as it was told and keeps what it got."""
+"""A client of the real HTTP server that answers as it was told."""
 
 from __future__ import annotations
 
-import socketserver
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 from swarmops.client import Client, unix_socket
 
-
-class Request(NamedTuple):
-    """What came, and over which connection."""
-
-    method: str
-    target: str
-    body: bytes
-    connection: int
-
-
-class Engine(socketserver.ThreadingUnixStreamServer):
-    """``answers``: per "METHOD /path" a list of (status, body), the last one repeated."""
-
-    daemon_threads = True
-
-    def __init__(self, path: Path) -> None:
-        self.answers: dict[str, list[tuple[int, bytes]]] = {}
-        self.requests: list[Request] = []
-        self.connections = 0
-        self.hang_up_after = 10**9
-        self.headers: dict[str, str] = {}
-        super().__init__(str(path), _Handler)
-
-    def answer(self, what: str, *answers: tuple[int, bytes]) -> None:
-        """Say what is answered from now on."""
-        self.answers[what] = list(answers)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Engine
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.connections += 1
-        self.number = self.server.connections
-        self.served = 0
-
-    def address_string(self) -> str:
-        return "unix"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.requests.append(Request(self.command, self.path, body, self.number))
-        answers = self.server.answers.get(f"{self.command} {self.path.split('?')[0]}")
-        status, payload = (404, b'{"message":"page not found"}')
-        if answers:
-            status, payload = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.send_response(status)
-        for name, value in self.server.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-        self.served += 1
-        # Hangs up without having said so, as a server does with an idle connection.
-        self.close_connection = self.served >= self.server.hang_up_after
-
-    do_GET = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - http.server's names
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """Serve for one test."""
-    with Engine(tmp_path / "e.sock") as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+if TYPE_CHECKING:
+    from tests.unit.conftest import Engine
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from swarmops.model.service import ServiceSpec
 from swarmops.model.swarm import InitRequest, JoinRequest, SwarmSpec
 
 if TYPE_CHECKING:
-    from tests.unit.client.conftest import Engine
+    from tests.unit.conftest import Engine
 
 NODE: dict[str, Any] = {
     "ID": "n1",

@@ -1,0 +1,269 @@
+"""The commands on a running swarm, against a real HTTP server on a unix socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from swarmops.cli import main
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import Engine
+
+LEADER: dict[str, Any] = {
+    "ID": "aaaaaaaaaaaaaaaaaaaaaaaaa",
+    "Version": {"Index": 4},
+    "Spec": {"Role": "manager", "Availability": "active", "Labels": {"swarmops.host": "host1"}},
+    "Description": {"Hostname": "box1", "Engine": {"EngineVersion": "0.1.0"}},
+    "Status": {"State": "ready", "Addr": "10.0.0.1"},
+    "ManagerStatus": {"Leader": True, "Reachability": "reachable", "Addr": "10.0.0.1:2377"},
+}
+WORKER: dict[str, Any] = {
+    "ID": "bbbbbbbbbbbbbbbbbbbbbbbbb",
+    "Version": {"Index": 9},
+    "Spec": {"Role": "worker", "Availability": "drain", "Labels": {"swarmops.host": "host2"}},
+    "Description": {"Hostname": "box2"},
+    "Status": {"State": "down"},
+}
+WEB: dict[str, Any] = {
+    "ID": "ssssssssssssssssssssssssw",
+    "Version": {"Index": 12},
+    "Spec": {
+        "Name": "web",
+        "TaskTemplate": {"ContainerSpec": {"Image": "host"}},
+        "Mode": {"Replicated": {"Replicas": 2}},
+    },
+    "ServiceStatus": {"RunningTasks": 1, "DesiredTasks": 2, "CompletedTasks": 0},
+}
+TASK: dict[str, Any] = {
+    "ID": "ttttttttttttttttttttttttt",
+    "ServiceID": WEB["ID"],
+    "NodeID": LEADER["ID"],
+    "Slot": 1,
+    "Spec": {"ContainerSpec": {"Image": "host"}},
+    "Status": {"State": "running", "Timestamp": "2026-01-01T00:00:00Z"},
+    "DesiredState": "running",
+}
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def dump(value: Any) -> bytes:
+    """Encode JSON."""
+    return json.dumps(value).encode()
+
+
+@pytest.fixture
+def run(
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Return what runs the program on the server's swarm: exit code, stdout, stderr."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("SWARMOPS_SOCKET", str(engine.server_address))
+    monkeypatch.delenv("SWARMOPS_INVENTORY", raising=False)
+    engine.answer("GET /nodes", (200, dump([LEADER, WORKER])))
+    engine.answer("GET /services", (200, dump([WEB])))
+    engine.answer("GET /tasks", (200, dump([TASK])))
+    engine.answer(f"GET /nodes/{WORKER['ID']}", (200, dump(WORKER)))
+    engine.answer(f"POST /nodes/{WORKER['ID']}/update", (200, b""))
+    engine.answer(f"GET /services/{WEB['ID']}", (200, dump(WEB)))
+    engine.answer(f"POST /services/{WEB['ID']}/update", (200, b"{}"))
+    engine.answer(f"DELETE /services/{WEB['ID']}", (200, b""))
+    engine.answer("POST /services/create", (201, dump({"ID": WEB["ID"]})))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def written(engine: Engine, method: str = "POST") -> list[tuple[str, Any]]:
+    """Return what was sent to be changed."""
+    return [
+        (request.target, json.loads(request.body) if request.body else None)
+        for request in engine.requests
+        if request.method == method
+    ]
+
+
+def test_node_ls(run: Run) -> None:
+    """Nodes are listed by their hosts' names, in Docker's columns."""
+    code, out, err = run("node", "ls")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert " ".join(lines[0].split()) == (
+        "ID HOST STATUS AVAILABILITY MANAGER STATUS ADDRESS VERSION"
+    )
+    assert " ".join(lines[1].split()) == "aaaaaaaaaaaa host1 Ready Active Leader 10.0.0.1 0.1.0"
+    assert " ".join(lines[2].split()) == "bbbbbbbbbbbb host2 Down Drain"
+
+
+def test_node_ls_json(run: Run) -> None:
+    """As JSON the same rows come with whole IDs."""
+    _, out, _ = run("node", "ls", "--format", "json")
+    rows = json.loads(out)
+    assert [(row["id"], row["host"], row["manager_status"]) for row in rows] == [
+        (LEADER["ID"], "host1", "Leader"),
+        (WORKER["ID"], "host2", ""),
+    ]
+
+
+def test_service_ls(run: Run) -> None:
+    """Services are listed with running and wanted tasks."""
+    code, out, _ = run("service", "ls")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["ssssssssssss", "web", "replicated", "1/2", "host"]
+
+
+@pytest.mark.parametrize("command", [("service", "ps", "web"), ("node", "ps", "host1")])
+def test_ps(run: Run, command: tuple[str, ...]) -> None:
+    """Tasks are listed with their service's and their host's names."""
+    code, out, _ = run(*command)
+    assert code == 0
+    line = out.splitlines()[1]
+    assert line.split()[:5] == ["tttttttttttt", "web.1", "host", "host1", "Running"]
+    assert "ago" in line
+
+
+def test_ps_filters(engine: Engine, run: Run) -> None:
+    """Only the named node's tasks are asked for, by its ID."""
+    run("node", "ps", "host2")
+    targets = [request.target for request in engine.requests if "/tasks" in request.target]
+    assert WORKER["ID"] in targets[0]
+
+
+def test_inspect(run: Run) -> None:
+    """Inspect shows the object as the API has it."""
+    _, out, _ = run("node", "inspect", "host2")
+    assert json.loads(out)[0]["Spec"] == WORKER["Spec"]
+    _, out, _ = run("service", "inspect", "web")
+    assert json.loads(out)[0]["Spec"] == WEB["Spec"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "availability", "said"),
+    [
+        ("activate", "active", "host2 is now active.\n"),
+        ("pause", "pause", "host2 is now paused.\n"),
+        ("drain", None, "host2 is already drained.\n"),
+    ],
+)
+def test_availability(
+    engine: Engine, run: Run, verb: str, availability: str | None, said: str
+) -> None:
+    """Availability is changed where it is another, with the version that was read."""
+    assert run("node", verb, "host2") == (0, said, "")
+    if availability is None:
+        assert written(engine) == []
+    else:
+        target, spec = written(engine)[0]
+        assert target == f"/nodes/{WORKER['ID']}/update?version=9"
+        assert spec == WORKER["Spec"] | {"Availability": availability}
+
+
+def test_already(run: Run) -> None:
+    """What is so already is said, and is no error."""
+    assert run("node", "promote", "host1") == (0, "host1 is already a manager.\n", "")
+    assert run("node", "demote", "host2") == (0, "host2 is already a worker.\n", "")
+
+
+def test_rm(engine: Engine, run: Run) -> None:
+    """A node and a service are removed by name."""
+    engine.answer(f"DELETE /nodes/{WORKER['ID']}", (200, b""))
+    assert run("node", "rm", "--force", "host2") == (0, "host2 is removed.\n", "")
+    assert run("service", "rm", "web") == (0, "web\n", "")
+    assert [target for target, _ in written(engine, "DELETE")] == [
+        f"/nodes/{WORKER['ID']}?force=1",
+        f"/services/{WEB['ID']}",
+    ]
+
+
+def test_create(engine: Engine, run: Run) -> None:
+    """Everything after the image is the command, flags among it."""
+    code, out, err = run(
+        *[
+            "service",
+            "create",
+            "-d",
+            "--name",
+            "web",
+            "-e",
+            "A=1",
+            "--limit-memory",
+            "64m",
+            "--stop-grace-period",
+            "1m30s",
+        ],
+        *("host", "python3", "-m", "http.server", "--name", "x", "8080"),
+    )
+    assert (code, out, err) == (0, f"{WEB['ID']}\n", "")
+    assert written(engine)[0][1] == {
+        "Name": "web",
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": "host",
+                "Args": ["python3", "-m", "http.server", "--name", "x", "8080"],
+                "Env": ["A=1"],
+                "StopGracePeriod": 90_000_000_000,
+            },
+            "Resources": {"Limits": {"MemoryBytes": 64 << 20}},
+        },
+        "Mode": {"Replicated": {"Replicas": 1}},
+    }
+
+
+def test_scale(engine: Engine, run: Run) -> None:
+    """Scaling changes the number of replicas and nothing else of the spec."""
+    assert run("service", "scale", "-d", "web=5") == (0, "web scaled to 5\n", "")
+    target, spec = written(engine)[0]
+    assert target == f"/services/{WEB['ID']}/update?version=12"
+    assert spec == WEB["Spec"] | {"Mode": {"Replicated": {"Replicas": 5}}}
+
+
+def test_status(run: Run) -> None:
+    """On a node, status shows nodes and services."""
+    code, out, _ = run("status")
+    assert code == 0
+    assert "host1" in out
+    assert "web" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("node inspect host9", "Error: no node is called 'host9': did you mean 'host"),
+        ("service ps wbe", "Error: no service is called 'wbe': did you mean 'web'?"),
+        ("service create -d --publish x host", "Error: --publish x: 'x' is no port"),
+        ("service create --limit-memory lots host", "'lots' is no size: write it as in 512m"),
+        ("service create --stop-grace-period 9 host", "'9' is no duration: write it as in 10s"),
+        ("service create --limit-cpu many host", "'many' is no number of CPUs"),
+        ("service scale web=x", "'web=x' is not SERVICE=REPLICAS"),
+        ("node demote", "Missing argument 'NODE...'"),
+        ("-i /none/such.yml node ls", "Error: /none/such.yml: no such inventory"),
+        ("node ls -i /none/such.yml", "Error: /none/such.yml: no such inventory"),
+        ("apply /none/such.yml", "Error: /none/such.yml: no such inventory"),
+        ("plan", "Error: this works on an inventory"),
+        ("srvice ls", "Error: no command is called 'srvice': did you mean 'service'?"),
+    ],
+)
+def test_refusals(run: Run, command: str, error: str) -> None:
+    """Wrong input is one sentence on stderr and exit code 1."""
+    code, out, err = run(*command.split())
+    assert (code, out) == (1, "")
+    assert error in err
+    assert "Traceback" not in err
+
+
+def test_the_swarms_refusal(engine: Engine, run: Run) -> None:
+    """What the swarm refuses is said in its own words."""
+    engine.answer("GET /nodes", (503, b'{"message":"This node is not a swarm manager."}'))
+    assert run("node", "ls") == (1, "", "Error: This node is not a swarm manager.\n")

@@ -1,0 +1,193 @@
+"""Which swarm a command is about, and which manager of it is asked."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarmops.client import Client, Info
+from swarmops.errors import InputError, SwarmopsError
+from swarmops.fleet import current
+from swarmops.fleet.access import NoSwarmError, first_manager, refuse_unless_manager
+from swarmops.fleet.current import Choice, choose, forget, record
+from swarmops.fleet.waiting import Patience, wait_until
+from swarmops.model.swarm import SwarmInfo
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep state in a folder of the test, on a machine that is no node."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(current, "LOCAL_SOCKET", str(tmp_path / "none.sock"))
+    return tmp_path
+
+
+def make(folder: Path, name: str) -> Path:
+    """Make an inventory file."""
+    path = folder / name
+    path.write_text("all:\n")
+    return path
+
+
+def test_nothing_chosen(state: Path) -> None:
+    """Without any choice the cure is said."""
+    del state
+    with pytest.raises(InputError, match="choose an inventory with -i or SWARMOPS_INVENTORY"):
+        choose(None, {})
+
+
+def test_order(state: Path) -> None:
+    """The flag goes before the variable, that before the socket's, that before the last apply's."""
+    a, b, c = (make(state, name) for name in "abc")
+    record(c)
+    every = {"SWARMOPS_INVENTORY": str(b), "SWARMOPS_SOCKET": "/s"}
+    assert choose(a, every) == Choice(inventory=a)
+    assert choose(None, every) == Choice(inventory=b)
+    assert choose(None, {"SWARMOPS_SOCKET": "/s"}) == Choice(socket=Path("/s"))
+    assert choose(None, {}) == Choice(inventory=c)
+
+
+def test_local_node(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a node from which nothing was applied, its own socket is used."""
+    socket = make(state, "swarmops.sock")
+    monkeypatch.setattr(current, "LOCAL_SOCKET", str(socket))
+    assert choose(None, {}) == Choice(socket=socket)
+
+
+def test_recorded_from_elsewhere(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was applied by a relative path is found from any folder, with its playbook."""
+    inventory, playbook = make(state, "i.yml"), make(state, "p.yml")
+    monkeypatch.chdir(state)
+    record(Path("i.yml"), Path("p.yml"))
+    monkeypatch.chdir("/")
+    assert choose(None, {}) == Choice(inventory=inventory, playbook=playbook)
+    assert choose(inventory, {}).playbook == playbook
+    assert choose(make(state, "other.yml"), {}).playbook is None
+
+
+def test_forget(state: Path) -> None:
+    """A destroyed swarm's inventory is current no longer; another's stays."""
+    a, b = make(state, "a"), make(state, "b")
+    record(a)
+    forget(b)
+    assert choose(None, {}).inventory == a
+    forget(a)
+    with pytest.raises(InputError, match="no inventory was applied"):
+        choose(None, {})
+
+
+def test_inventory_gone(state: Path) -> None:
+    """A current inventory whose file is gone is said so."""
+    record(state / "gone.yml")
+    with pytest.raises(InputError, match=r"gone\.yml is gone: choose another"):
+        choose(None, {})
+
+
+def test_broken_record(state: Path) -> None:
+    """A damaged record is said so, with its path and the cure."""
+    record(make(state, "a"))
+    (state / "state/swarmops/current").write_text("{")
+    with pytest.raises(InputError, match="state/swarmops/current can"):
+        choose(None, {})
+
+
+@pytest.mark.parametrize(
+    ("info", "error"),
+    [
+        (SwarmInfo(local_node_state="active", control_available=True), None),
+        (SwarmInfo(), "h1 is in no swarm"),
+        (SwarmInfo(local_node_state="active"), "h1 is a worker"),
+        (SwarmInfo(local_node_state="locked", error="needs a key"), "h1 is locked: needs a key"),
+        (
+            SwarmInfo(local_node_state="active", control_available=True, error="no leader"),
+            "h1: no leader",
+        ),
+    ],
+)
+def test_manager_or_not(info: SwarmInfo, error: str | None) -> None:
+    """Only a manager that has a leader is asked; why another isn't is said."""
+    if error is None:
+        refuse_unless_manager("h1", Info(swarm=info))
+    else:
+        with pytest.raises(SwarmopsError, match=error):
+            refuse_unless_manager("h1", Info(swarm=info))
+
+
+class Probes:
+    """Hosts that answer as told: a client, an error, or only once released."""
+
+    def __init__(self, **answers: SwarmopsError | None) -> None:
+        self.answers = answers
+        self.slow: dict[str, threading.Event] = {}
+        self.asked: list[str] = []
+        self.closed = threading.Event()
+
+    def __call__(self, host: str) -> Client:
+        """Answer as told."""
+        self.asked.append(host)
+        if host in self.slow:
+            assert self.slow[host].wait(10)
+        error = self.answers[host]
+        if error is not None:
+            raise error
+        client = Client(_never, name=host)
+        client.close = self.closed.set  # type: ignore[method-assign]
+        return client
+
+
+def _never() -> Any:
+    raise AssertionError("nobody connects in this test")
+
+
+def test_first_answers() -> None:
+    """When the first host answers, no other is asked."""
+    probes = Probes(a=None, b=None)
+    assert first_manager(["a", "b"], probes, lead_s=10).name == "a"
+    assert probes.asked == ["a"]
+
+
+def test_first_fails() -> None:
+    """When a host fails, the next is asked at once."""
+    probes = Probes(a=SwarmopsError("a is a worker"), b=None)
+    assert first_manager(["a", "b"], probes, lead_s=10).name == "b"
+
+
+def test_first_slow() -> None:
+    """A slow host holds nobody up, and what it answers too late is closed."""
+    probes = Probes(a=None, b=None)
+    late = probes.slow["a"] = threading.Event()
+    assert first_manager(["a", "b"], probes, lead_s=0.01).name == "b"
+    late.set()
+    assert probes.closed.wait(10)
+
+
+def test_nobody() -> None:
+    """When no host answers as a manager, each one's reason is said."""
+    probes = Probes(a=SwarmopsError("a is a worker"), b=SwarmopsError("b: unreachable"))
+    with pytest.raises(SwarmopsError, match="no manager answers: a is a worker; b: unreachable"):
+        first_manager(["a", "b"], probes, lead_s=0.01)
+
+
+def test_no_swarm() -> None:
+    """When every host says that there is no swarm, the cure is to apply."""
+    probes = Probes(a=NoSwarmError("a is in no swarm"))
+    with pytest.raises(SwarmopsError, match="'swarmops apply' makes one"):
+        first_manager(["a"], probes)
+
+
+def test_wait() -> None:
+    """Waiting ends with success as soon as there is one, and in time without."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    patience = Patience(bound_s=3, period_s=1, clock=lambda: now, sleep=sleep)
+    assert wait_until(lambda: "" if now >= 2 else "not yet", patience) == ""
+    assert now == 2
+    assert wait_until(lambda: "never", patience) == "never"
+    assert now == 5
