@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import traceback
 
 import msgspec
 import structlog
@@ -91,9 +92,15 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except ConnectionError:
         # The client went away while it was being answered.
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - the border: whatever it is, the client gets an id
         error_id = secrets.token_hex(4)
-        log.exception("request failed", error_id=error_id, method=request.method, path=request.path)
+        log.error(  # noqa: TRY400 - log.exception may print local variables: a secret's body
+            "request failed",
+            error_id=error_id,
+            method=request.method,
+            path=request.path,
+            traceback=traceback.format_exc(),
+        )
         return _error(
             500, f"internal error {error_id}: the log of this node's swarmops daemon explains it"
         )
