@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from swarmops.model.base import Model
-from swarmops.pki.root import CertificateError
+from swarmops.pki.subject import CertificateError
 
 CERT_FILE = "node.crt"
 ROOT_FILE = "ca.crt"

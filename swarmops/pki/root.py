@@ -15,18 +15,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from swarmops.errors import SwarmopsError
 from swarmops.model.base import Model
 from swarmops.model.node import Role, TLSInfo
+from swarmops.pki.subject import UNIT, CertificateError
 
 ROOT_YEARS = 20
 BACKDATED = timedelta(hours=1)
 """Certificates begin this long before now, so that a host whose clock lags accepts them."""
-UNIT = {Role.MANAGER: "swarm-manager", Role.WORKER: "swarm-worker"}
-
-
-class CertificateError(SwarmopsError):
-    """A certificate, a key or a request for one can't be used; says why."""
 
 
 class RootCA(Model, frozen=True):

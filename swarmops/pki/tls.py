@@ -14,7 +14,7 @@ from typing import Any
 from swarmops.model.base import Model
 from swarmops.model.node import Role
 from swarmops.pki.identity import CERT_FILE, ROOT_FILE
-from swarmops.pki.root import UNIT, CertificateError
+from swarmops.pki.subject import UNIT, CertificateError
 
 ALPN_RAFT = "swarmops-raft/1"
 ALPN_AGENT = "swarmops-agent/1"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from swarmops.model.base import Model
-from swarmops.model.node import Role
+from swarmops.model.node import Role, TLSInfo
 from swarmops.model.swarm import Peer
 
 
@@ -22,6 +24,14 @@ class CertificateRequest(Model, frozen=True):
     hostname: str = ""
 
 
+class Described(Model, frozen=True):
+    """What a node wants to know of its certificate without a library to read it."""
+
+    tls_info: TLSInfo
+    valid_from: datetime
+    valid_until: datetime
+
+
 class CertificateReply(Model, frozen=True):
     """The certificate, and who it makes the asker."""
 
@@ -31,6 +41,7 @@ class CertificateReply(Model, frozen=True):
     cert_pem: str
     root_pem: str
     managers: list[Peer]
+    described: Described
 
 
 class MemberRequest(Model, frozen=True):

@@ -146,6 +146,11 @@ def split_address(addr: str, default_port: int | None = None) -> tuple[str, int]
     return host.strip("[]"), int(port)
 
 
+def join_address(host: str, port: int) -> str:
+    """Return ``host:port``, or ``[v6]:port``."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 async def _call(
     addr: str,
     tls: ssl.SSLContext,

@@ -5,6 +5,7 @@ Written by the daemon alone, atomically and durably, at each change.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from swarmops.errors import SwarmopsError
 from swarmops.model.swarm import Peer
 from swarmops.pki.identity import write_private
+from swarmops.pki.wire import Described
 
 STATE_FILE = "node.json"
 
@@ -24,12 +26,18 @@ class NodeState(msgspec.Struct, frozen=True):
     listen_addr: str
     advertise_addr: str
     manager: bool
+    certificate: Described
     raft_id: str = ""
     managers: tuple[Peer, ...] = ()
 
 
 class StateError(SwarmopsError):
     """The state file can't be read."""
+
+
+def new_raft_id(rng: random.Random) -> str:
+    """Draw the ID of a new member of the Raft group: 64 random bits, never used again."""
+    return f"{rng.getrandbits(64):016x}"
 
 
 def load_state(data_dir: Path) -> NodeState | None:

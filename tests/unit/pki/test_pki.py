@@ -16,7 +16,8 @@ import pytest
 from swarmops.errors import InputError
 from swarmops.model.node import Role
 from swarmops.pki.identity import Credentials, load_credentials, save_credentials
-from swarmops.pki.root import CertificateError, RootCA, issue, new_request, new_root, validity
+from swarmops.pki.root import RootCA, issue, new_request, new_root, validity
+from swarmops.pki.subject import CertificateError
 from swarmops.pki.tls import (
     ALPN_AGENT,
     ALPN_CA,

@@ -13,13 +13,19 @@ import pytest
 import pytest_asyncio
 
 from swarmops.errors import ApiError
-from swarmops.model.node import Role
+from swarmops.model.node import Role, TLSInfo
 from swarmops.model.session import Channel
 from swarmops.pki.identity import Credentials, save_credentials
 from swarmops.pki.root import RootCA, issue, new_request, new_root
 from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity
 from swarmops.pki.tokens import new_token
-from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
+from swarmops.pki.wire import (
+    CertificateReply,
+    CertificateRequest,
+    Described,
+    MemberReply,
+    MemberRequest,
+)
 from swarmops.runtime.dial import (
     UnreachableError,
     become_member,
@@ -75,6 +81,7 @@ class FakeManager:
             cert_pem=request.csr_pem,
             root_pem=self.root.cert_pem,
             managers=[],
+            described=Described(tls_info=TLSInfo(), valid_from=NOW, valid_until=NOW),
         )
 
     async def add_member(self, request: MemberRequest, peer: PeerIdentity) -> MemberReply:

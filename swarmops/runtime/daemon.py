@@ -1,0 +1,349 @@
+"""The daemon: where this node stands in its swarm, and what must run because of it.
+
+Holds the agent always and the manager part when the role says so. Roles change through the swarm:
+the agent's session brings the node's observed role, the daemon gets the certificate that fits it,
+and starts or stops the manager part. Made by ``__main__``; the API sees it through ``control``.
+What only managers need is imported where it is needed: a worker's memory is for its tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from swarmops.agent.agent import Agent
+from swarmops.agent.describe import Describe
+from swarmops.agent.executors import ExecutorContext, load_executors
+from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.node import Role
+from swarmops.model.session import Channel, NodeChanged, Welcome
+from swarmops.model.swarm import Peer
+from swarmops.pki.identity import Credentials, save_credentials
+from swarmops.pki.tls import NodeTLS
+from swarmops.pki.wire import CertificateReply
+from swarmops.runtime.dial import dial_session, renewed_certificate
+from swarmops.runtime.renewal import renewal_due
+from swarmops.runtime.state import (
+    STATE_FILE,
+    NodeState,
+    load_state,
+    new_raft_id,
+    save_state,
+)
+
+if TYPE_CHECKING:
+    from swarmops.runtime.manager_part import ManagerPart
+
+log = structlog.get_logger(__name__)
+
+_ROLE_RETRY_S = 1.0
+_CERTIFICATES = "certificates"
+_WORKER = "worker"
+
+
+class Daemon:
+    """One node. ``start`` brings it back to where it was; ``stop`` leaves its tasks running."""
+
+    def __init__(
+        self, data_dir: Path, *, hostname: str, now: Callable[[], datetime], rng: random.Random
+    ) -> None:
+        self.data_dir = data_dir
+        self.hostname = hostname
+        self.now = now
+        self.rng = rng
+        self.state: NodeState | None = None
+        self.manager: ManagerPart | None = None
+        self.pending = False
+        self.error = ""
+        self._agent: Agent | None = None
+        self._tls: NodeTLS | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._wanted_role: Role | None = None
+        self._role_task: asyncio.Task[None] | None = None
+        self._last_manager = ""
+        self.became_worker = asyncio.Event()
+
+    async def start(self) -> None:
+        """Resume membership from disk, if there is any; returns once the parts are running."""
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = load_state(self.data_dir)
+        if state is None:
+            return
+        self.state = state
+        self._use_certificate()
+        if state.manager:
+            self.manager = await self._resume_manager(state)
+        self.start_agent()
+
+    async def _resume_manager(self, state: NodeState) -> ManagerPart:
+        part = self.new_manager_part(state)
+        if part.has_state():
+            await part.reopen()
+            return part
+        # The daemon died while it was joining: a raft ID is never used twice.
+        state = replace(state, raft_id=new_raft_id(self.rng))
+        self._remember(state)
+        part = self.new_manager_part(state)
+        await part.join([peer for peer in state.managers if peer.node_id != state.node_id])
+        return part
+
+    async def stop(self) -> None:
+        """Stop all parts; tasks go on, and a leader hands over first."""
+        self._cancel_background()
+        if self._agent is not None:
+            await self._agent.stop()
+            await self._agent.close()
+        if self.manager is not None:
+            await self.manager.stop(transfer=True)
+
+    # Membership: called by the API through ``control`` -------------------------------------------
+
+    @property
+    def certificates(self) -> Path:
+        """The folder of this node's key, certificate and root."""
+        return self.data_dir / _CERTIFICATES
+
+    def adopt(self, state: NodeState, credentials: Credentials) -> None:
+        """Take up a membership: keep it on disk, use its certificate."""
+        save_credentials(self.certificates, credentials)
+        save_state(self.data_dir, state)
+        self.state = state
+        self._use_certificate()
+
+    def new_manager_part(self, state: NodeState) -> ManagerPart:
+        """Build a manager part for this membership, not started yet."""
+        from swarmops.runtime.manager_part import ManagerPart  # noqa: PLC0415 - see above
+
+        if self._tls is None:
+            raise RuntimeError("a manager part needs the node's certificate first")
+        return ManagerPart(
+            data_dir=self.data_dir,
+            certificates=self.certificates,
+            state=state,
+            tls=self._tls,
+            now=self.now,
+            rng=self.rng,
+            on_removed=self._removed_from_raft,
+        )
+
+    def start_agent(self) -> None:
+        """Start the worker part: its tasks first, then a session with a manager."""
+        state = self._member()
+        context = ExecutorContext(node_id=state.node_id, data_dir=self.data_dir / _WORKER)
+        executors = load_executors(context)
+        host, _, _ = state.advertise_addr.rpartition(":")
+        self._agent = Agent(
+            node_id=state.node_id,
+            dial=self._dial,
+            data_dir=context.data_dir,
+            executors=executors,
+            describe=Describe(
+                hostname=self.hostname,
+                executors=executors,
+                labels={},
+                tls_info=lambda: self._member().certificate.tls_info,
+            ),
+            node_addr=host.strip("[]"),
+            on_node=self._on_node,
+            now=self.now,
+            rng=self.rng,
+        )
+        self._spawn(self._run_agent(self._agent))
+        self._spawn(self._renew_certificates())
+
+    async def forget(self) -> None:
+        """Leave the swarm: stop and remove the tasks, the manager part and all state."""
+        self._cancel_background()
+        if self._agent is not None:
+            await self._agent.remove_tasks()
+            await self._agent.stop()
+            await self._agent.close()
+            self._agent = None
+        if self.manager is not None:
+            await self.manager.stop(transfer=True)
+            self.manager = None
+        (self.data_dir / STATE_FILE).unlink(missing_ok=True)
+        for folder in (self.certificates, self.data_dir / "raft", self.data_dir / _WORKER):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.data_dir / "raft.key").unlink(missing_ok=True)
+        self.state = None
+        self.error = ""
+        self._wanted_role = None
+
+    # The agent's session -------------------------------------------------------------------------
+
+    async def _run_agent(self, agent: Agent) -> None:
+        try:
+            await agent.run()
+        except SwarmopsError as exc:
+            self.error = str(exc)
+            log.error("the agent stopped", reason=str(exc))  # noqa: TRY400 - one sentence is all
+
+    async def _dial(self) -> Channel:
+        """Open a session with one of the managers, never twice in a row with one that failed."""
+        state, tls = self._member(), self._tls
+        if tls is None:
+            raise ConnectionError("no certificate yet")
+        others = [p.addr for p in state.managers if p.addr != self._last_manager]
+        addr = self.rng.choice(others or [p.addr for p in state.managers])
+        self._last_manager = addr
+        return await dial_session(addr, tls)
+
+    def _on_node(self, frame: Welcome | NodeChanged) -> None:
+        state = self._member()
+        managers = tuple(sorted(frame.managers, key=lambda peer: peer.node_id))
+        if managers and managers != state.managers:
+            self._remember(replace(state, managers=managers))
+        if isinstance(frame, Welcome):
+            self._last_manager = ""
+        if frame.node.internal is not UNSET:
+            self._want_role(frame.node.internal.role)
+
+    # Roles ---------------------------------------------------------------------------------------
+
+    def _want_role(self, role: Role) -> None:
+        self._wanted_role = role
+        if self._role_task is None or self._role_task.done():
+            if role is self._role():
+                return
+            self._role_task = self._spawn(self._take_role())
+
+    async def _take_role(self) -> None:
+        """Follow the swarm's decision about this node's role until both agree."""
+        while self._wanted_role is not None and self._wanted_role is not self._role():
+            try:
+                reply = await self._renew()
+                if reply.role is Role.MANAGER:
+                    await self._become_manager()
+                else:
+                    await self._become_worker()
+            except (SwarmopsError, OSError, TimeoutError) as exc:
+                self.error = f"the role change waits: {exc}"
+                log.warning("could not change role yet", reason=str(exc))
+                await asyncio.sleep(_ROLE_RETRY_S)
+            else:
+                self.error = ""
+                log.info("role changed", role=reply.role.value)
+
+    async def _become_manager(self) -> None:
+        state = replace(self._member(), manager=True, raft_id=new_raft_id(self.rng))
+        part = self.new_manager_part(state)
+        others = [peer for peer in state.managers if peer.node_id != state.node_id]
+        try:
+            await part.join(others)
+        except BaseException:
+            await part.stop(transfer=False)
+            part.wipe()
+            raise
+        self._remember(state)
+        self.manager = part
+        self.became_worker.clear()
+
+    async def _become_worker(self) -> None:
+        self._remember(replace(self._member(), manager=False, raft_id=""))
+        part, self.manager = self.manager, None
+        if part is not None:
+            await part.stop(transfer=False)
+            part.wipe()
+        self.became_worker.set()
+
+    def _removed_from_raft(self) -> None:
+        """Raft says that this member was removed: the manager part has nothing to do any more."""
+        self._spawn(self._stop_removed())
+
+    async def _stop_removed(self) -> None:
+        part = self.manager
+        if part is not None:
+            log.info("removed from the Raft group")
+            await part.manager.stop()
+            if self._agent is not None:
+                self._agent.reconnect()
+
+    def _role(self) -> Role:
+        return Role.MANAGER if self._member().manager else Role.WORKER
+
+    # Certificates --------------------------------------------------------------------------------
+
+    async def _renew(self) -> CertificateReply:
+        """Get a new certificate in the role that the swarm now gives this node."""
+        state, tls = self._member(), self._tls
+        if tls is None:
+            raise ApiError(503, "this node has no certificate to renew")
+        from swarmops.pki.root import new_request  # noqa: PLC0415 - see above
+
+        key_pem, csr_pem = await asyncio.to_thread(new_request)
+        failure: SwarmopsError = ApiError(503, "no manager is known")
+        for peer in sorted(state.managers, key=lambda peer: peer.node_id == state.node_id):
+            try:
+                reply = await renewed_certificate(peer.addr, tls, csr_pem)
+            except SwarmopsError as exc:
+                failure = exc
+                continue
+            credentials = Credentials(
+                key_pem=key_pem, cert_pem=reply.cert_pem, root_pem=reply.root_pem
+            )
+            save_credentials(self.certificates, credentials)
+            self._use_certificate()
+            self._remember(replace(self._member(), certificate=reply.described))
+            return reply
+        raise failure
+
+    async def _renew_certificates(self) -> None:
+        """Renew at a random point between 50 and 80 % of the certificate's life, for ever."""
+        while True:
+            certificate = self._member().certificate
+            await asyncio.sleep(renewal_due(certificate, self.now(), self.rng))
+            try:
+                await self._renew()
+            except (SwarmopsError, OSError) as exc:
+                log.warning("could not renew the certificate yet", reason=str(exc))
+                await asyncio.sleep(_ROLE_RETRY_S)
+
+    def _use_certificate(self) -> None:
+        if self._tls is None:
+            self._tls = NodeTLS(self.certificates)
+        else:
+            self._tls.reload()
+
+    # Small things --------------------------------------------------------------------------------
+
+    def _member(self) -> NodeState:
+        if self.state is None:
+            raise RuntimeError("this node is in no swarm")
+        return self.state
+
+    def _remember(self, state: NodeState) -> None:
+        save_state(self.data_dir, state)
+        self.state = state
+
+    def remember_managers(self, managers: list[Peer]) -> None:
+        """Keep the list of managers that the swarm told."""
+        self._remember(replace(self._member(), managers=tuple(managers)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a part of the daemon failed", exc_info=task.exception())
+            self.error = f"a part of the daemon failed: {task.exception()}"
+
+    def _cancel_background(self) -> None:
+        for task in list(self._background):
+            task.cancel()
+        with contextlib.suppress(RuntimeError):
+            self._background.clear()

@@ -1,0 +1,219 @@
+"""The part of a node that only managers have: Raft, the store, the control loops, the node port.
+
+Started and stopped by the daemon as the node's role changes; knows nothing of the agent or the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import shutil
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from swarmops.errors import ApiError, SwarmopsError
+from swarmops.manager import Manager
+from swarmops.manager.ca import CertificateAuthority
+from swarmops.model.base import given
+from swarmops.model.node import Node, NodeInternal, Role
+from swarmops.model.session import Channel
+from swarmops.model.swarm import Peer
+from swarmops.pki.identity import load_credentials, write_private
+from swarmops.pki.tls import NodeTLS, PeerIdentity
+from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
+from swarmops.raft import Member, Raft, StreamTransport
+from swarmops.runtime.dial import UnreachableError, become_member, dial_raft, split_address
+from swarmops.runtime.port import NodePort
+from swarmops.runtime.requests import make_port_app
+from swarmops.runtime.state import NodeState
+from swarmops.store import Store
+
+log = structlog.get_logger(__name__)
+
+PROPOSE_TIMEOUT_S = 10.0
+LEADER_WAIT_S = 2.0
+JOIN_TIMEOUT_S = 60.0
+_JOIN_RETRY_S = 0.5
+_ADD_MEMBER_TIMEOUT_S = 20.0
+_KEY_FILE = "data.key"
+
+
+class ManagerPart:
+    """A running manager; made anew each time the node becomes one."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        certificates: Path,
+        state: NodeState,
+        tls: NodeTLS,
+        now: Callable[[], datetime],
+        rng: random.Random,
+        on_removed: Callable[[], None],
+    ) -> None:
+        self._dir = data_dir / "raft"
+        self._certificates = certificates
+        self._state = state
+        self._tls = tls
+        self.store = Store(now=now)
+        self.me = Member(raft_id=state.raft_id, node_id=state.node_id, addr=state.advertise_addr)
+        self._transport = StreamTransport(lambda addr: dial_raft(addr, tls))
+        self.raft = Raft(
+            directory=self._dir,
+            me=self.me,
+            state_machine=self.store,
+            data_key=_data_key(self._dir),
+            transport=self._transport,
+            rng=rng,
+        )
+        self.store.propose = self._propose
+        self.manager = Manager(self.store, self.raft, node_id=state.node_id, now=now, rng=rng)
+        self.raft.on_leadership(self.manager.on_leadership)
+        self.raft.on_removed(on_removed)
+        self._connections: set[asyncio.Task[None]] = set()
+        self._started = False
+        self._authority = CertificateAuthority(self.store, now=now, rng=rng)
+        self._port = NodePort(tls, state.cluster_id, make_port_app(self), self._accept)
+
+    async def bootstrap(self) -> None:
+        """Begin a new group of one."""
+        await self._listen()
+        await self._begin(self.raft.start("bootstrap"))
+
+    async def reopen(self) -> None:
+        """Go on with what is on disk."""
+        await self._listen()
+        await self._begin(self.raft.start("open"))
+
+    async def join(self, managers: list[Peer]) -> None:
+        """Become a member of the group that these managers are in.
+
+        Returns once the group has taken this member in and its log has arrived.
+        """
+        await self._listen()
+        request = MemberRequest(raft_id=self.me.raft_id, addr=self.me.addr)
+        async with asyncio.timeout(JOIN_TIMEOUT_S):
+            reply = await self._ask_to_join([peer.addr for peer in managers], request)
+            members = [Member(raft_id=r, node_id=n, addr=a) for r, n, a in reply.members]
+            await self._begin(self.raft.start("join", members))
+            while self.store.cluster is None:
+                with self.store.watch("clusters") as watch:
+                    if self.store.cluster is None:
+                        await watch.next()
+
+    async def stop(self, *, transfer: bool) -> None:
+        """Stop everything; a leader hands over first if asked, so that nothing is disturbed."""
+        if transfer and self._started and self._is_needed_leader():
+            try:
+                await self.raft.transfer_leadership()
+            except SwarmopsError as exc:
+                log.info("leadership was not handed over", reason=str(exc))
+        await self._port.close()
+        if self._started:
+            await self.manager.stop()
+            await self.raft.stop()
+            self._started = False
+
+    def wipe(self) -> None:
+        """Remove the group's state from disk: a raft ID never comes back."""
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    async def wait_for_leader(self) -> None:
+        """Return once a leader is known; raises NoLeader after 2 s."""
+        if self.raft.status().leader is not None:
+            return
+        await self.raft.wait_for_leader(timeout_s=LEADER_WAIT_S)
+
+    def has_state(self) -> bool:
+        """Whether this member was in the group before."""
+        return self._dir.is_dir() and any(self._dir.iterdir())
+
+    def _is_needed_leader(self) -> bool:
+        status = self.raft.status()
+        return status.is_leader and len(status.voters) > 1
+
+    async def _listen(self) -> None:
+        host, port = split_address(self._state.listen_addr)
+        await self._port.listen(host, port)
+
+    async def _begin(self, start: Awaitable[None]) -> None:
+        try:
+            await start
+            self._started = True
+            await self.manager.start()
+        except BaseException:
+            await self._port.close()
+            raise
+
+    def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
+    ) -> None:
+        if not self._started:
+            writer.close()
+            return
+        task = asyncio.create_task(self._transport.accept(reader, writer, node_id))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _ask_to_join(self, addrs: list[str], request: MemberRequest) -> MemberReply:
+        while True:
+            for addr in addrs:
+                try:
+                    return await become_member(addr, self._tls, request)
+                except (UnreachableError, ApiError) as exc:
+                    log.info("not a member yet", manager=addr, reason=str(exc))
+            await asyncio.sleep(_JOIN_RETRY_S)
+
+    async def _propose(self, data: bytes) -> object:
+        return await self.raft.propose(data, timeout_s=PROPOSE_TIMEOUT_S)
+
+    # What the node port's handlers ask for ------------------------------------------------------
+
+    def root_pem(self) -> str:
+        """Return the swarm's root certificate."""
+        return load_credentials(self._certificates).root_pem
+
+    async def issue(
+        self, request: CertificateRequest, shown: PeerIdentity | None
+    ) -> CertificateReply:
+        """Issue a certificate."""
+        return await self._authority.issue(request, shown)
+
+    async def add_member(self, request: MemberRequest, peer: PeerIdentity) -> MemberReply:
+        """Take a manager into the group; refused unless the swarm made the node a manager."""
+        node = self.store.nodes.get(peer.node_id)
+        if node is None or node.internal is UNSET or node.internal.role is not Role.MANAGER:
+            raise ApiError(403, f"node {peer.node_id} is no manager of this swarm")
+        member = Member(raft_id=request.raft_id, node_id=peer.node_id, addr=request.addr)
+        members = await self.raft.add_member(member, timeout_s=_ADD_MEMBER_TIMEOUT_S)
+        await self.store.modify(
+            self.store.nodes, peer.node_id, lambda stored: _with_raft_id(stored, request.raft_id)
+        )
+        return MemberReply(members=[(m.raft_id, m.node_id, m.addr) for m in members])
+
+    async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
+        """Serve an agent until its session ends."""
+        await self.manager.dispatcher.serve(channel, node_id, addr)
+
+
+def _with_raft_id(node: Node, raft_id: str) -> Node:
+    return replace(node, internal=replace(given(node.internal, NodeInternal()), raft_id=raft_id))
+
+
+def _data_key(folder: Path) -> bytes:
+    """Return the key that log and snapshots are encrypted with; made at first use."""
+    path = folder.with_name("raft.key")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = secrets.token_bytes(32)
+        write_private(path, key)
+        return key
