@@ -14,8 +14,10 @@ class RaftGroup(Protocol):
         """Return the member's present view."""
         ...
 
-    async def remove_member(self, raft_id: str) -> None:
+    async def remove_member(self, raft_id: str) -> object:
         """Remove a member for good. Raises QuorumLoss where too few would be left."""
+        ...
 
-    async def transfer_leadership(self) -> None:
+    async def transfer_leadership(self) -> object:
         """Hand the lead to another member. Raises RaftError if none takes it."""
+        ...

@@ -44,8 +44,8 @@ class LoopContext:
     now: Callable[[], datetime]
     rng: random.Random
     timing: ManagerTiming
-    settled_at: datetime
-    """Before this time, nodes that are not heard of may still be on their way back."""
+    settled_s: Callable[[], float]
+    """Before this time of the event loop's clock, absent nodes may still be on their way back."""
 
 
 @dataclass
@@ -62,7 +62,10 @@ class Step(Generic[K]):
 class ControlLoop(Protocol[K]):
     """One loop. Made anew for each term of leadership; its attributes are only a memo."""
 
-    tables: tuple[str, ...]
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables whose changes it observes."""
+        ...
 
     def reset(self, store: Store) -> Iterable[K]:
         """Begin from the store as it is: forget the memo, return every key."""

@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from swarmops.errors import SwarmopsError
+from swarmops.manager.keep import end, keep_running
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.timing import ManagerTiming
-from swarmops.store import Fenced
 
 RunLoop = Callable[[LoopContext], Awaitable[None]]
 """Runs until cancelled."""
@@ -57,7 +56,7 @@ class Supervisor:
                     await self._lead()
         finally:
             if self._term is not None:
-                await _end([self._term])
+                await end([self._term])
 
     async def _lead(self) -> None:
         """Run terms for as long as this manager leads."""
@@ -81,37 +80,13 @@ class Supervisor:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _end(tasks)
+            await end(tasks)
             log.info("not leading any more", fence=context.fence)
 
     async def _keep(self, name: str, run: RunLoop, context: LoopContext) -> None:
         """Run one loop, again whenever it fails; return only when it was fenced off."""
-        pause_s = self._timing.restart_min_s
         self.running.add(name)
         try:
-            while True:
-                started = asyncio.get_running_loop().time()
-                try:
-                    await run(context)
-                    log.error("control loop returned", loop=name)
-                except Fenced:
-                    log.info("another manager leads", loop=name)
-                    return
-                except SwarmopsError as error:
-                    log.warning("control loop failed", loop=name, error=str(error))
-                except Exception:
-                    log.exception("control loop crashed", loop=name)
-                if asyncio.get_running_loop().time() - started > self._timing.restart_max_s:
-                    pause_s = self._timing.restart_min_s
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, self._timing.restart_max_s)
+            await keep_running(name, lambda: run(context), self._timing)
         finally:
             self.running.discard(name)
-
-
-async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel the tasks and wait until they have really ended."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.gather(*tasks, return_exceptions=True)

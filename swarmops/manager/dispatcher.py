@@ -1,0 +1,288 @@
+"""The dispatcher: every manager's side of the agents' sessions.
+
+It serves assignments from the local replica, takes statuses and heartbeats, and writes READY and
+DOWN for the nodes whose sessions it holds. It decides nothing about tasks. A manager that has lost
+the leader for longer than its lease sends its agents away, to where the quorum is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import msgspec
+import structlog
+
+from swarmops.errors import SwarmopsError
+from swarmops.manager.absences import (
+    Absences,
+    grace_s,
+    heartbeat_period_s,
+    mark_down,
+    mark_ready,
+)
+from swarmops.manager.assignments import concerns_agent
+from swarmops.manager.group import RaftGroup
+from swarmops.manager.keep import end, keep_running
+from swarmops.manager.session import Session
+from swarmops.manager.statuses import StatusWriter
+from swarmops.manager.timing import ManagerTiming
+from swarmops.model.base import given
+from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Role
+from swarmops.model.session import Channel, Hello, decode_agent_frame
+from swarmops.model.swarm import Peer
+from swarmops.model.task import Task
+from swarmops.store import Event, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """All sessions of one manager."""
+
+    def __init__(
+        self,
+        store: Store,
+        raft: RaftGroup,
+        *,
+        node_id: str,
+        now: Callable[[], datetime],
+        timing: ManagerTiming,
+    ) -> None:
+        self._store = store
+        self._raft = raft
+        self._node_id = node_id
+        self._now = now
+        self._timing = timing
+        self._statuses = StatusWriter(store, timing)
+        self._sessions: dict[str, Session] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+        self._absences = Absences()
+        self._leaderless_s: float | None = None
+        self._settled_s = 0.0
+        self._told: tuple[list[Peer], float, str] = ([], 0.0, "")
+        self._parts: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    @property
+    def settled_s(self) -> float:
+        """Until this time of the event loop's clock agents may still be on their way back."""
+        return self._settled_s
+
+    @property
+    def sessions(self) -> int:
+        """How many agents have their session here."""
+        return len(self._sessions)
+
+    def start(self) -> None:
+        """Begin to take sessions."""
+        self._settled_s = self._clock() + self._timing.rejoin_grace_s
+        self._leaderless_s = self._clock()
+        parts = (
+            ("dispatcher events", self._follow_store),
+            ("dispatcher statuses", self._statuses.run),
+            ("dispatcher lease", self._follow_leader),
+            ("dispatcher absences", self._watch_over_nodes),
+        )
+        self._parts = [
+            asyncio.create_task(keep_running(name, run, self._timing), name=name)
+            for name, run in parts
+        ]
+
+    async def stop(self) -> None:
+        """Close every session and end every part."""
+        self._stopped = True
+        await self._close_all()
+        await end([*self._parts, *self._serving])
+
+    async def serve(self, channel: Channel, node_id: str, addr: str) -> None:
+        """Serve one agent until its session ends; the channel is closed then.
+
+        ``node_id`` is who the agent's certificate says it is, ``addr`` the IP address it comes
+        from.
+        """
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+        try:
+            await self._serve(channel, node_id, addr)
+        except (ConnectionError, TimeoutError, PermissionError, SwarmopsError) as error:
+            log.info("session ended", node=node_id, reason=str(error) or type(error).__name__)
+        except msgspec.DecodeError as error:
+            log.warning("agent sent what is no frame", node=node_id, error=str(error))
+        except Exception:
+            log.exception("session crashed", node=node_id)
+        finally:
+            if task is not None:
+                self._serving.discard(task)
+            await channel.close()
+
+    async def _serve(self, channel: Channel, node_id: str, addr: str) -> None:
+        async with asyncio.timeout(self._timing.hello_s):
+            hello = decode_agent_frame(await channel.receive())
+            if not isinstance(hello, Hello):
+                raise ConnectionError("the agent did not say Hello")
+            await self._know(node_id)
+        if self._stopped or self._out_of_lease():
+            raise ConnectionError("this manager has no leader now")
+        former = self._sessions.pop(node_id, None)
+        if former is not None:
+            await former.close()
+        session = Session(
+            channel,
+            node_id,
+            hello.session_id,
+            store=self._store,
+            statuses=self._statuses,
+            managers=lambda: self._told[0],
+            timing=self._timing,
+        )
+        self._sessions[node_id] = session
+        self._told = self._news()
+        try:
+            await mark_ready(self._store, node_id, hello, holder=self._node_id, addr=addr)
+            await session.run()
+        finally:
+            self._ended(session)
+
+    async def _know(self, node_id: str) -> None:
+        """Wait until this replica has the node: one that has just joined may be ahead of it."""
+        with self._store.watch("nodes") as watch:
+            while node_id not in self._store.nodes:
+                await watch.next()
+
+    def _ended(self, session: Session) -> None:
+        if self._sessions.get(session.node_id) is not session:
+            return
+        del self._sessions[session.node_id]
+        if not self._stopped and not self._out_of_lease():
+            silent = self._clock() - session.heard_s >= grace_s(self._store)
+            since_s = session.heard_s if silent else self._clock()
+            self._absences.begin(session.node_id, session.session_id, since_s)
+
+    # What changed ------------------------------------------------------------------------------
+
+    async def _follow_store(self) -> None:
+        """Tell sessions what concerns them."""
+        with self._store.watch("tasks", "nodes", "clusters") as watch:
+            while True:
+                events, resync = await watch.next()
+                if resync:
+                    for session in self._sessions.values():
+                        session.resync()
+                for event in events:
+                    await self._route(event)
+
+    async def _route(self, event: Event) -> None:
+        old, new = event.old, event.new
+        if event.table == "tasks":
+            self._route_task(_as_task(old), _as_task(new))
+            return
+        if event.table == "nodes":
+            await self._route_node(_as_node(old), _as_node(new))
+        news = self._news()
+        if news != self._told:
+            self._told = news
+            for session in self._sessions.values():
+                session.node_changed()
+
+    def _route_task(self, old: Task | None, new: Task | None) -> None:
+        task = new or old
+        session = self._sessions.get(given(task.node_id, "")) if task else None
+        if task is not None and session is not None and concerns_agent(old, new):
+            session.task_changed(task.id)
+
+    async def _route_node(self, old: Node | None, new: Node | None) -> None:
+        node = new or old
+        session = self._sessions.get(node.id) if node else None
+        if session is None:
+            return
+        if new is None:
+            await session.close()
+        elif old is None or old.spec != new.spec or _role(old) is not _role(new):
+            session.node_changed()
+
+    def _news(self) -> tuple[list[Peer], float, str]:
+        """Return what all agents are told: managers, period, root."""
+        cluster = self._store.cluster
+        peers = [
+            Peer(node_id=node.id, addr=addr)
+            for node in self._store.nodes.by_role(Role.MANAGER)
+            if (addr := given(given(node.manager_status, ManagerStatus()).addr, ""))
+        ]
+        root_ca = given(cluster.internal, None) if cluster else None
+        return (
+            sorted(peers, key=lambda peer: peer.node_id),
+            heartbeat_period_s(cluster, len(self._store.nodes)),
+            root_ca.ca_cert if root_ca else "",
+        )
+
+    # Who is there --------------------------------------------------------------------------------
+
+    async def _follow_leader(self) -> None:
+        """Notice when there is no leader, and send the agents away once the lease is over."""
+        while True:
+            now_s = self._clock()
+            if self._raft.status().leader is not None:
+                if self._leaderless_s is not None:
+                    self._found_leader(now_s - self._leaderless_s, now_s)
+            elif self._leaderless_s is None:
+                self._leaderless_s = now_s
+            elif self._out_of_lease() and self._sessions:
+                log.warning("no leader: closing all sessions", sessions=len(self._sessions))
+                await self._close_all()
+            await asyncio.sleep(self._timing.sweep_s)
+
+    def _found_leader(self, outage_s: float, now_s: float) -> None:
+        self._leaderless_s = None
+        if outage_s > self._timing.outage_s:
+            self._settled_s = now_s + self._timing.rejoin_grace_s
+            self._absences.forget()
+
+    def _out_of_lease(self) -> bool:
+        since_s = self._leaderless_s
+        return since_s is not None and self._clock() - since_s > self._timing.lease_s
+
+    async def _close_all(self) -> None:
+        for session in list(self._sessions.values()):
+            await session.close()
+
+    async def _watch_over_nodes(self) -> None:
+        """Write DOWN for nodes whose session ended here and that have none by now."""
+        while True:
+            if self._leaderless_s is None:
+                late = self._absences.overdue(
+                    list(self._absent()), self._clock(), grace_s(self._store), self._settled_s
+                )
+                for node_id, session_id in late:
+                    log.info("node is down", node=node_id)
+                    await mark_down(self._store, node_id, session_id, self._now())
+            await asyncio.sleep(self._timing.sweep_s)
+
+    def _absent(self) -> Iterator[Node]:
+        """Yield the nodes that the store says are held here, and are not."""
+        for node in self._store.nodes.by_holder(self._node_id):
+            session = self._sessions.get(node.id)
+            held = session is not None and session.session_id == _session_id(node)
+            if not held and node.status.state is NodeState.READY:
+                yield node
+
+    def _clock(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _session_id(node: Node) -> str:
+    return given(node.internal, NodeInternal()).session_id
+
+
+def _role(node: Node) -> Role:
+    return given(node.internal, NodeInternal()).role
+
+
+def _as_task(obj: object) -> Task | None:
+    return obj if isinstance(obj, Task) else None
+
+
+def _as_node(obj: object) -> Node | None:
+    return obj if isinstance(obj, Node) else None

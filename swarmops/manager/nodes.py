@@ -1,0 +1,50 @@
+"""Nodes that no manager can speak for: the leader's part of knowing who is alive.
+
+A manager says of its own agents whether they are there. When such a manager is itself dead, out of
+reach or no manager any more, the leader gives its nodes the usual grace to find another manager,
+and then writes that they are DOWN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from swarmops.manager.absences import Absences, grace_s, mark_down
+from swarmops.manager.loop import LoopContext
+from swarmops.model.base import given
+from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Reachability
+from swarmops.store import Store
+
+
+async def watch_over_nodes(context: LoopContext) -> None:
+    """Look for such nodes until cancelled."""
+    store, absences = context.store, Absences()
+    clock = asyncio.get_running_loop()
+    while True:
+        late = absences.overdue(
+            unheld(store, context.node_id), clock.time(), grace_s(store), context.settled_s()
+        )
+        for node_id, session_id in late:
+            await mark_down(store, node_id, session_id, context.now(), fence=context.fence)
+        await asyncio.sleep(context.timing.sweep_s)
+
+
+def unheld(store: Store, leader_id: str) -> Iterator[Node]:
+    """Yield the READY nodes whose session is held by nobody who could say that they are gone."""
+    holds: dict[str, bool] = {"": False, leader_id: True}
+    for node in store.nodes:
+        if node.status.state is not NodeState.READY:
+            continue
+        holder = given(node.internal, NodeInternal()).session_holder
+        if holder not in holds:
+            holds[holder] = _answers(store.nodes.get(holder))
+        if not holds[holder]:
+            yield node
+
+
+def _answers(manager: Node | None) -> bool:
+    if manager is None:
+        return False
+    status = given(manager.manager_status, ManagerStatus(reachability=Reachability.UNREACHABLE))
+    return status.reachability is not Reachability.UNREACHABLE

@@ -1,0 +1,38 @@
+"""The list of what runs on the leader, and nowhere else. The supervisor walks it both ways."""
+
+from __future__ import annotations
+
+from swarmops.manager.loop import LoopContext, run_loop
+from swarmops.manager.nodes import watch_over_nodes
+from swarmops.manager.orchestrator import Orchestrator
+from swarmops.manager.orphans import Orphans
+from swarmops.manager.reaper import Reaper
+from swarmops.manager.roles import manage_roles
+from swarmops.manager.scheduler import Scheduler
+from swarmops.manager.supervisor import RunLoop
+
+
+async def _orchestrator(context: LoopContext) -> None:
+    await run_loop(Orchestrator(context.rng), context)
+
+
+async def _scheduler(context: LoopContext) -> None:
+    await run_loop(Scheduler(), context)
+
+
+async def _reaper(context: LoopContext) -> None:
+    await run_loop(Reaper(), context)
+
+
+async def _orphans(context: LoopContext) -> None:
+    await run_loop(Orphans(context.timing), context)
+
+
+LOOPS: tuple[tuple[str, RunLoop], ...] = (
+    ("orchestrator", _orchestrator),
+    ("scheduler", _scheduler),
+    ("reaper", _reaper),
+    ("nodes", watch_over_nodes),
+    ("orphans", _orphans),
+    ("roles", manage_roles),
+)

@@ -1,0 +1,182 @@
+"""One agent's session, from its manager's side.
+
+Made by the dispatcher for each agent that connects. It reads the agent's frames, and sends what the
+dispatcher tells it has changed. It decides nothing about the node: the dispatcher does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+
+from swarmops.errors import SwarmopsError
+from swarmops.manager.absences import grace_s, heartbeat_period_s
+from swarmops.manager.assignments import AssignmentSet
+from swarmops.manager.keep import end
+from swarmops.manager.statuses import StatusWriter
+from swarmops.manager.timing import ManagerTiming
+from swarmops.model.base import given
+from swarmops.model.node import Node
+from swarmops.model.session import (
+    Ack,
+    Channel,
+    Described,
+    Frame,
+    Hello,
+    NodeChanged,
+    Statuses,
+    Welcome,
+    decode_agent_frame,
+    encode,
+)
+from swarmops.model.swarm import ClusterInternal, Peer
+from swarmops.store import NotFound, Store
+
+log = structlog.get_logger(__name__)
+
+
+class Session:
+    """A channel to an agent, and what it has been told."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        node_id: str,
+        session_id: str,
+        *,
+        store: Store,
+        statuses: StatusWriter,
+        managers: Callable[[], list[Peer]],
+        timing: ManagerTiming,
+    ) -> None:
+        self.node_id = node_id
+        self.session_id = session_id
+        self.heard_s = asyncio.get_running_loop().time()
+        """When the agent was last heard of, by the event loop's clock."""
+        self._channel = channel
+        self._store = store
+        self._statuses = statuses
+        self._managers = managers
+        self._timing = timing
+        self._assigned = AssignmentSet(store, node_id)
+        self._changed: dict[str, None] = {}
+        self._node_news = False
+        self._complete = False
+        self._awake = asyncio.Event()
+        self._writes: set[asyncio.Task[None]] = set()
+
+    def task_changed(self, task_id: str) -> None:
+        """Tell the agent soon about this task."""
+        self._changed[task_id] = None
+        self._awake.set()
+
+    def node_changed(self) -> None:
+        """Tell the agent soon about its node, the managers and the period."""
+        self._node_news = True
+        self._awake.set()
+
+    def resync(self) -> None:
+        """Tell the agent everything again."""
+        self._complete = self._node_news = True
+        self._awake.set()
+
+    async def close(self) -> None:
+        """End the session from this side."""
+        await self._channel.close()
+
+    async def run(self) -> None:
+        """Serve until the agent is gone or silent: ends with ConnectionError or TimeoutError."""
+        node, managers, period_s, root_ca = self._news()
+        await self._send(Welcome(node, managers, period_s, root_ca))
+        await self._send(self._assigned.complete())
+        halves = [asyncio.create_task(self._read()), asyncio.create_task(self._tell())]
+        try:
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            for half in halves:
+                if half.done():
+                    await half
+        finally:
+            await end([*halves, *self._writes])
+
+    async def _read(self) -> None:
+        clock = asyncio.get_running_loop()
+        while True:
+            async with asyncio.timeout(grace_s(self._store)):
+                data = await self._channel.receive()
+            self.heard_s = clock.time()
+            frame = decode_agent_frame(data)
+            if isinstance(frame, Statuses):
+                self._check_own(frame)
+                self._background(self._take(frame))
+            elif isinstance(frame, Described):
+                self._background(self._describe(frame))
+            elif isinstance(frame, Hello):
+                raise ConnectionError("the agent said Hello twice")
+
+    def _check_own(self, frame: Statuses) -> None:
+        """Refuse a report about another node's task, and with it the session."""
+        for each in frame.statuses:
+            task = self._store.tasks.get(each.task_id)
+            if task is not None and task.node_id != self.node_id:
+                raise PermissionError(f"node {self.node_id} reports on task {task.id} of another")
+
+    async def _take(self, frame: Statuses) -> None:
+        await self._statuses.write(frame.statuses)
+        with contextlib.suppress(ConnectionError):
+            await self._send(Ack(frame.seq))
+
+    async def _describe(self, frame: Described) -> None:
+        def change(node: Node) -> Node:
+            if node.description == frame.description:
+                return node
+            return msgspec.structs.replace(node, description=frame.description)
+
+        with contextlib.suppress(NotFound):
+            await self._store.modify(self._store.nodes, self.node_id, change)
+
+    async def _tell(self) -> None:
+        while True:
+            await self._awake.wait()
+            await asyncio.sleep(self._timing.assignments_s)
+            self._awake.clear()
+            changed, self._changed = self._changed, {}
+            complete, self._complete = self._complete, False
+            node_news, self._node_news = self._node_news, False
+            if node_news:
+                node, managers, period_s, root_ca = self._news()
+                await self._send(NodeChanged(node, managers, period_s, root_ca))
+            frame = self._assigned.complete() if complete else self._assigned.changes(changed)
+            if frame is not None:
+                await self._send(frame)
+
+    def _news(self) -> tuple[Node, list[Peer], float, str]:
+        store = self._store
+        node = store.nodes.get(self.node_id)
+        if node is None:
+            raise ConnectionError(f"node {self.node_id} was removed from the swarm")
+        cluster = store.cluster
+        internal = given(cluster.internal, ClusterInternal()) if cluster else ClusterInternal()
+        period_s = heartbeat_period_s(cluster, len(store.nodes))
+        return node, self._managers(), period_s, internal.ca_cert
+
+    async def _send(self, frame: Frame) -> None:
+        await self._channel.send(encode(frame))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a write go on while the next frames are read."""
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._written)
+
+    def _written(self, task: asyncio.Task[None]) -> None:
+        self._writes.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SwarmopsError):
+            log.warning("write for an agent failed", node=self.node_id, error=str(error))
+        elif error is not None:
+            log.error("write for an agent crashed", node=self.node_id, exc_info=error)
