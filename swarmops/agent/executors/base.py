@@ -35,8 +35,8 @@ class ExecutorContext(msgspec.Struct, frozen=True):
 
     node_id: str
     data_dir: Path
-    docker_host: str = ""
-    """The engine's address, such as ``unix:///run/docker.sock``; empty: as the environment says."""
+    docker_host: str = "unix:///var/run/docker.sock"
+    """The engine's address. The environment is not asked: it may name swarmops' own socket."""
 
 
 class Exit(msgspec.Struct, frozen=True):

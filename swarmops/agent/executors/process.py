@@ -198,6 +198,7 @@ def _refuse_what_no_process_has(work: Work) -> None:
     for what, wanted in asked.items():
         if wanted:
             raise TaskError(f"a task of the image `host` cannot have {what}: use a container image")
+    _signal_number(work.stop_signal)
 
 
 async def _end_of_script(known: Supervised) -> None:
@@ -212,7 +213,10 @@ async def _clear_away(known: Supervised, folder: Path) -> None:
 
 
 def _signal_group(known: Supervised, name: str) -> None:
-    number = _signal_number(name)
+    try:
+        number = _signal_number(name)
+    except TaskError:
+        number = signals.SIGKILL
     if not known.of_this_boot or not known.leader.alive:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -1,0 +1,272 @@
+"""Runs tasks as containers of a Docker Engine on this machine.
+
+A task's container is found by its name, ``service.slot.task``, so nothing is lost with the daemon.
+Labels are Docker's own. Ends are learnt from one stream of events; the event loop never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, Literal
+
+import structlog
+
+from swarmops.agent.executors.base import (
+    ExecutorContext,
+    Exit,
+    LogLine,
+    LogRequest,
+    TaskError,
+    TemporaryError,
+)
+from swarmops.agent.executors.docker_config import container_config
+from swarmops.agent.executors.docker_engine import (
+    NODE_LABEL,
+    TASK_LABEL,
+    ConflictError,
+    Engine,
+    NotFoundError,
+    answers,
+)
+from swarmops.agent.work import Work
+from swarmops.model.defaults import PROCESS_IMAGE
+from swarmops.model.node import Plugin
+from swarmops.model.task import ContainerStatus
+
+KILL_TIMEOUT_S = 30.0
+_STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
+log = structlog.get_logger(__name__)
+
+
+class DockerExecutor:
+    """The executor of containers, through an engine's socket."""
+
+    name = "docker"
+
+    def __init__(self, context: ExecutorContext) -> None:
+        self._address = context.docker_host
+        self._node_id = context.node_id
+        self._engine = Engine(context.docker_host, context.node_id)
+        self._up = False
+        self._to_reattach: frozenset[str] | None = None
+
+    def runs(self, image: str) -> bool:
+        """Whether the engine answered when it was last asked, and this is no plain process."""
+        return self._up and bool(image) and image != PROCESS_IMAGE
+
+    async def describe(self) -> list[Plugin]:
+        """Look whether the engine answers."""
+        up = await answers(self._address)
+        if up and self._to_reattach is not None:
+            up = await self._reattached(self._to_reattach)
+        self._up = up
+        return [Plugin(type="Executor", name=self.name)] if up else []
+
+    async def reattach(self, task_ids: Collection[str]) -> None:
+        """Remove containers of this node that no task needs; once the engine answers, if later."""
+        self._to_reattach = frozenset(task_ids)
+        if self._up:
+            self._up = await self._reattached(self._to_reattach)
+
+    async def prepare(self, work: Work) -> None:
+        """Have the image here and the container made."""
+        if await self._inspect(work) is not None:
+            return
+        await self._fetch(work.image)
+        config = container_config(work)
+        with contextlib.suppress(ConflictError):  # it was made just before a crash
+            await self._engine.call(
+                lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
+                    config, name=work.name
+                )
+            )
+
+    async def start(self, work: Work) -> ContainerStatus:
+        """Start the container, unless it was started before."""
+        found = await self._existing(work)
+        if found["State"]["Status"] == "created":
+            try:
+                await self._engine.call(lambda client: client.start(work.name))
+            except TaskError as error:
+                raise TaskError(f"starting container failed: {error}") from error
+            found = await self._existing(work)
+        return _status(found)
+
+    async def wait(self, work: Work) -> Exit:
+        """Wait for the container's end."""
+        found = await self._ended(work)
+        if found is None:
+            raise TaskError(f"No such container: {work.name}")
+        state = found["State"]
+        return Exit(state["ExitCode"], _status(found), state.get("Error", ""))
+
+    async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
+        """Send the signal, kill after the grace."""
+        for number, patience_s in ((signal, grace_s), ("SIGKILL", KILL_TIMEOUT_S)):
+            try:
+                await self._kill(work, number)
+            except (NotFoundError, ConflictError):  # it is gone, or has ended
+                pass
+            except TaskError as error:
+                log.warning("a signal was refused", task=work.id, signal=number, reason=str(error))
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    found = await self._ended(work)
+                    return ContainerStatus() if found is None else _status(found)
+        raise TemporaryError(f"the container {work.name} does not end, even killed")
+
+    async def remove(self, work: Work) -> None:
+        """Remove the container and its unnamed volumes, by force if it runs."""
+        with contextlib.suppress(NotFoundError):
+            await self._engine.call(
+                lambda client: client.remove_container(work.name, v=True, force=True)
+            )
+
+    async def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
+        """Iterate over the container's output in the order of its times, then follow it."""
+        wanted = {"stdout": request.stdout, "stderr": request.stderr}
+        streams = [stream for stream in _STREAMS if wanted[stream]]
+        opened = [self._output(work, stream, request) for stream in streams]
+        if request.follow:
+            async with contextlib.aclosing(_merged(opened)) as lines:
+                async for _, line in lines:
+                    yield line
+            return
+        kept = [line for output in opened async for line in output]
+        kept.sort(key=itemgetter(0))
+        for _, line in kept[len(kept) - request.tail if 0 <= request.tail < len(kept) else 0 :]:
+            yield line
+
+    async def close(self) -> None:
+        """Let go of the engine; containers run on."""
+        await self._engine.close()
+
+    async def _kill(self, work: Work, signal: str) -> None:
+        await self._engine.call(lambda client: client.kill(work.name, signal))
+
+    async def _ended(self, work: Work) -> dict[str, Any] | None:
+        """Return the container once it does not run, None if there is none."""
+        with self._engine.death(work.id) as death:
+            while True:
+                death.clear()
+                found = await self._inspect(work)
+                if found is None or not found["State"]["Running"]:
+                    return found
+                await death.wait()
+
+    async def _inspect(self, work: Work) -> dict[str, Any] | None:
+        try:
+            return await self._engine.call(lambda client: client.inspect_container(work.name))
+        except NotFoundError:
+            return None
+
+    async def _existing(self, work: Work) -> dict[str, Any]:
+        if (found := await self._inspect(work)) is None:
+            raise TaskError(f"No such container: {work.name}")
+        return found
+
+    async def _fetch(self, image: str) -> None:
+        """Pull the image if it isn't here. Raises ``TaskError`` as Docker words it."""
+        try:
+            await self._engine.call(
+                lambda client: client.inspect_image(image)  # type: ignore[no-untyped-call]
+            )
+        except NotFoundError as missing:
+            try:
+                await self._engine.pull(image)
+            except TaskError as error:
+                raise TaskError(f"{missing} (pulling it failed: {error})") from error
+
+    async def _reattached(self, task_ids: frozenset[str]) -> bool:
+        """Remove this node's containers of other tasks; say whether that was possible."""
+        label = f"{NODE_LABEL}={self._node_id}"
+        try:
+            found = await self._engine.call(
+                lambda client: client.containers(all=True, filters={"label": label})
+            )
+            for container in found:
+                if container["Labels"].get(TASK_LABEL) not in task_ids:
+                    await self._discard(container["Id"])
+        except (TaskError, TemporaryError) as error:
+            log.warning("containers of forgotten tasks may be left", reason=str(error))
+            return False
+        self._to_reattach = None
+        return True
+
+    async def _discard(self, container_id: str) -> None:
+        with contextlib.suppress(NotFoundError):
+            await self._engine.call(
+                lambda client: client.remove_container(container_id, v=True, force=True)
+            )
+
+    async def _output(
+        self, work: Work, stream: Literal["stdout", "stderr"], request: LogRequest
+    ) -> AsyncIterator[tuple[str, LogLine]]:
+        pieces = self._engine.stream(
+            lambda client: client.logs(
+                work.name,
+                stdout=stream == "stdout",
+                stderr=stream == "stderr",
+                stream=True,
+                follow=request.follow,
+                timestamps=True,
+                tail="all" if request.tail < 0 else request.tail,
+            )
+        )
+        rest = b""
+        async for piece in pieces:
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                yield _log_line(stream, line)
+        if rest:
+            yield _log_line(stream, rest)
+
+
+async def _merged(
+    streams: list[AsyncIterator[tuple[str, LogLine]]],
+) -> AsyncGenerator[tuple[str, LogLine], None]:
+    """Give what comes from any of the streams, as it comes, until all have ended."""
+    queue: asyncio.Queue[tuple[str, LogLine] | None] = asyncio.Queue(1)
+
+    async def pump(stream: AsyncIterator[tuple[str, LogLine]]) -> None:
+        try:
+            async for item in stream:
+                await queue.put(item)
+        except (TaskError, TemporaryError) as error:
+            log.info("a container's output ended early", reason=str(error))
+        await queue.put(None)
+
+    pumps = [asyncio.create_task(pump(stream)) for stream in streams]
+    try:
+        for _ in pumps:
+            while (item := await queue.get()) is not None:
+                yield item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+def _status(found: dict[str, Any]) -> ContainerStatus:
+    state = found["State"]
+    status = ContainerStatus(container_id=found["Id"], pid=state["Pid"])
+    if state["Status"] in ("exited", "dead"):
+        return ContainerStatus(container_id=found["Id"], pid=0, exit_code=state["ExitCode"])
+    return status
+
+
+def _time(text: str) -> datetime:
+    """Read the engine's time, cut to microseconds."""
+    return datetime.fromisoformat(text[:26].rstrip("Z")).replace(tzinfo=UTC)
+
+
+def _log_line(stream: Literal["stdout", "stderr"], line: bytes) -> tuple[str, LogLine]:
+    """Split the engine's time from a line; its text sorts as the times do, to the nanosecond."""
+    stamp, _, data = line.partition(b" ")
+    text = stamp.decode()
+    return text, LogLine(stream, data, _time(text))

@@ -1,0 +1,94 @@
+"""From a task to the Engine API's container configuration: pure, and the same for any engine.
+
+Called by the container executors. Knows nothing of the SDK; the result is the JSON body of
+``POST /containers/create``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from swarmops.agent.work import Work, limits, reserved_memory_bytes
+from swarmops.model.base import given, to_builtins
+from swarmops.model.service import ContainerSpec, DNSConfig, Driver
+
+
+def container_config(work: Work) -> dict[str, Any]:
+    """Return what the container is to be; what the spec leaves out is left to the engine."""
+    spec = work.container
+    environment = [f"{name}={value}" for name, value in work.environment.items()]
+    environment += [entry for entry in given(spec.env, []) if "=" not in entry]
+    config = {
+        "Image": work.image,
+        "Entrypoint": given(spec.command, None),
+        "Cmd": given(spec.args, None),
+        "Env": environment,
+        "WorkingDir": given(spec.dir, ""),
+        "User": given(spec.user, ""),
+        "Hostname": given(spec.hostname, ""),
+        "Labels": work.labels,
+        "Tty": given(spec.tty, False),
+        "OpenStdin": given(spec.open_stdin, False),
+        "StopSignal": given(spec.stop_signal, ""),
+        "Healthcheck": _plain(spec.healthcheck),
+    }
+    return _filled(config) | {"HostConfig": _filled(_host_config(work))}
+
+
+def _host_config(work: Work) -> dict[str, Any]:
+    spec = work.container
+    nano_cpus, memory_bytes, pids = limits(work.task.spec)
+    return {
+        "Init": given(spec.init, None),
+        "ReadonlyRootfs": given(spec.read_only, False),
+        "Mounts": [_filled(_plain(mount)) for mount in given(spec.mounts, [])],
+        "GroupAdd": given(spec.groups, []),
+        "CapAdd": given(spec.capability_add, []),
+        "CapDrop": given(spec.capability_drop, []),
+        "Sysctls": given(spec.sysctls, {}),
+        "Ulimits": [_plain(ulimit) for ulimit in given(spec.ulimits, [])],
+        "OomScoreAdj": given(spec.oom_score_adj, 0),
+        "ExtraHosts": [_extra_host(entry) for entry in given(spec.hosts, [])],
+        "SecurityOpt": _security(spec),
+        "Isolation": given(spec.isolation, ""),
+        "NanoCpus": nano_cpus,
+        "Memory": memory_bytes,
+        "MemoryReservation": reserved_memory_bytes(work.task.spec),
+        "PidsLimit": pids,
+        "LogConfig": _log_config(given(work.task.spec.log_driver, None)),
+        **_dns(given(spec.dns_config, DNSConfig())),
+    }
+
+
+def _dns(dns: DNSConfig) -> dict[str, Any]:
+    return {
+        "Dns": given(dns.nameservers, []),
+        "DnsSearch": given(dns.search, []),
+        "DnsOptions": given(dns.options, []),
+    }
+
+
+def _log_config(driver: Driver | None) -> dict[str, Any] | None:
+    if driver is None or not given(driver.name, ""):
+        return None
+    return {"Type": driver.name, "Config": given(driver.options, {})}
+
+
+def _security(spec: ContainerSpec) -> list[str]:
+    privileges = given(spec.privileges, {})
+    return ["no-new-privileges"] if privileges.get("NoNewPrivileges") else []
+
+
+def _extra_host(entry: str) -> str:
+    """Turn a line of a hosts file, ``IP name``, as services have it, into ``name:IP``."""
+    address, _, name = entry.partition(" ")
+    return f"{name.strip()}:{address}" if name else entry
+
+
+def _plain(model: Any) -> Any:
+    return None if not model else to_builtins(model)
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what says nothing: the engine's default then holds."""
+    return {name: value for name, value in values.items() if value not in (None, "", [], {}, 0)}

@@ -1,0 +1,239 @@
+"""A container engine behind its API: the SDK's blocking calls on a few threads, deaths as events.
+
+Used by the container executors. The SDK is imported with the first call, so a node without an
+engine never pays for it. Pulls have threads of their own: a slow registry holds up no other call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+
+from swarmops.agent.executors.base import TaskError, TemporaryError
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+CALLS_MAX = 8
+PULLS_MAX = 2
+PING_S = 2.0
+RETRY_S = 1.0
+_CONFLICT = 409
+TASK_LABEL = "com.docker.swarm.task.id"
+NODE_LABEL = "com.docker.swarm.node.id"
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class NotFoundError(TaskError):
+    """The engine has no such container or image."""
+
+
+class ConflictError(TaskError):
+    """The container is not in the state that the call needs."""
+
+
+async def answers(address: str) -> bool:
+    """Whether something that speaks the Engine API listens there; needs no SDK."""
+    try:
+        async with asyncio.timeout(PING_S):
+            reader, writer = await _connect(address)
+            try:
+                writer.write(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
+                status = await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
+    return b" 200 " in status
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    url = urlsplit(address)
+    if url.scheme == "unix":
+        return await asyncio.open_unix_connection(url.path)
+    return await asyncio.open_connection(url.hostname, url.port)
+
+
+class Engine:
+    """One engine. ``call`` runs a function of the SDK's client; ``death`` says what to wait for."""
+
+    def __init__(self, address: str, node_id: str) -> None:
+        self._address = address
+        self._node_id = node_id
+        self._calls = ThreadPoolExecutor(CALLS_MAX, "engine")
+        self._pulls = ThreadPoolExecutor(PULLS_MAX, "pull")
+        self._client: APIClient | None = None
+        self._making = threading.Lock()
+        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._listener: threading.Thread | None = None
+        self._stream: Any = None
+        self._closed = threading.Event()
+
+    async def call(self, function: Callable[[APIClient], T]) -> T:
+        """Run the function on one of the threads. Raises ``TaskError`` or ``TemporaryError``.
+
+        If the caller is cancelled, that takes effect once the function has returned.
+        """
+        return await _finished(self._calls, lambda: self._guarded(function))
+
+    async def pull(self, image: str) -> None:
+        """Fetch the image from its registry. Raises ``TaskError`` with the registry's reason."""
+        cancelled = threading.Event()
+
+        def pulling(client: APIClient) -> None:
+            repository, tag = _reference(image)
+            for line in client.pull(repository, tag=tag, stream=True, decode=True):
+                if cancelled.is_set():
+                    return
+                if "error" in line:
+                    raise TaskError(line["error"])
+
+        await _finished(self._pulls, lambda: self._guarded(pulling), cancelled)
+
+    @contextlib.contextmanager
+    def death(self, task_id: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set when a container of the task may have ended.
+
+        It is also set whenever events may have been missed: who waits looks again then.
+        """
+        self._listen()
+        event = asyncio.Event()
+        self._waiting[task_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[task_id].discard(event)
+            if not self._waiting[task_id]:
+                del self._waiting[task_id]
+
+    async def stream(self, function: Callable[[APIClient], Any]) -> AsyncIterator[Any]:
+        """Iterate over a stream that the function opens; each has a thread of its own."""
+        loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, "engine-stream")
+        stream = await self.call(function)
+        try:
+            while (item := await loop.run_in_executor(thread, next, stream, None)) is not None:
+                yield item
+        finally:
+            with contextlib.suppress(OSError, AttributeError):
+                stream.close()
+            thread.shutdown(wait=False)
+
+    async def close(self) -> None:
+        """Let go of the connections; containers run on."""
+        self._closed.set()
+        for pool in (self._calls, self._pulls):
+            pool.shutdown(wait=False, cancel_futures=True)
+        if self._stream is not None:
+            with contextlib.suppress(OSError, AttributeError):
+                self._stream.close()
+        if self._listener is not None:
+            await asyncio.to_thread(self._listener.join, 2)
+        if self._client is not None:
+            self._client.close()
+
+    def _guarded(self, function: Callable[[APIClient], T]) -> T:
+        import requests.exceptions as http  # noqa: PLC0415 - see the module's docstring
+        from docker import errors  # noqa: PLC0415 - the same
+
+        try:
+            return function(self._connected())
+        except errors.NotFound as error:
+            raise NotFoundError(error.explanation or str(error)) from error
+        except errors.APIError as error:
+            text = error.explanation or str(error)
+            kind = ConflictError if error.status_code == _CONFLICT else TaskError
+            raise kind(text) from error
+        except (http.ConnectionError, http.Timeout, errors.DockerException) as error:
+            raise TemporaryError(f"the container engine does not answer: {error}") from error
+
+    def _connected(self) -> APIClient:
+        with self._making:
+            if self._client is None:
+                self._client = self._new_client()
+            return self._client
+
+    def _new_client(self) -> APIClient:
+        from docker import APIClient  # noqa: PLC0415 - see the module's docstring
+
+        return APIClient(base_url=self._address, version="auto", num_pools=CALLS_MAX + PULLS_MAX)
+
+    def _listen(self) -> None:
+        if self._listener is None:
+            loop = asyncio.get_running_loop()
+            self._listener = threading.Thread(
+                target=self._hear, args=(loop,), name="engine-events", daemon=True
+            )
+            self._listener.start()
+
+    def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pass on deaths until closed; a broken stream is opened again."""
+        label = f"{NODE_LABEL}={self._node_id}"
+        filters = {"type": "container", "event": "die", "label": label}
+        while not self._closed.is_set():
+            try:
+                self._guarded(lambda client: self._hear_once(client, filters, loop))
+            except (TaskError, TemporaryError) as error:
+                log.info("no events from the engine", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - closing tears the stream in any way it likes
+                log.debug("the engine's events ended", reason=str(error))
+            if not self._tell(loop, None):
+                return
+            self._closed.wait(RETRY_S)
+
+    def _hear_once(
+        self, client: APIClient, filters: dict[str, str], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._stream = client.events(filters=filters, decode=True)
+        self._tell(loop, None)
+        for event in self._stream:
+            self._tell(loop, event["Actor"]["Attributes"].get(TASK_LABEL, ""))
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, task_id: str | None) -> bool:
+        try:
+            loop.call_soon_threadsafe(self._wake, task_id)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def _wake(self, task_id: str | None) -> None:
+        woken = list(self._waiting) if task_id is None else [task_id]
+        for each in woken:
+            for event in self._waiting.get(each, ()):
+                event.set()
+
+
+async def _finished(
+    pool: ThreadPoolExecutor,
+    function: Callable[[], T],
+    cancelled: threading.Event | None = None,
+) -> T:
+    """Run on the pool, and do not leave before the function has, cancelled or not."""
+    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if cancelled is not None:
+            cancelled.set()
+        if not future.cancel():
+            await asyncio.wait([future])
+        raise
+
+
+def _reference(image: str) -> tuple[str, str | None]:
+    """Split an image's name into repository and tag; a digest belongs to the tag's place."""
+    if "@" in image:
+        repository, _, digest = image.partition("@")
+        return repository, digest
+    head, slash, last = image.rpartition("/")
+    name, _, tag = last.partition(":")
+    return f"{head}{slash}{name}", tag or "latest"
