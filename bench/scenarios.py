@@ -7,8 +7,8 @@ Docker's kind; `compare.py` runs several in one go and prints ratios.
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from bench.watching import Watch, now_s, watching, watching_running, watching_writes
@@ -66,11 +66,12 @@ def measure(lab: Lab, kind: Kind) -> dict[str, float]:
         kills = [swarm.kill_leader() for _ in range(LEADER_KILLS)]
         result["leader_lost_s"] = statistics.median(kills)
         result["leader_lost_max_s"] = max(kills)
+        result["leader_power_s"] = swarm.power_off_leader()
         return result
 
 
 class Swarm:
-    """A formed swarm and the experiments on it. Each leaves it as it found it."""
+    """A formed swarm and the experiments on it. Each but the last leaves it as it was."""
 
     def __init__(self, kind: Kind, hosts: Sequence[Host]) -> None:
         self._kind = kind
@@ -143,13 +144,22 @@ class Swarm:
     def kill_leader(self) -> float:
         """Return the seconds from killing the leader with -9 to the next write accepted."""
         leader = self.leader()
-        survivor = next(host for host in self._hosts[:MANAGERS] if host != leader)
-        with watching_writes(survivor, self._kind.socket) as watch:
-            watch.next()
+        with self._watch_writes(without=leader) as watch:
             took_s = watch.write_after_s(_kill(leader, self._kind.leader_pids))
         self._kind.revive(leader)
         self._settled(self._nodes_ready)
         return took_s
+
+    def power_off_leader(self) -> float:
+        """Return the seconds from the leader's power going off to the next write accepted.
+
+        The last experiment of a run: the host stays off.
+        """
+        leader = self.leader()
+        with self._watch_writes(without=leader) as watch:
+            started_s = now_s()
+            faults.power_off(leader)
+            return watch.write_after_s(started_s)
 
     def memory_mb(self, host: Host) -> float:
         """Return the resident memory of a node's daemons together."""
@@ -164,6 +174,14 @@ class Swarm:
         nodes = (self._node_id(without),) if without else ()
         at = self._hosts[0]
         return watching_running(at, self._kind.socket, service, count, without=nodes)
+
+    @contextmanager
+    def _watch_writes(self, *, without: Host) -> Iterator[Watch]:
+        """Watch for writes at a manager that isn't the given one; some are accepted already."""
+        survivor = next(host for host in self._hosts[:MANAGERS] if host != without)
+        with watching_writes(survivor, self._kind.socket) as watch:
+            watch.next()
+            yield watch
 
     def _service(self, name: str, replicas: int) -> None:
         """Create a service that sleeps."""

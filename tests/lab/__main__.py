@@ -10,6 +10,9 @@ from tests.lab.engine import LabError
 from tests.lab.prerequisites import missing
 from tests.lab.ssh import ssh_argv
 
+# How long a change waits for a test run that uses the lab.
+HELD_WITHIN_S = 60.0
+
 
 def main() -> int:
     """Run one command; 1 with one sentence on standard error if it fails."""
@@ -36,19 +39,26 @@ def _run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if reason := missing():
         raise LabError(reason)
-    if args.command == "down":
-        _say("lab is down" if lab.down(args.name) else "no lab was up")
-        return 0
-    if args.command == "up":
-        _report(*lab.up(args.name, args.count, without_engine=_names(args.without_engine)))
-        return 0
-    running = lab.running(args.name)
+    if args.command == "ssh":
+        host = _running(args.name)[args.host]
+        return subprocess.run(ssh_argv(host, *args.words), check=False).returncode
+    with lab.held(args.name, within_s=HELD_WITHIN_S):
+        if args.command == "down":
+            _say("lab is down" if lab.down(args.name) else "no lab was up")
+        elif args.command == "up":
+            _report(*lab.up(args.name, args.count, without_engine=_names(args.without_engine)))
+        else:
+            running = _running(args.name)
+            _say(f"reset of {len(running.hosts)} hosts  {running.reset():6.1f} s")
+    return 0
+
+
+def _running(name: str) -> lab.Lab:
+    """Return a lab that is up; LabError if it isn't."""
+    running = lab.running(name)
     if running is None:
-        raise LabError(f"no lab {args.name} is up; make lab-up starts one")
-    if args.command == "reset":
-        _say(f"reset of {len(running.hosts)} hosts  {running.reset():6.1f} s")
-        return 0
-    return subprocess.run(ssh_argv(running[args.host], *args.words), check=False).returncode
+        raise LabError(f"no lab {name} is up; make lab-up starts one")
+    return running
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 Each function returns when the fault (or its end) is in effect. None of them goes through SSH.
 """
 
+import subprocess
 from collections.abc import Iterable
 
 from tests.lab import hosts
@@ -13,7 +14,13 @@ _CUT = "LABCUT"
 
 
 def power_off(*off: Host) -> None:
-    """Cut the power: every process of the hosts dies at once, unasked; disks keep their data."""
+    """Cut the power: every process of the hosts dies at once, unasked; disks keep their data.
+
+    The network goes first: a machine without power says no goodbye, but the kernel would close
+    the connections of killed processes and so tell the other end.
+    """
+    for host in off:
+        _link_from_outside(host, "down")
     docker("kill", "--signal=KILL", *(host.container for host in off))
 
 
@@ -81,12 +88,22 @@ fi""",
 
 def link_down(host: Host) -> None:
     """Pull the network cable: nobody reaches the host, the lab neither, but `run_in` does."""
-    _shell(host, "ip link set eth0 down")
+    _link_from_outside(host, "down")
 
 
 def link_up(host: Host) -> None:
     """Put the network cable back."""
-    _shell(host, "ip link set eth0 up")
+    _link_from_outside(host, "up")
+
+
+def _link_from_outside(host: Host, state: str) -> None:
+    """Set a host's link up or down in its network namespace, even while it is paused."""
+    pid = docker("inspect", "--format", "{{.State.Pid}}", host.container)
+    if pid == "0":
+        raise LabError(f"{host.name} is off")
+    subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "eth0", state], check=True
+    )
 
 
 def _shell(host: Host, script: str) -> None:

@@ -83,10 +83,9 @@ class Lab:
         Hosts that an earlier claim used are made anew (about 2 s for six), missing ones are
         added. `engine` says of all hosts, or of each, whether Docker runs there from the start.
         """
-        lock = self.directory / "claim.lock"
         if self._claimed:
             raise LabError(f"lab {self.name} is claimed already by this process: claim once")
-        with locked(lock, within_s=CLAIM_WITHIN_S, what=f"lab {self.name}"):
+        with held(self.name, within_s=CLAIM_WITHIN_S):
             self._state = _load(self.name) or self._state
             count = len(self.hosts) if count is None else count
             flags = [engine] * count if isinstance(engine, bool) else list(engine)
@@ -143,6 +142,13 @@ class Lab:
             hosts.wait_ready(host)
 
         _all_at_once(anew, changed)
+
+
+@contextmanager
+def held(name: str, *, within_s: float) -> Iterator[None]:
+    """Keep others from claiming a lab; TimeoutError if one has it for too long."""
+    with locked(cache_dir() / f"claim-{name}.lock", within_s=within_s, what=f"lab {name}"):
+        yield
 
 
 def running(name: str | None = None) -> Lab | None:

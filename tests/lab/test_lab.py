@@ -1,5 +1,7 @@
 """The lab's own promises: that its hosts are real enough to believe what tests see on them."""
 
+import contextlib
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +108,21 @@ def test_power_off_kills_everything_and_keeps_the_disk(claim: Claim) -> None:
     faults.power_on(host)
     assert ssh(host, f"cat /root/kept; {identity}").stdout == f"kept\n{before}"
     assert ssh(host, "systemctl is-active busy", check=False).stdout == "inactive\n"
+
+
+def test_power_off_sends_no_goodbye(claim: Claim) -> None:
+    """A connection to a host that lost its power stays open and silent, as with a real machine."""
+    (host,) = claim(1)
+    with socket.create_connection((host.address, 22), timeout=5) as connection:
+        assert connection.recv(4) == b"SSH-"
+        connection.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            while connection.recv(4096):
+                pass
+        connection.settimeout(0.5)
+        faults.power_off(host)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
 
 
 def test_wipe_gives_a_fresh_machine_at_the_same_address(lab: Lab, claim: Claim) -> None:
