@@ -72,6 +72,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         petting.cancel()
         await runner.cleanup()
         await daemon.stop()
+        arguments.socket.unlink(missing_ok=True)
 
 
 async def _serve(control: Control, path: Path) -> web.AppRunner:

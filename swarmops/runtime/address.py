@@ -54,6 +54,18 @@ def advertise_address(wanted: str, listen: tuple[str, int], towards: str = _ANYW
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
+def own_address(advertised: str) -> str | None:
+    """Return the IP of ``ip:port`` if this machine has it itself, None behind a translation."""
+    ip, _ = split_address(advertised)
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((ip, 0))
+        except OSError:
+            return None
+    return ip
+
+
 def _ip(text: str) -> str | None:
     try:
         return str(ipaddress.ip_address(text))

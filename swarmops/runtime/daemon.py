@@ -31,6 +31,7 @@ from swarmops.model.swarm import Peer
 from swarmops.pki.identity import Credentials, save_credentials
 from swarmops.pki.tls import NodeTLS
 from swarmops.pki.wire import CertificateReply
+from swarmops.runtime.address import own_address
 from swarmops.runtime.dial import dial_session, renewed_certificate
 from swarmops.runtime.renewal import renewal_due
 from swarmops.runtime.state import (
@@ -197,7 +198,8 @@ class Daemon:
         others = [p.addr for p in state.managers if p.addr != self._last_manager]
         addr = self.rng.choice(others or [p.addr for p in state.managers])
         self._last_manager = addr
-        return await dial_session(addr, tls)
+        # Managers show the address that a session comes from: it shall be the advertised one.
+        return await dial_session(addr, tls, own_address(state.advertise_addr))
 
     def _on_node(self, frame: Welcome | NodeChanged) -> None:
         state = self._member()

@@ -115,10 +115,12 @@ class SessionChannel:
             await self._client.close()
 
 
-async def dial_session(addr: str, tls: NodeTLS) -> SessionChannel:
-    """Open an agent's session with a manager."""
+async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> SessionChannel:
+    """Open an agent's session with a manager, from one of this machine's addresses if named."""
     client = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(ssl=tls.client(ALPN_AGENT), limit=1),
+        connector=aiohttp.TCPConnector(
+            ssl=tls.client(ALPN_AGENT), limit=1, local_addr=(source, 0) if source else None
+        ),
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
     )
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarmops.errors import ApiError
-from swarmops.runtime.address import advertise_address, listen_address
+from swarmops.runtime.address import advertise_address, listen_address, own_address
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,15 @@ def test_what_is_advertised_comes_from_the_client_or_the_listen_address(
 def test_a_node_that_is_told_nothing_advertises_the_address_it_reaches_the_swarm_from():
     """A swarm on loopback is reached from loopback."""
     assert advertise_address("", ("0.0.0.0", 2377), towards="127.0.0.3") == "127.0.0.1:2377"
+
+
+@pytest.mark.parametrize(
+    ("advertised", "own"),
+    [("127.0.0.9:2377", "127.0.0.9"), ("[::1]:1", "::1"), ("192.0.2.7:2377", None)],
+)
+def test_only_an_address_that_the_machine_has_is_its_own(advertised: str, own: str | None):
+    """A translated address is advertised, but nothing can be sent from it."""
+    assert own_address(advertised) == own
 
 
 @pytest.mark.parametrize("wanted", ["nosuch0", "0.0.0.0"])
