@@ -143,8 +143,11 @@ class Dispatcher:
         try:
             await mark_ready(self._store, node_id, hello, holder=self._node_id, addr=addr)
             await session.run()
+        except TimeoutError:
+            self._ended(session, since_s=session.heard_s)
+            raise
         finally:
-            self._ended(session)
+            self._ended(session, since_s=self._clock())
 
     async def _know(self, node_id: str) -> None:
         """Wait until this replica has the node: one that has just joined may be ahead of it."""
@@ -152,13 +155,11 @@ class Dispatcher:
             while node_id not in self._store.nodes:
                 await watch.next()
 
-    def _ended(self, session: Session) -> None:
+    def _ended(self, session: Session, since_s: float) -> None:
         if self._sessions.get(session.node_id) is not session:
             return
         del self._sessions[session.node_id]
         if not self._stopped and not self._out_of_lease():
-            silent = self._clock() - session.heard_s >= grace_s(self._store)
-            since_s = session.heard_s if silent else self._clock()
             self._absences.begin(session.node_id, session.session_id, since_s)
 
     # What changed ------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ def in_use(tasks: Sequence[Task], now: datetime) -> bool:
 
 def free_slots(used: Places, wanted: int) -> list[str]:
     """Return the lowest ``wanted`` slots that are not used."""
-    return list(islice((str(slot) for slot in count(1) if str(slot) not in used), wanted))
+    free = (str(slot) for slot in count(1) if str(slot) not in used)
+    return list(islice(free, max(wanted, 0)))
 
 
 def victims(service: Service, used: Places, surplus: int) -> list[str]:

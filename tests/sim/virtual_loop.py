@@ -7,16 +7,16 @@ socket and no thread: what is simulated must not use them.
 from __future__ import annotations
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-IDLE_S_MAX = 3600.0
-"""A loop that would sleep longer than this at once has nothing to wait for: a deadlock."""
 
 
 class Deadlock(Exception):  # noqa: N818 - what happened, in one word
@@ -62,6 +62,16 @@ def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Run to the end on a virtual clock, as ``asyncio.run`` does on the real one."""
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main)
+
+
+def virtual(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a coroutine test run on a virtual clock."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        run_virtual(test(*args, **kwargs))
+
+    return run
 
 
 def virtual_now() -> datetime:
