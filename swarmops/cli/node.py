@@ -73,7 +73,7 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
     @pass_settings
     def command(settings: Settings, /, names: tuple[str, ...]) -> None:
         from swarmops.cli.session import open_swarm
-        from swarmops.fleet.contradiction import contradictions
+        from swarmops.fleet.contradiction import of_node
         from swarmops.fleet.oneoff import set_availability, set_role
         from swarmops.model.node import Availability, Role
 
@@ -82,11 +82,11 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
                 if "role" in wanted:
                     role = Role(wanted["role"])
                     changed = set_role(swarm, one, role)
-                    said = contradictions(swarm, one, role=role)
+                    said = of_node(swarm, one, role=role)
                 else:
                     availability = Availability(wanted["availability"])
                     changed = set_availability(swarm, one, availability)
-                    said = contradictions(swarm, one, availability=availability)
+                    said = of_node(swarm, one, availability=availability)
                 click.echo(f"{one} is {'now' if changed else 'already'} {done}.")
                 for sentence in said:
                     click.echo(f"Warning: {sentence}", err=True)

@@ -37,9 +37,10 @@ def print_applied(applied: Applied) -> None:
 
 def _print_outcome(applied: Applied) -> None:
     for end in applied.ended:
-        if end.state in {State.FAILED, State.SKIPPED}:
-            text = f"{end.step.target}: {doing(end.step)} {end.state.value}: {end.reason}"
-            click.echo(f"Error: {text}" if end.state is State.FAILED else text, err=True)
+        if end.state is State.FAILED:
+            click.echo(f"Error: {end.step.target}: {doing(end.step)}: {end.reason}", err=True)
+    for reason, targets in _skipped(applied).items():
+        click.echo(f"Left out, since {reason}: {', '.join(targets)}", err=True)
     for host, reason in applied.problems.items():
         click.echo(f"Error: {host}: {reason}", err=True)
     for lack in applied.lacks:
@@ -54,6 +55,15 @@ def _print_outcome(applied: Applied) -> None:
         click.echo(HINTS)
     else:
         click.echo("Nothing needs doing: the swarm is as the playbook says.")
+
+
+def _skipped(applied: Applied) -> dict[str, dict[str, None]]:
+    """Return whose steps were skipped, in order, by the failure behind it."""
+    skipped: dict[str, dict[str, None]] = {}
+    for end in applied.ended:
+        if end.state is State.SKIPPED:
+            skipped.setdefault(end.reason, {})[end.step.target] = None
+    return skipped
 
 
 def print_applied_json(applied: Applied) -> None:

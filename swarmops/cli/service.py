@@ -170,6 +170,7 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
 def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: bool) -> None:
     """Set how many tasks services have."""
     from swarmops.cli.session import open_swarm
+    from swarmops.fleet.contradiction import of_scale
     from swarmops.fleet.lists import find_service
     from swarmops.fleet.scale import scaled
 
@@ -179,6 +180,7 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
         for one, count in found:
             swarm.client.change_service(one.id, scaled(count))
             click.echo(f"{one.spec.name} scaled to {count}")
+            _warn(of_scale(swarm, str(one.spec.name), count))
         if not detach:
             _wait(swarm.client, [str(one.spec.name) for one, _ in found])
 
@@ -190,6 +192,7 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
 def rm(settings: Settings, names: tuple[str, ...]) -> None:
     """Remove services; their tasks stop."""
     from swarmops.cli.session import open_swarm
+    from swarmops.fleet.contradiction import of_removal
     from swarmops.fleet.lists import find_service
 
     with open_swarm(settings) as swarm:
@@ -197,6 +200,12 @@ def rm(settings: Settings, names: tuple[str, ...]) -> None:
         for one in [find_service(services, name) for name in names]:
             swarm.client.remove_service(one.id)
             click.echo(str(one.spec.name))
+            _warn(of_removal(swarm, str(one.spec.name)))
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences:
+        click.echo(f"Warning: {sentence}", err=True)
 
 
 def _wait(client: Any, names: list[str]) -> None:

@@ -48,7 +48,7 @@ def missing_tasks(service: Service, tasks: Sequence[Task], wanted: int) -> str:
     """
     done = TaskState.COMPLETE if defaults.mode_name(service.spec) in _JOBS else TaskState.RUNNING
     there = [task for task in tasks if task.status.state is done and _counts(task, done)]
-    if len(there) >= wanted:
+    if len(there) == wanted or (done is TaskState.COMPLETE and len(there) > wanted):
         return ""
     name = given(service.spec.name, service.id)
     verb = "run" if done is TaskState.RUNNING else "are complete"

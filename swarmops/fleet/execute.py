@@ -92,11 +92,18 @@ def execute(
 
 
 def blocked(step: Step, results: Mapping[str, Ended]) -> str:
-    """Return why a step can never run, given how others ended; empty if it still may."""
+    """Return why a step can never run, given how others ended; empty if it still may.
+
+    The reason is the first failure in the row, not the skips that came of it.
+    """
     for earlier in step.after:
         ended = results.get(earlier)
-        if ended is not None and not ended.succeeded:
-            return f"{earlier} {ended.state.value}"
+        if ended is None or ended.succeeded:
+            continue
+        if ended.state is State.SKIPPED:
+            return ended.reason
+        what = ended.step.kind.value.replace("_", " ")
+        return f"{what} of {ended.step.target} {ended.state.value}"
     return ""
 
 

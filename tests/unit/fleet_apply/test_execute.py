@@ -98,9 +98,10 @@ def test_order() -> None:
 
 
 def test_reasons() -> None:
-    """A failure carries its reason without the host's name, a skip the step that is to blame."""
-    executed = execute([step("a"), step("b", "a")], Hand(a=FAIL))
-    assert [ended.reason for ended in executed.ended] == ["no disk", "a failed"]
+    """A failure carries its reason without the host's name, each skip the failure behind it."""
+    executed = execute([step("a"), step("b", "a"), step("c", "b")], Hand(a=FAIL))
+    why = "start of a failed"
+    assert [ended.reason for ended in executed.ended] == ["no disk", why, why]
 
 
 def test_unknown_dependency() -> None:

@@ -146,6 +146,7 @@ JOB = ServiceMode(replicated_job=ReplicatedJobMode(total_completions=1))
         (service(1), [task(1, RUN)], ""),
         (service(0), [], ""),
         (service(1), [], "web: 0 of 1 tasks run"),
+        (service(1), [task(1, RUN), task(2, RUN)], "web: 2 of 1 tasks run"),
         (
             service(2),
             [task(1, RUN), task(2, TaskState.PENDING, err="no suitable node")],
