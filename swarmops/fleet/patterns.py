@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from swarmops.errors import InputError
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.nearest import did_you_mean
+from swarmops.fleet.ranges import expand
 
 _SUBSCRIPT = re.compile(r"(?P<name>.+)\[(?P<first>-?\d+)?(?P<colon>:)?(?P<last>-?\d+)?\]")
 _COLON = re.compile(r":(?![^\[]*\])")
@@ -55,6 +56,8 @@ def _term(term: str, inventory: Inventory) -> list[str]:
     found = _SUBSCRIPT.fullmatch(term)
     if found is None or (not found["colon"] and not found["first"]):
         return _named(term, inventory)
+    if found["name"] not in {*inventory.groups, *inventory.hosts} and (ranged := _ranged(term)):
+        return [host for name in ranged for host in _named(name, inventory)]
     hosts = _named(found["name"], inventory)
     first = int(found["first"] or 0)
     if not found["colon"]:
@@ -67,6 +70,14 @@ def _term(term: str, inventory: Inventory) -> list[str]:
             f"'{term}' is outside of '{found['name']}', which has {len(hosts)} hosts (from 0)"
         )
     return chosen
+
+
+def _ranged(term: str) -> list[str]:
+    """Return the names of a range as inventories write it, which Ansible's patterns don't have."""
+    try:
+        return expand(term) if "*" not in term else []
+    except ValueError:
+        return []
 
 
 def _named(term: str, inventory: Inventory) -> list[str]:

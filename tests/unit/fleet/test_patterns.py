@@ -38,6 +38,9 @@ INVENTORY = Inventory(
         (r"~(web|db)[12]", "web1 web2 db1 db2"),
         (r"~w.+:db", None),
         ("web[0]", "web1"),
+        ("db[1:2]", "db2"),
+        ("d[1:2]", None),
+        ("w*[0]", "web1"),
         ("web[-1]", "web3"),
         ("web[0:1]", "web1 web2"),
         ("web[1:]", "web2 web3"),
@@ -55,6 +58,13 @@ def test_patterns(pattern: str, hosts: str | None):
             match_hosts(pattern, INVENTORY)
     else:
         assert match_hosts(pattern, INVENTORY) == hosts.split()
+
+
+def test_ranges_of_names():
+    """Where no group has the name, brackets are the range that the inventory would write."""
+    hosts = {name: Host(name=name, address=name) for name in ("h1", "h2", "h3")}
+    inventory = Inventory(path="inv.yml", hosts=hosts, groups={"all": tuple(hosts)})
+    assert match_hosts("h[2:3]", inventory) == ["h2", "h3"]
 
 
 def test_a_wrong_name_gets_the_nearest():
