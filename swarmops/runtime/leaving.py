@@ -13,18 +13,22 @@ from msgspec.structs import replace
 
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
+from swarmops.raft import NoLeader, Raft
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.quorum import check_removal
 
 log = structlog.get_logger(__name__)
 
 STEP_DOWN_S = 10.0
+_LEADERLESS_S = 1.5
+_GROUP = 2
+"""Fewer are not a group: the last manager can't be demoted, only leave."""
 
 
 async def step_down(daemon: Daemon) -> None:
     """Have this manager demoted, for at most 10 s; does nothing for the last one."""
     part, state = daemon.manager, daemon.state
-    if part is None or state is None or len(part.raft.status().voters) < 2:  # noqa: PLR2004
+    if part is None or state is None or len(part.raft.status().voters) < _GROUP:
         return
     try:
         check_removal(part.raft.status(), state.node_id)
@@ -34,6 +38,26 @@ async def step_down(daemon: Daemon) -> None:
                 state.node_id,
                 lambda node: replace(node, spec=replace(node.spec, role=Role.WORKER)),
             )
-            await daemon.became_worker.wait()
+            demoted = asyncio.create_task(daemon.became_worker.wait())
+            hopeless = asyncio.create_task(_hopeless(part.raft))
+            try:
+                await asyncio.wait({demoted, hopeless}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                demoted.cancel()
+                hopeless.cancel()
     except (SwarmopsError, TimeoutError) as exc:
         log.warning("leaving as a manager: the others may have lost their quorum", reason=str(exc))
+
+
+async def _hopeless(raft: Raft) -> None:
+    """Return once nobody can demote this manager: when all leave at once, one is the last."""
+    while True:
+        await raft.wait(
+            lambda now: len(now.voters) < _GROUP or now.leader is None, timeout_s=STEP_DOWN_S
+        )
+        if len(raft.status().voters) < _GROUP:
+            return
+        try:
+            await raft.wait_for_leader(timeout_s=_LEADERLESS_S)
+        except NoLeader:
+            return
