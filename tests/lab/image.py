@@ -23,6 +23,7 @@ def ensure_image() -> tuple[str, float]:
     The caller holds the cache's lock and has started the daemon.
     """
     name = f"{REPOSITORY}:{recipe.recipe_key()}"
+    _forget_others(name)
     if docker("image", "ls", "-q", name):
         return name, 0.0
     say("building the host image, once (about a minute)")
@@ -36,7 +37,6 @@ def ensure_image() -> tuple[str, float]:
         _import(root, name)
     finally:
         _clear(root)
-    _forget_others(name)
     return name, time.monotonic() - started
 
 

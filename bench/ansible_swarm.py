@@ -1,0 +1,120 @@
+"""The baseline: Ansible forming a Docker swarm of six lab hosts with one service.
+
+`python -m bench.ansible_swarm`. Ansible comes from PyPI's `ansible` package into an environment of
+its own in the lab's cache, made once; the SDK that its modules need on the hosts is put there
+beforehand, and neither is in the measured time. Ansible gets its best settings: pipelining, one
+fork a host, no facts.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.docker_swarm import print_table
+from bench.scenarios import HOSTS
+from bench.watching import now_s
+from tests.lab import lab as labs
+from tests.lab.cache import cache_dir
+from tests.lab.hosts import Host
+from tests.lab.inventory import inventory_text
+from tests.lab.lab import Lab
+from tests.lab.ssh import copy_to, ssh
+from tests.lab.task_image import import_busybox
+from tests.lab.waiting import wait_for
+
+PLAYBOOK = Path(__file__).with_name("ansible") / "swarm.yml"
+ON_HOST = "/usr/local/lib/python3.11/dist-packages"
+REPLICAS = 4
+
+
+def measure_ansible(lab: Lab) -> dict[str, float]:
+    """Return the seconds of a first run on bare hosts and of one with nothing to do."""
+    ansible, sdk = _installed()
+    with lab.claim(HOSTS) as hosts, tempfile.TemporaryDirectory() as scratch:
+        import_busybox(hosts)
+        for host in hosts:
+            copy_to(host, sdk, "/tmp/sdk")
+            ssh(host, f"mkdir -p {ON_HOST} && cp -r /tmp/sdk/. {ON_HOST}")
+        inventory = Path(scratch) / "inventory.yml"
+        inventory.write_text(
+            inventory_text(hosts, variables={"ansible_python_interpreter": "/usr/bin/python3"})
+        )
+        first_s, _ = _play(ansible, inventory, Path(scratch))
+        _check(hosts[0])
+        again_s, recap = _play(ansible, inventory, Path(scratch))
+        if re.search(r"changed=[1-9]", recap):
+            raise RuntimeError(f"the second run changed something:\n{recap}")
+        return {"first_s": first_s, "again_s": again_s}
+
+
+def _play(ansible: Path, inventory: Path, scratch: Path) -> tuple[float, str]:
+    """Run the playbook; return its seconds and output, RuntimeError with the latter on failure."""
+    control = scratch / "control"
+    environment = dict(
+        os.environ,
+        ANSIBLE_FORKS=str(HOSTS),
+        ANSIBLE_HOME=str(scratch / "home"),
+        ANSIBLE_HOST_KEY_CHECKING="False",
+        ANSIBLE_PIPELINING="True",
+        ANSIBLE_SSH_CONTROL_PATH_DIR=str(control),
+        LC_ALL="C.UTF-8",
+    )
+    started_s = now_s()
+    done = subprocess.run(
+        [str(ansible), "-i", str(inventory), str(PLAYBOOK)],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    took_s = now_s() - started_s
+    # Its connections stay open for a minute; a run on another day would not find them.
+    for path in control.glob("*"):
+        close = ["ssh", "-O", "exit", "-o", f"ControlPath={path}", "nobody"]
+        subprocess.run(close, capture_output=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"ansible-playbook failed:\n{done.stdout}{done.stderr}")
+    return took_s, done.stdout
+
+
+def _check(manager: Host) -> None:
+    """Wait until what was asked for is there: a fast run that forms nothing is no baseline."""
+    listed = "docker node ls -q | wc -l; docker service ls --format '{{.Replicas}}'"
+    wait_for(
+        lambda: ssh(manager, listed).stdout.split() == [str(HOSTS), f"{REPLICAS}/{REPLICAS}"],
+        "Ansible's swarm to run its service",
+        within_s=60,
+    )
+
+
+def _installed() -> tuple[Path, Path]:
+    """Return ansible-playbook and the hosts' SDK, installed in the cache if they aren't."""
+    home = cache_dir() / "ansible"
+    ansible, sdk, done = home / "venv/bin/ansible-playbook", home / "sdk", home / "installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home / "venv")], check=True)
+        pip = [str(home / "venv/bin/python"), "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "ansible"], check=True)
+        # Pure Python only: it is built here and runs on the hosts.
+        subprocess.run([*pip, "--upgrade", "--target", str(sdk), "docker"], check=True)
+        done.touch()
+    return ansible, sdk
+
+
+def main() -> None:
+    """Measure in the running lab, or in one started for this."""
+    found = labs.running()
+    lab = found or labs.up()[0]
+    try:
+        print_table("ansible", measure_ansible(lab))
+    finally:
+        if found is None:
+            labs.down()
+
+
+if __name__ == "__main__":
+    main()
