@@ -16,6 +16,7 @@ from swarmops.raft.errors import (
     TooLarge,
 )
 from swarmops.raft.raft import Raft, new_raft_id
+from swarmops.raft.recovery import force_new_cluster
 from swarmops.raft.seam import COMMAND_BYTES_MAX, Clock, Member, StateMachine, Status, Timing
 from swarmops.raft.transport import StreamTransport, Transport
 
@@ -39,5 +40,6 @@ __all__ = [
     "Timing",
     "TooLarge",
     "Transport",
+    "force_new_cluster",
     "new_raft_id",
 ]

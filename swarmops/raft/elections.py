@@ -71,8 +71,8 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
             self._campaign()
             return
         request = self._vote(term=self.__raftCurrentTerm + 1, pre=True, force=False)
-        for node in self.__otherNodes:
-            self._host.send(node.id, request)
+        for raft_id in sorted(self.configuration.voter_ids - {self._raft_id}):
+            self._host.send(raft_id, request)
 
     def _campaign(self) -> None:
         self._may_campaign = True
@@ -93,10 +93,12 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         allowed, self._may_campaign = self._may_campaign, False
         return allowed
 
-    def send_vote_request(self, raft_id: str) -> None:
-        """Ask for a vote once our own is durable."""
+    def _ask_for_votes(self) -> None:
+        """Ask whom the engine's tick wanted to ask, once our own vote is durable."""
+        wanted, self.votes_wanted = self.votes_wanted, []
         request = self._vote(term=self.__raftCurrentTerm, pre=False, force=self._force_votes)
-        self._send_after_term(raft_id, request)
+        for raft_id in sorted(wanted):
+            self._send_after_term(raft_id, request)
 
     def _send_after_term(self, raft_id: str, message: Message) -> None:
         """Send what rests on term and vote only when both survive a loss of power."""
@@ -171,7 +173,8 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         last = (self.__getCurrentLogTerm(), self._journal.last_index)
         current = (message.last_term, message.last_index) >= last
         if message.pre:
-            granted = message.term > self.__raftCurrentTerm and current and not sticks
+            able = current and not sticks and self._journal.error is None
+            granted = able and message.term > self.__raftCurrentTerm
             term = message.term if granted else self.__raftCurrentTerm
             self._send_after_term(sender, VoteReply(term, True, granted))
             return

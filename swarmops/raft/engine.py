@@ -51,6 +51,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
         now = self._clock()
         self._stand_for_election(now)
         self.doTick(0.0)
+        self._ask_for_votes()
         self._acknowledge_rest(landed=False)
         if self.__raftState == LEADER:
             self._continue_transfer(now)
@@ -194,7 +195,9 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
             or self._transfer
         ):
             return
-        for node in self.__readonlyNodes:
+        for node in self.followers():
+            if node not in self.__readonlyNodes:
+                continue
             behind = self._journal.last_index - self.__raftMatchIndex[node]
             heard = self._heard.get(node.id, float("-inf")) > now - self._timing.step_down_s
             if behind <= _CAUGHT_UP_ENTRIES and heard and self.__raftMatchIndex[node] > 0:

@@ -67,6 +67,10 @@ class Host(Protocol):
         """Note that the removal of a member is committed."""
 
 
+def _raft_id(node: Any) -> str:
+    return str(node.id)
+
+
 def _now() -> float:
     return _clock()
 
@@ -98,7 +102,7 @@ class _Link(Transport):
         """Send a vote request; the engine has nothing else left to send."""
         if message["type"] != "request_vote":
             raise IncompatibleEngine(f"pysyncobj sent an unknown message: {message['type']}")
-        self._engine.send_vote_request(node.id)
+        self._engine.votes_wanted.append(node.id)
         return True
 
     def destroy(self) -> None:
@@ -128,6 +132,7 @@ class _SyncObj(stock.SyncObj):
         rng: Any,
         timing: Timing,
     ) -> None:
+        self.votes_wanted: list[str] = []
         self._raft_id = raft_id
         self._journal = journal
         self._configurations = configurations
@@ -178,9 +183,9 @@ class _SyncObj(stock.SyncObj):
                 found = configuration
         return found
 
-    def send_vote_request(self, raft_id: str) -> None:
-        """Ask for a vote as the engine's tick wants it; completed by ``elections``."""
-        raise NotImplementedError
+    def followers(self) -> list[Any]:
+        """List voters and learners but this one, in an order that is the same in every run."""
+        return sorted(self.__otherNodes | self.__readonlyNodes, key=_raft_id)
 
     def _vote(self, *, term: int, pre: bool, force: bool) -> Vote:
         return Vote(term, self._journal.last_index, self.__getCurrentLogTerm(), pre, force)

@@ -72,5 +72,9 @@ class StorageUnavailable(RaftError):  # noqa: N818 - a state of the disk
     """The disk refuses writes (full, read-only, failing); cured by making room."""
 
 
+class Contradiction(RaftError):  # noqa: N818 - named after what was seen
+    """The leader contradicts what is committed here; this member stops rather than follow."""
+
+
 class IncompatibleEngine(RaftError):  # noqa: N818 - a state of the installation
     """The installed pysyncobj is not the release whose private names are overridden."""

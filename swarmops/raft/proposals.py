@@ -20,13 +20,13 @@ _FORWARD_BYTES = 1024 * 1024
 
 
 class _Pending:
-    __slots__ = ("data", "deadline", "future", "resend_at", "was_sent")
+    __slots__ = ("data", "deadline", "future", "resend_at", "sendings")
 
     def __init__(self, data: bytes, deadline: float, future: asyncio.Future[Any]) -> None:
         self.data = data
         self.deadline = deadline
         self.future = future
-        self.was_sent = False
+        self.sendings = 0
         self.resend_at = 0.0
 
 
@@ -106,7 +106,7 @@ class Proposals:
                 self._take(number)
             elif pending.deadline <= now:
                 self.applied(number, None, _too_late(pending))
-            elif pending.was_sent and pending.resend_at <= now:
+            elif pending.sendings and pending.resend_at <= now:
                 self._unsent[number] = None
 
     def close(self, error: BaseException) -> None:
@@ -153,11 +153,13 @@ class Proposals:
         return batches
 
     def _mark_sent(self, numbers: list[int]) -> None:
-        resend_at = self._clock.time() + self._timing.retry_s
+        now = self._clock.time()
         for number in numbers:
             self._unsent.pop(number, None)
             pending = self._pending[number]
-            pending.was_sent, pending.resend_at = True, resend_at
+            # Each time later than before: a busy leader is not helped by more of the same.
+            pending.resend_at = now + self._timing.retry_s * 2 ** min(pending.sendings, 4)
+            pending.sendings += 1
 
     def _take(self, number: int) -> _Pending | None:
         pending = self._pending.pop(number, None)
@@ -173,7 +175,7 @@ class Proposals:
 
 
 def _too_late(pending: _Pending) -> Exception:
-    if not pending.was_sent:
+    if not pending.sendings:
         return NoLeader()
     return ProposalTimeout(
         "the managers did not agree on the change in time: it may still be made; look before "

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from swarmops.raft import commands, storage
 from swarmops.raft.disk import DirectoryDisk, Disk, Lane, Lanes, ThreadLanes
 from swarmops.raft.engine import Engine
@@ -88,6 +90,7 @@ class Raft:
         self._was_leading = False
         self._was_removed = False
         self._stopped = False
+        self._closed = False
         self._kicked = False
         self._leader_before: tuple[str | None, int] = (None, 0)
         self._timer: Handle | None = None
@@ -170,7 +173,8 @@ class Raft:
             applied=opened.applied,
             host=self,
             clock=self._clock.time,
-            rng=self._rng,
+            # Time-outs are drawn with each message; they need spread, not the system's entropy.
+            rng=random.Random(self._rng.getrandbits(64)),  # noqa: S311 - as just said
             timing=self._timing,
         )
         self._engine = self._snapshots.engine = engine
@@ -188,8 +192,9 @@ class Raft:
 
     async def stop(self) -> None:
         """End: hang up, answer everyone with Stopped, close the files."""
-        if self._engine is None or self._stopped:
+        if self._engine is None or self._closed:
             return
+        self._closed = True
         self._halt()
         await self._transport.stop()
         self._lanes.close()
@@ -199,6 +204,8 @@ class Raft:
             _logger.warning("closing the log failed: %s", error)
 
     def _halt(self) -> None:
+        if self._stopped:
+            return
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
@@ -251,8 +258,7 @@ class Raft:
         ProposalTimeout.
         """
         await self._requests.change("add", member, "", timeout_s)
-        wanted = lambda: self._core.configuration.member(member.raft_id) is not None  # noqa: E731
-        await self._waiters.until(wanted, timeout_s)
+        await self._waiters.until(lambda: member in self.status().members, timeout_s)
         return self.status().members
 
     async def remove_member(self, raft_id: str, *, timeout_s: float = 10.0) -> None:
@@ -289,7 +295,7 @@ class Raft:
     def status(self) -> Status:
         """Return this member's view."""
         engine = self._core
-        configuration = engine.configuration
+        configuration = engine.committed_configuration(engine.applied_index())
         error = self._journal.error
         return Status(
             raft_id=self._me.raft_id,
@@ -335,7 +341,8 @@ class Raft:
             if leader[0] != self._me.raft_id:
                 self._snapshots.stop_sending()
         self._proposals.send(leader[0], self._me.raft_id, engine.submit, self._transport.send)
-        engine.tick()
+        if not self._guarded(engine.tick):
+            return
         self._snapshots.take_if_due()
         self._tell_leadership(leading=engine.is_settled())
         self._waiters.look()
@@ -470,7 +477,22 @@ class Raft:
         elif isinstance(message, ForwardRefused):
             self._proposals.refused(message.numbers)
         else:
-            engine.receive(sender, message)
+            self._guarded(lambda: engine.receive(sender, message))
+
+    def _guarded(self, work: Callable[[], object]) -> bool:
+        """Stop rather than go on when the engine can't: a dead member is safe, a confused one not.
+
+        What can't be decoded is the sender's fault: it is raised and closes its connection.
+        """
+        try:
+            work()
+        except msgspec.DecodeError:
+            raise
+        except Exception:
+            _logger.exception("raft can't go on: this manager stops taking part; restart it")
+            self._halt()
+            return False
+        return True
 
     def _forwarded(self, sender: str, message: Forward) -> None:
         encoded = [

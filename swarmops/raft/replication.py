@@ -12,6 +12,7 @@ from typing import Any
 from swarmops.raft import elections
 from swarmops.raft.commands import MEMBERSHIP, REGULAR
 from swarmops.raft.engine_core import LEADER, Node
+from swarmops.raft.errors import Contradiction
 from swarmops.raft.membership import Configuration, decode, majority
 from swarmops.raft.messages import Append, AppendAck, SnapshotAck, SnapshotChunk
 from swarmops.raft.progress import Progress
@@ -20,6 +21,7 @@ from swarmops.raft.records import Entry
 _ENTRIES_MAX = 4096
 _APPLY_STEP = 128
 _PARTIAL_ACK_S = 0.05
+_REGULAR, _MEMBERSHIP = bytes((REGULAR,)), bytes((MEMBERSHIP,))
 _logger = logging.getLogger(__name__)
 
 
@@ -61,7 +63,7 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
             self._journal.extend(
                 [(command, index + place, term) for place, command in enumerate(commands, 1)]
             )
-        for node in self.__otherNodes | self.__readonlyNodes:
+        for node in self.followers():
             self._send_entries(node, heartbeat=False)
 
     def __sendAppendEntries(self) -> None:  # noqa: N802 - the engine's name
@@ -71,14 +73,15 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
         entries over the batch size are pickled and end wrongly; no round, hence no lease.
         """
         now = self._clock()
-        self.__newAppendEntriesTime = now + self._timing.heartbeat_s
+        # A little less, for the engine compares with ">" and ticks twice in a period.
+        self.__newAppendEntriesTime = now + self._timing.heartbeat_s * 0.9
         self._begin_round(now)
-        for node in self.__otherNodes | self.__readonlyNodes:
+        for node in self.followers():
             self._send_entries(node, heartbeat=True)
 
     def _prepare_leading(self) -> None:
         """Start afresh about every follower."""
-        for node in self.__otherNodes | self.__readonlyNodes:
+        for node in self.followers():
             self._progress[node.id] = self._new_progress()
         self._begin_round(self._clock())
         self._commands.clear()
@@ -240,7 +243,7 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
         entries; it truncates what it has applied, and only logs it.
         """
         if index <= self.__raftCommitIndex:
-            raise AssertionError(
+            raise Contradiction(
                 f"the leader of term {self.__raftCurrentTerm} contradicts entry {index}, "
                 f"which is committed up to {self.__raftCommitIndex}"
             )
@@ -250,13 +253,17 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
             self._use_configuration()
 
     def _accept(self, index: int, entries: list[tuple[int, bytes]]) -> None:
+        found = [
+            (index + place, decode(command[1:]))
+            for place, (_, command) in enumerate(entries)
+            if command[:1] == _MEMBERSHIP
+        ]
         self._journal.extend(
             [(command, index + place, term) for place, (term, command) in enumerate(entries)]
         )
-        for place, (_, command) in enumerate(entries):
-            if command[0] == MEMBERSHIP:
-                self._configurations.append((index + place, decode(command[1:])))
-                self._use_configuration()
+        if found:
+            self._configurations.extend(found)
+            self._use_configuration()
 
     def _use_configuration(self) -> None:
         """Put the newest configuration into effect; completed by ``engine``."""
@@ -339,9 +346,9 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
             count = min(_APPLY_STEP, target - self.__raftLastApplied)
             for command, index, _ in self.__getEntries(self.__raftLastApplied + 1, count):
                 self.__raftLastApplied = index
-                if command[0] == REGULAR:
+                if command[:1] == _REGULAR:
                     self._host.apply(index, command)
-                elif command[0] == MEMBERSHIP:
+                elif command[:1] == _MEMBERSHIP:
                     self._configuration_committed(index)
             if self._clock() > deadline:
                 self._host.kick()

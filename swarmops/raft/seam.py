@@ -101,6 +101,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     commit_index: int
     applied_index: int
     voters: tuple[Member, ...]
+    """The committed configuration's, as far as applied here; so are learners and removed."""
     learners: tuple[Member, ...]
     removed: frozenset[str]
     reachable: frozenset[str]

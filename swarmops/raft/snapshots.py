@@ -38,6 +38,11 @@ class SnapshotId(msgspec.Struct, frozen=True, order=True):
         """The file's name; names sort by index."""
         return f"{_PREFIX}{self.index:016x}-{self.term:016x}"
 
+    @property
+    def unfinished(self) -> str:
+        """The name of the file while it is being written."""
+        return self.name + _UNFINISHED
+
 
 class SnapshotMeta(msgspec.Struct, frozen=True):
     """What belongs to a snapshot besides the state: configuration and applied requests."""
@@ -46,20 +51,30 @@ class SnapshotMeta(msgspec.Struct, frozen=True):
     sessions: bytes
 
 
-def newest(disk: Disk) -> SnapshotId | None:
-    """Find the newest finished snapshot."""
-    found = [
+def finished(disk: Disk) -> list[SnapshotId]:
+    """List the finished snapshots, oldest first."""
+    return sorted(
         SnapshotId(*(int(part, 16) for part in name[len(_PREFIX) :].split("-")))
         for name in disk.names()
         if name.startswith(_PREFIX) and not name.endswith(_UNFINISHED)
-    ]
-    return max(found, default=None)
+    )
 
 
-def sweep(disk: Disk, keep: frozenset[str]) -> None:
-    """Delete unfinished snapshots and all finished ones but those to keep."""
+def drop_older(disk: Disk, than: SnapshotId, used: frozenset[SnapshotId]) -> None:
+    """Delete the finished snapshots before one, but those in use. Never a newer one.
+
+    It runs later than it is asked for: a newer snapshot may have been finished in between.
+    """
+    for found in finished(disk):
+        if found < than and found not in used:
+            disk.remove(found.name)
+    disk.sync_names()
+
+
+def drop_unfinished(disk: Disk) -> None:
+    """Delete what a run that ended left half written; only at a start."""
     for name in disk.names():
-        if name.startswith(_PREFIX) and name not in keep:
+        if name.startswith(_PREFIX) and name.endswith(_UNFINISHED):
             disk.remove(name)
     disk.sync_names()
 
@@ -74,7 +89,7 @@ class SnapshotWriter:
         self._which = which
         self._sealer = Sealer(data_key, salt)
         self._count = self._bytes = 0
-        self._file: File = disk.create(which.name + _UNFINISHED)
+        self._file: File = disk.create(which.unfinished)
         key_name = fingerprint(data_key)
         clear = _HEADER.pack(_MAGIC, which.index, which.term, key_name, salt, 0)[:-4]
         self._file.write(clear + zlib.crc32(clear).to_bytes(4, "big"))
@@ -92,12 +107,12 @@ class SnapshotWriter:
         self._record(END, msgspec.msgpack.encode((self._count, self._bytes)))
         self._file.sync()
         self._file.close()
-        self._disk.replace(self._which.name + _UNFINISHED, self._which.name)
+        self._disk.replace(self._which.unfinished, self._which.name)
 
     def abandon(self) -> None:
         """Drop what was written."""
         self._file.close()
-        self._disk.remove(self._which.name + _UNFINISHED)
+        self._disk.remove(self._which.unfinished)
 
     def _record(self, kind: int, clear: bytes) -> None:
         data = records.encode_record(kind, self._end, 0, clear, self._sealer)

@@ -45,8 +45,9 @@ class _Outgoing:
 class _Incoming:
     """A snapshot on its way in."""
 
-    def __init__(self, which: SnapshotId, meta: bytes) -> None:
+    def __init__(self, which: SnapshotId, meta: bytes, source: tuple[str, int]) -> None:
         self.which = which
+        self.source = source
         self.meta = meta
         self.writer: SnapshotWriter | None = None
         self.next_number = 0
@@ -135,9 +136,11 @@ class Snapshots:
         self._taking = False
 
     def _sweep(self) -> None:
-        used = {out.which.name for out in self._outgoing.values()}
-        keep = frozenset(used | ({self._newest.name} if self._newest else set()))
-        self._lanes.submit("snapshot", lambda: snapshots.sweep(self._disk, keep), _ignore)
+        if self._newest is not None:
+            newest = self._newest
+            used = frozenset(outgoing.which for outgoing in self._outgoing.values())
+            job = lambda: snapshots.drop_older(self._disk, newest, used)  # noqa: E731 - as above
+            self._lanes.submit("snapshot", job, _ignore)
 
     # Sending.
 
@@ -243,9 +246,11 @@ class Snapshots:
         incoming = self._incoming
         if incoming is not None and incoming.busy:
             return
-        if message.number == 0 and (incoming is None or incoming.which != which):
-            incoming = self._begin(which, message.meta)
-        if incoming is None or incoming.which != which:
+        source = (leader, message.term)
+        if message.number == 0:
+            # Whoever sends it may have cut it otherwise: chunks of two senders never mix.
+            incoming = self._begin(_Incoming(which, message.meta, source))
+        if incoming is None or (incoming.which, incoming.source) != (which, source):
             self._answer(leader, message, 0, done=False)
         elif message.number != incoming.next_number:
             self._answer(leader, message, incoming.next_number, done=False)
@@ -254,12 +259,12 @@ class Snapshots:
         else:
             self._write(leader, message, incoming)
 
-    def _begin(self, which: SnapshotId, meta: bytes) -> _Incoming:
+    def _begin(self, incoming: _Incoming) -> _Incoming:
         old = self._incoming
         if old is not None and old.writer is not None:
             self._lanes.submit("snapshot", old.writer.abandon, _ignore)
-        self._incoming = _Incoming(which, meta)
-        return self._incoming
+        self._incoming = incoming
+        return incoming
 
     def _answer(self, leader: str, message: SnapshotChunk, number: int, *, done: bool) -> None:
         self.engine.send_snapshot_ack(

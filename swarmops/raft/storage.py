@@ -75,8 +75,10 @@ def open_member(
     """Read a member's directory; raises StorageCorrupt, RaftError or OSError."""
     term = _term(disk, raft_id)
     loaded = logfile.load(disk, data_key)
-    snapshot = snapshots.newest(disk)
-    snapshots.sweep(disk, frozenset({snapshot.name} if snapshot else ()))
+    snapshots.drop_unfinished(disk)
+    snapshot = max(snapshots.finished(disk), default=None)
+    if snapshot is not None:
+        snapshots.drop_older(disk, snapshot, frozenset())
     writer = LogWriter(disk, data_key, rng, loaded.segments, timing.segment_bytes)
     sentinel, entries = _reconcile(disk, loaded, snapshot)
     if snapshot and not entries and sentinel[1:] == (snapshot.index, snapshot.term):

@@ -82,6 +82,7 @@ class _Peer:
         self.queue: list[bytes] = []
         self.queued_bytes = 0
         self.wake = asyncio.Event()
+        self.redial = asyncio.Event()
         self.is_connected = False
         self.task: asyncio.Task[None] | None = None
 
@@ -142,7 +143,7 @@ class StreamTransport:
         except (OSError, asyncio.IncompleteReadError):
             pass
         except (msgspec.DecodeError, ValueError) as error:
-            _logger.warning("closing the connection from node %s: %s", peer_node_id, error)
+            _logger.info("closing the connection from node %s: %s", peer_node_id, error)
         finally:
             writer.close()
             self._forget_incoming(sender, writer)
@@ -174,6 +175,8 @@ class StreamTransport:
             raise ValueError(f"raft member {hello.sender} and this one are no peers")
         if peer.member.node_id != peer_node_id:
             raise ValueError(f"raft member {hello.sender} is node {peer.member.node_id}")
+        if not peer.is_connected:
+            peer.redial.set()
         return hello.sender
 
     async def _receive(self, reader: Reader, sender: str) -> None:
@@ -225,21 +228,31 @@ class StreamTransport:
 
     async def _keep_connected(self, peer: _Peer) -> None:
         wait_s = _REDIAL_MIN_S
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
+            peer.redial.clear()
             try:
-                if await self._connect_once(peer):
-                    wait_s = _REDIAL_MIN_S
+                await self._connect_once(peer)
             except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
                 _logger.debug("no connection to %s: %s", peer.member.addr, error)
-            except (msgspec.DecodeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a dialler's error must not end the dialling
                 _logger.warning("closing the connection to %s: %s", peer.member.addr, error)
             finally:
                 self._mark(peer, connected=False)
-            await asyncio.sleep(wait_s)
-            wait_s = min(wait_s * 2, _REDIAL_MAX_S)
+            lived = loop.time() - began > _REDIAL_MAX_S
+            wait_s = _REDIAL_MIN_S if lived else min(wait_s * 2, _REDIAL_MAX_S)
+            await self._until_redial(peer, wait_s)
 
-    async def _connect_once(self, peer: _Peer) -> bool:
-        """Dial, greet and write until the connection ends; says whether there was one."""
+    async def _until_redial(self, peer: _Peer, wait_s: float) -> None:
+        """Wait before the next attempt, less when the peer has just dialled us."""
+        try:
+            await asyncio.wait_for(peer.redial.wait(), wait_s)
+        except TimeoutError:
+            return
+
+    async def _connect_once(self, peer: _Peer) -> None:
+        """Dial, greet and write until the connection ends."""
         reader, writer, node_id = await asyncio.wait_for(
             self._dial(peer.member.addr), _DIAL_BOUND_S
         )
@@ -259,7 +272,6 @@ class StreamTransport:
                 await asyncio.gather(watch, write, return_exceptions=True)
         finally:
             writer.close()
-        return True
 
     async def _watch(self, reader: Reader, peer: _Peer) -> None:
         """Wait for the end of a dialled connection; the one thing said on it is a removal."""

@@ -1,0 +1,243 @@
+"""What is promised is on disk first; power may go at any step, and the disk may be full."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarmops.raft import OutcomeUnknown, ProposalTimeout, Stopped, logfile
+from swarmops.raft.messages import AppendAck
+
+KEY = bytes(range(32))
+
+
+def _durable_last_index(disk: Any) -> int:
+    """Read what a loss of power now would leave for certain."""
+    copy = type(disk)()
+    for name, content in disk.durable_names.items():
+        copy.files[name] = bytearray(disk.synced.get(id(content), b""))
+    loaded = logfile.load(copy, KEY)
+    return int(loaded.base[0] + len(loaded.entries))
+
+
+def test_an_entry_is_on_disk_before_it_is_acknowledged_to_the_leader(run: Any):
+    """At the moment an acknowledgement leaves, a loss of power would not take the entry."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        checked = 0
+        for member in world.members.values():
+            member.disk_delay_s = 0.02
+
+        def watch(sender: str, _to: str, message: Any) -> bool:
+            nonlocal checked
+            if isinstance(message, AppendAck) and message.ok and message.match:
+                disk = next(m for m in world.members.values() if m.me.raft_id == sender).disk
+                assert _durable_last_index(disk) >= message.match
+                checked += 1
+            return True
+
+        world.watch = watch
+        leader = await world.leader()
+        await asyncio.gather(*(leader.raft.propose(b"%d" % n) for n in range(50)))
+        assert checked
+
+    run(scenario)
+
+
+def test_a_group_of_one_answers_only_what_is_on_disk(run: Any):
+    """The leader's own log counts when it is durable, not when it is written."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        one = world.members[1]
+        one.disk_delay_s = 0.5
+        waiting = asyncio.ensure_future(one.raft.propose(b"a"))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        assert one.machine.applied == []
+        await waiting
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("at", range(0, 60, 2))
+def test_power_may_go_at_any_step_of_log_snapshot_and_compaction(run: Any, at: int):
+    """Restarted after each, the member has everything acknowledged, or refuses: never guesses."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=8, trailing_entries=3, segment_bytes=300
+        )
+        await world.form(1)
+        one = world.members[1]
+        acknowledged: list[bytes] = []
+        one.disk.power_off_at = len(one.disk.log) + at
+        for n in range(30):
+            try:
+                await one.raft.propose(b"%d" % n, timeout_s=1)
+            except (Stopped, ProposalTimeout):
+                break
+            acknowledged.append(b"%d" % n)
+        one.power_off()
+        await one.start("open")
+        await world.leader()
+        await one.raft.propose(b"more")
+        assert one.machine.applied[: len(acknowledged)] == acknowledged
+
+    run(scenario, at)
+
+
+def test_a_full_disk_stops_the_leader_and_room_brings_it_back(run: Any):
+    """It says so, another leads, nothing acknowledged is lost, and it catches up with room."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        old = await world.leader()
+        await old.raft.propose(b"before")
+        old.disk.full = True
+        survivor = next(m for m in world.alive() if m is not old)
+        await survivor.raft.propose(b"meanwhile", timeout_s=10)
+        new = await world.leader()
+        assert new is not old
+        assert "No space left" in old.status().disk_error
+        await new.raft.propose(b"more")
+        old.disk.full = False
+        await world.eventually(lambda: old.status().disk_error is None)
+        assert await world.converge() == [b"before", b"meanwhile", b"more"]
+
+    run(scenario)
+
+
+def test_a_group_of_one_on_a_full_disk_loses_nothing(run: Any):
+    """Its write waits, and is made when there is room, once."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        one = world.members[1]
+        await one.raft.propose(b"a")
+        one.disk.full = True
+        waiting = asyncio.ensure_future(one.raft.propose(b"b", timeout_s=30))
+        await asyncio.sleep(5)
+        assert not waiting.done()
+        one.disk.full = False
+        await waiting
+        one.power_off()
+        await one.start("open")
+        await world.leader()
+        assert one.machine.applied == [b"a", b"b"]
+
+    run(scenario)
+
+
+def test_a_slow_disk_of_a_follower_costs_no_leadership(run: Any):
+    """Each sync takes a second, yet the follower is alive and the leader stays."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        term = leader.status().term
+        for member in world.alive():
+            if member is not leader:
+                member.disk_delay_s = 1.5
+        await asyncio.gather(*(leader.raft.propose(b"%d" % n, timeout_s=60) for n in range(20)))
+        await asyncio.sleep(10)
+        assert leader.status().term == term
+        assert leader.status().is_leader
+
+    run(scenario)
+
+
+def test_files_stay_bounded_under_endless_writes(run: Any):
+    """After 100 snapshots' worth of writes there are still few files and few bytes."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=50, trailing_entries=10, segment_bytes=2000
+        )
+        await world.form(3)
+        leader = await world.leader()
+        leader.machine.apply = lambda _index, _data: None
+        for _ in range(100):
+            await asyncio.gather(*(leader.raft.propose(b"x" * 20) for _ in range(50)))
+        await asyncio.sleep(2)
+        log = [name for name in leader.disk.files if name.startswith("log-")]
+        snapshots = [name for name in leader.disk.files if name.startswith("snapshot-")]
+        assert len(log) <= 12
+        assert len(snapshots) == 1
+
+    run(scenario)
+
+
+def test_memory_entries_behind_a_snapshot_are_kept_for_slow_followers(run: Any):
+    """A follower that missed fewer than the trailing entries gets entries, not a snapshot."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=100, trailing_entries=50
+        )
+        await world.form(3)
+        leader = await world.leader()
+        follower = next(n for n, m in world.members.items() if m is not leader)
+        for n in range(80):
+            await leader.raft.propose(b"%d" % n)
+        world.isolate(follower)
+        for n in range(40):
+            await leader.raft.propose(b"more %d" % n)
+        seen: list[str] = []
+
+        def watch(_sender: str, _to: str, message: Any) -> bool:
+            seen.append(type(message).__name__)
+            return True
+
+        world.watch = watch
+        world.heal()
+        await world.converge()
+        assert "SnapshotChunk" not in seen
+
+    run(scenario)
+
+
+def test_a_result_lost_in_a_snapshot_is_said_to_be_unknown(run: Any):
+    """The proposer whose command was covered by a snapshot hears that it was made, not what."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=20, trailing_entries=2
+        )
+        await world.form(3)
+        leader = await world.leader()
+        follower = next(m for m in world.alive() if m is not leader)
+        world.watch = lambda _from, to, m: (
+            not (to == follower.me.raft_id and type(m).__name__ == "Append" and m.entries)
+        )
+        waiting = asyncio.ensure_future(follower.raft.propose(b"mine", timeout_s=60))
+        await asyncio.sleep(1)
+        for n in range(60):
+            await leader.raft.propose(b"%d" % n)
+        world.watch = lambda *_: True
+        with pytest.raises(OutcomeUnknown):
+            await waiting
+        assert (await world.converge()).count(b"mine") == 1
+
+    run(scenario)
+
+
+def test_torn_tails_are_as_hard_on_the_test_as_on_the_log(memory_disk: Any):
+    """The simulated loss of power keeps what was synced and tears the rest in every way."""
+    lengths = set()
+    for seed in range(40):
+        disk = memory_disk()
+        file = disk.create("a")
+        file.write(b"s" * 600)
+        file.sync()
+        disk.sync_names()
+        file.write(b"t" * 2000)
+        disk.lose_power(random.Random(seed))
+        assert disk.read("a").startswith(b"s" * 600)
+        lengths.add(len(disk.read("a")))
+    assert {600, 2600} < lengths
