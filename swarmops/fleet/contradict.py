@@ -81,10 +81,9 @@ def _role(inventory: Inventory, playbook: Playbook, after: Observation, host: st
     if not others:
         return []
     does = "promotes" if node.spec.role is Role.WORKER else "demotes"
-    named = ", ".join(others)
-    return [
-        f"{playbook.path} wants {playbook.managers} managers: the next apply {does} {named}",
-    ]
+    named, number = ", ".join(others), playbook.managers
+    count = f"{number} {'manager' if number == 1 else 'managers'}"
+    return [f"{playbook.path} wants {count}: the next apply {does} {named}"]
 
 
 def _changed(inventory: Inventory, observation: Observation, host: str, role: Role) -> Observation:

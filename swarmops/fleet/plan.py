@@ -161,7 +161,11 @@ def _unreadable(observation: Observation) -> str | None:
     if not inside:
         return None
     silent = [view.name for view in observation.hosts.values() if not view.usable]
-    reason = f" ({observation.swarm_error})" if observation.swarm_error else ""
+    # A manager that has not come up yet answers as a worker does, which explains nothing.
+    said = observation.swarm_error
+    reason = (
+        f" ({said})" if said and not said.startswith("This node is not a swarm manager") else ""
+    )
     missing = f", {', '.join(silent)} can't be reached" if silent else ""
     return (
         f"{', '.join(inside)} {'is' if len(inside) == 1 else 'are'} in a swarm, but no manager"

@@ -193,7 +193,8 @@ def _reason(draft: Draft, host: str, role: Role, *, old: bool) -> str:
         return f"the playbook gives it role: {role.value}"
     if not draft.inventory.may_manage(host):
         return "the inventory's groups make it a worker"
-    return f"the playbook wants {draft.playbook.managers} managers"
+    number = draft.playbook.managers
+    return f"the playbook wants {number} {'manager' if number == 1 else 'managers'}"
 
 
 def _bury(draft: Draft) -> None:
