@@ -176,7 +176,7 @@ async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
     version = query.version_of(request, kind.name)
     store = await manager_store(node_of(request))
     stored = kind.find(store, request.match_info["id"])
-    same_name = given(wanted.name, "") in ("", given(stored.spec.name, ""))
+    same_name = given(wanted.name, "") == given(stored.spec.name, "")
     same_data = given(wanted.data, "") in ("", given(stored.spec.data, ""))
     if not same_name or not same_data:
         raise errors.invalid(errors.LABELS_ONLY)
@@ -216,15 +216,17 @@ async def _remove(kind: Kind, request: web.Request) -> web.StreamResponse:
 
 def _check(kind: Kind, spec: Any) -> None:
     name = given(spec.name, "")
-    if not name or len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):
+    if not name:
+        raise errors.invalid("name must be provided")
+    if len(name) > NAME_LENGTH_MAX or not _NAME.fullmatch(name):
         raise errors.invalid(
             "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end "
             "character must be [a-zA-Z0-9]"
         )
     try:
         data = base64.b64decode(given(spec.data, ""), validate=True)
-    except binascii.Error as error:
-        raise errors.bad_request(f"invalid JSON: illegal base64 data: {error}") from None
+    except (binascii.Error, ValueError):
+        raise errors.bad_request("illegal base64 data at input byte 0") from None
     if given(getattr(spec, "driver", None), None) is None and not 0 < len(data) < kind.bytes_max:
         raise errors.invalid(
             f"{kind.name} data must be larger than 0 and less than {kind.bytes_max} bytes"

@@ -1,11 +1,12 @@
-"""JSON as Go reads it: field names in any case, and null is the same as absent.
+"""JSON as Go reads it: field names in any case, null is the same as absent, errors in its words.
 
-Clients rely on both: docker-py sends ``{"mode": {"replicated": …}}`` and nulls for what it doesn't
-set. Used by ``swarmops.api.body``; pure, and guided by the model's own types alone.
+Clients rely on all three: docker-py sends ``{"mode": {"replicated": …}}`` and nulls for what it
+doesn't set. Used by ``body`` and ``query``; pure, and guided by the model's own types alone.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -25,9 +26,70 @@ class _Shape(NamedTuple):
 _PLAIN = _Shape()
 
 
-def decode(raw: bytes, kind: type) -> Any:
-    """Decode JSON to the type. Raises msgspec's DecodeError or ValidationError, RecursionError."""
-    return msgspec.convert(_respelled(msgspec.json.decode(raw), _shape_of(kind)), type=kind)
+_GO_KINDS = {"int": "number", "float": "number", "str": "string"}
+_GO_TYPES = {"int": "int64", "float": "float64", "str": "string"}
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `(\w+)`(?: - at `\$\.?(.*)`)?")
+_WRONG_CHOICE = re.compile(r"Invalid enum value '(.*)' - at `\$\.(.*)`", re.DOTALL)
+_CHOICES = {"RestartPolicy.Condition": "RestartCondition"}
+"""What Docker calls a choice, by the end of its path."""
+
+
+def decode(raw: bytes | str, kind: type) -> Any:
+    """Decode JSON to the type. Raises ValueError with Go's or Docker's text."""
+    value = parse(raw)
+    try:
+        return msgspec.convert(_respelled(value, _shape_of(kind)), type=kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(_wrong_type(str(error), kind)) from None
+
+
+def parse(raw: bytes | str) -> Any:
+    """Decode JSON of any type. Raises ValueError with Go's text."""
+    try:
+        return msgspec.json.decode(raw)
+    except RecursionError:
+        raise ValueError("exceeded max depth") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(_malformed(raw, str(error))) from None
+
+
+def kind_of(value: Any) -> str:
+    """Return Go's word for the kind of a JSON value."""
+    names = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
+    return names.get(type(value), "object" if isinstance(value, dict) else "null")
+
+
+def _wrong_type(problem: str, kind: type) -> str:
+    choice = _WRONG_CHOICE.fullmatch(problem)
+    if choice:
+        path = choice[2]
+        name = next((name for end, name in _CHOICES.items() if path.endswith(end)), path)
+        return f'invalid {name}: "{choice[1]}"'
+    match = _WRONG_TYPE.fullmatch(problem)
+    if match is None:
+        return problem
+    wanted = match[1].removesuffix(" | null")
+    got = _GO_KINDS.get(match[2], match[2])
+    if not match[3]:
+        return f"json: cannot unmarshal {got} into Go value of type swarm.{kind.__name__}"
+    return (
+        f"json: cannot unmarshal {got} into Go struct field {kind.__name__}.{match[3]} "
+        f"of type {_GO_TYPES.get(wanted, wanted)}"
+    )
+
+
+def _malformed(raw: bytes | str, problem: str) -> str:
+    if "truncated" in problem:
+        return "unexpected EOF"
+    if "trailing" in problem:
+        return "unexpected content after JSON"
+    _, found, rest = problem.partition("(byte ")
+    if not found:
+        return problem
+    data = raw.encode() if isinstance(raw, str) else raw
+    place = int(rest.rstrip(")"))
+    wrong = data[place : place + 1].decode("latin-1")
+    return f"invalid character {wrong!r} looking for beginning of value"
 
 
 @cache

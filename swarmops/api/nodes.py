@@ -89,7 +89,7 @@ async def update(request: web.Request) -> web.StreamResponse:
 
 async def remove(request: web.Request) -> web.StreamResponse:
     """``DELETE /nodes/{id}``: a manager never, a live worker only by force."""
-    force = query.flag(request, "force")
+    force = query.truthy(request, "force")
     node = node_of(request)
     store = await manager_store(node)
     stored = resolve.node(store, request.match_info["id"])

@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-import msgspec
 from aiohttp import web
 
-from swarmops.api import errors
+from swarmops.api import errors, gojson
 from swarmops.errors import ApiError
 
 Filters = Mapping[str, tuple[str, ...]]
 """Each key's wanted values, at least one; an absent key means all."""
 
-_FILTER_FORMS = dict[str, dict[str, bool] | list[str]]
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _VERSION_MAX = 2**64 - 1
@@ -32,26 +30,49 @@ def filters_of(request: web.Request, accepted: frozenset[str]) -> Filters:
     text = request.query.get("filters", "")
     if not text:
         return {}
-    try:
-        parsed = msgspec.json.decode(text, type=_FILTER_FORMS)
-    except msgspec.MsgspecError as error:
-        raise errors.bad_request(f"invalid filter: {error}") from None
+    parsed = _parsed(text)
     for key in parsed:
         if key not in accepted:
             raise errors.bad_request(f"Invalid filter '{key}'")
     return {key: tuple(values) for key, values in parsed.items() if values}
 
 
-def flag(request: web.Request, name: str) -> bool:
+def _parsed(text: str) -> dict[str, list[str]]:
+    """Return each key's values, in the order in which they were given."""
+    try:
+        parsed = gojson.parse(text)
+    except ValueError as error:
+        raise errors.bad_request(str(error)) from None
+    if not isinstance(parsed, dict):
+        raise _wrong_form(parsed, "map[string]map[string]bool")
+    for values in parsed.values():
+        if not isinstance(values, dict | list):
+            raise _wrong_form(values, "map[string]bool")
+        for value in values:
+            if not isinstance(value, str):
+                raise _wrong_form(value, "string")
+    return {key: list(values) for key, values in parsed.items()}
+
+
+def _wrong_form(value: object, wanted: str) -> ApiError:
+    kind = gojson.kind_of(value)
+    return errors.bad_request(f"json: cannot unmarshal {kind} into Go value of type {wanted}")
+
+
+def flag(request: web.Request, name: str, *, explain: bool = True) -> bool:
     """Read a boolean that is false when absent. Raises ApiError 400 for anything else."""
     text = request.query.get(name, "")
     if not text or text in _FALSE:
         return False
     if text in _TRUE:
         return True
-    raise errors.bad_request(
-        f"invalid value for {name}: strconv.ParseBool: parsing {json.dumps(text)}: invalid syntax"
-    )
+    reason = f": strconv.ParseBool: parsing {json.dumps(text)}: invalid syntax" if explain else ""
+    raise errors.bad_request(f"invalid value for {name}: {text}{reason}")
+
+
+def truthy(request: web.Request, name: str) -> bool:
+    """Read a boolean as the engine reads ``force``: anything that isn't a kind of no is yes."""
+    return request.query.get(name, "").lower() not in ("", "0", "no", "false", "none")
 
 
 def version_of(request: web.Request, kind: str) -> int:

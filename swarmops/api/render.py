@@ -22,6 +22,7 @@ from swarmops.model.service import (
     Endpoint,
     EndpointSpec,
     JobStatus,
+    ResourceRequirements,
     RestartPolicy,
     Service,
     ServiceSpec,
@@ -141,8 +142,6 @@ def with_defaults(spec: ServiceSpec) -> ServiceSpec:
     template = defaults.task_spec(spec)
     container = defaults.container_spec(template)
     policy = given(template.restart_policy, RestartPolicy())
-    endpoint = given(spec.endpoint_spec, EndpointSpec())
-    job = defaults.mode_name(spec) in JOB_MODES
     return replace(
         spec,
         task_template=replace(
@@ -154,6 +153,8 @@ def with_defaults(spec: ServiceSpec) -> ServiceSpec:
                 ),
                 dns_config=given(container.dns_config, DNSConfig()),
             ),
+            resources=given(template.resources, ResourceRequirements()),
+            placement=defaults.placement(template),
             restart_policy=replace(
                 policy,
                 condition=given(policy.condition, "any") or "any",
@@ -161,9 +162,8 @@ def with_defaults(spec: ServiceSpec) -> ServiceSpec:
                 max_attempts=given(policy.max_attempts, 0),
             ),
         ),
-        update_config=spec.update_config if job else _update_config(spec.update_config),
-        rollback_config=spec.rollback_config if job else _update_config(spec.rollback_config),
-        endpoint_spec=replace(endpoint, mode=given(endpoint.mode, "") or "vip"),
+        update_config=_update_config(spec.update_config),
+        rollback_config=_update_config(spec.rollback_config),
     )
 
 

@@ -60,8 +60,14 @@ def task(store: Store, reference: str) -> Task:
 
 
 def _named(kind: str, table: NamedTable[T], reference: str) -> T:
-    exact = table.get(reference) or table.named(reference)
-    return exact if exact is not None else _one(kind, reference, table.prefixed(reference))
+    exact = table.get(reference)
+    if exact is not None:
+        return exact
+    # Unique whatever its case, but found only as it is written.
+    named = table.named(reference)
+    if named is not None and table.name_of(named) == reference:
+        return named
+    return _one(kind, reference, table.prefixed(reference))
 
 
 def _one(kind: str, reference: str, matches: Collection[T]) -> T:

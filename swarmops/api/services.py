@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from aiohttp import web
 from msgspec import UNSET
@@ -15,31 +14,26 @@ from msgspec.structs import replace
 
 from swarmops.api import body, errors, query, render, resolve
 from swarmops.api.gate import manager_store
-from swarmops.api.images import is_process_image
 from swarmops.api.names import random_name
 from swarmops.api.references import check_references, with_network_ids
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
+from swarmops.api.servicespec import DEFAULT_RUNTIME, filled
 from swarmops.api.validate import check_service
+from swarmops.errors import ApiError
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.object import ObjectVersion
 from swarmops.model.service import (
-    ContainerSpec,
     JobStatus,
-    ReplicatedJobMode,
-    ReplicatedMode,
     Service,
-    ServiceMode,
     ServiceSpec,
-    UpdateConfig,
     UpdateStatus,
 )
 from swarmops.store import OutOfSequence, Store, Transaction
 
 FILTERS = frozenset(("id", "name", "label", "mode", "runtime"))
-DEFAULT_RUNTIME = "container"
 REMOVE_ATTEMPTS = 20
 
 
@@ -91,7 +85,9 @@ async def update(request: web.Request) -> web.StreamResponse:
     version = query.version_of(request, "service")
     rollback = request.query.get("rollback", "")
     if rollback not in ("", "none", "previous"):
-        raise errors.bad_request(f"unrecognized rollback option {rollback}")
+        raise ApiError(500, f"unrecognized rollback option {rollback}")
+    if request.query.get("registryAuthFrom", "") not in ("", "spec", "previous-spec"):
+        raise ApiError(500, "unsupported registryAuthFrom value")
     store = await manager_store(node)
     stored = resolve.service(store, request.match_info["id"])
     if rollback == "previous":
@@ -121,30 +117,6 @@ async def remove(request: web.Request) -> web.StreamResponse:
             continue
         return nothing()
     raise OutOfSequence
-
-
-def filled(spec: ServiceSpec) -> ServiceSpec:
-    """Return the spec as Docker stores it: what was sent, and the few fields that it adds."""
-    template = defaults.task_spec(spec)
-    container = given(template.container_spec, ContainerSpec())
-    image = given(container.image, "")
-    stored_container = replace(
-        container,
-        image=defaults.PROCESS_IMAGE if is_process_image(image) else container.image,
-        isolation=given(container.isolation, "") or "default",
-    )
-    return replace(
-        spec,
-        labels=given(spec.labels, {}),
-        task_template=replace(
-            template,
-            container_spec=stored_container,
-            runtime=given(template.runtime, "") or DEFAULT_RUNTIME,
-        ),
-        mode=_filled_mode(given(spec.mode, ServiceMode())),
-        update_config=_filled_update(spec.update_config),
-        rollback_config=_filled_update(spec.rollback_config),
-    )
 
 
 def updated(stored: Service, wanted: ServiceSpec, store: Store, now: datetime) -> Service:
@@ -183,31 +155,13 @@ def _next_run(service: Service, now: datetime) -> Service:
     """Make a job run again, as every update does."""
     if not _is_job(service.spec):
         return service
-    iteration = ObjectVersion(index=service.version.index)
+    last = given(service.job_status, JobStatus()).job_iteration
+    iteration = ObjectVersion(index=last.index + 1)
     return replace(service, job_status=JobStatus(job_iteration=iteration, last_execution=now))
 
 
 def _is_job(spec: ServiceSpec) -> bool:
     return defaults.mode_name(spec) in render.JOB_MODES
-
-
-def _filled_mode(mode: ServiceMode) -> ServiceMode:
-    job = given(mode.replicated_job, None)
-    if job is not None:
-        concurrent = given(job.max_concurrent, 1)
-        total = given(job.total_completions, concurrent)
-        filled_job = ReplicatedJobMode(max_concurrent=concurrent, total_completions=total)
-        return replace(mode, replicated_job=filled_job)
-    if given(mode.global_, None) is not None or given(mode.global_job, None) is not None:
-        return mode
-    replicated = given(mode.replicated, ReplicatedMode())
-    return replace(mode, replicated=ReplicatedMode(replicas=given(replicated.replicas, 1)))
-
-
-def _filled_update(config: Any) -> Any:
-    if not isinstance(config, UpdateConfig):
-        return UNSET
-    return replace(config, failure_action=given(config.failure_action, "") or "pause")
 
 
 def _wanted(filters: query.Filters) -> Callable[[Service], bool]:

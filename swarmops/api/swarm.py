@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from swarmops.api import body, errors, render, swarmspec
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
-from swarmops.api.query import flag, version_of
+from swarmops.api.query import flag, truthy, version_of
 from swarmops.api.reply import nothing, reply
 from swarmops.api.route import Route, node_of
 from swarmops.errors import ApiError
@@ -75,7 +75,7 @@ def _joined_late(joining: asyncio.Task[None]) -> None:
 async def leave(request: web.Request) -> web.StreamResponse:
     """``POST /swarm/leave``."""
     node = node_of(request)
-    force = flag(request, "force")
+    force = truthy(request, "force")
     state = node.state()
     if state == "inactive":
         raise ApiError(503, errors.NOT_IN_SWARM)
@@ -97,9 +97,9 @@ async def update(request: web.Request) -> web.StreamResponse:
     node = node_of(request)
     wanted = await body.read(request, SwarmSpec)
     version = version_of(request, "swarm")
-    rotate_worker = flag(request, "rotateWorkerToken")
-    rotate_manager = flag(request, "rotateManagerToken")
-    flag(request, "rotateManagerUnlockKey")
+    rotate_worker = flag(request, "rotateWorkerToken", explain=False)
+    rotate_manager = flag(request, "rotateManagerToken", explain=False)
+    flag(request, "rotateManagerUnlockKey", explain=False)
     store = await manager_store(node)
     cluster = _cluster(store)
     internal = given(cluster.internal, ClusterInternal())

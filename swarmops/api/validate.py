@@ -8,7 +8,6 @@ SwarmKit's ``controlapi/service.go`` and the engine's conversion of specs.
 from __future__ import annotations
 
 import json
-import posixpath
 import re
 from collections import Counter
 
@@ -43,11 +42,14 @@ HEALTH_DURATION_MIN_NS = 1_000_000
 REPLICAS_MAX = 100_000
 """Docker has no bound; a typing mistake must not fill every manager's memory with tasks."""
 PORT_MAX = 65_535
+MOUNT_TYPES = frozenset(("", "bind", "volume", "tmpfs", "npipe", "cluster", "image"))
 _NAME = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
 
 
 def check_service(spec: ServiceSpec) -> None:
     """Raise ApiError for a spec that no swarm would take."""
+    if given(defaults.task_spec(spec).container_spec, None) is None:
+        raise bad_request("mismatched Runtime and *Spec fields")
     check_name(given(spec.name, ""))
     check_task(defaults.task_spec(spec))
     check_mode(given(spec.mode, ServiceMode()))
@@ -77,10 +79,7 @@ def check_task(spec: TaskSpec) -> None:
     _refuse_negative("MaxReplicas", placement.max_replicas)
     for constraint in given(placement.constraints, []):
         check_constraint(constraint)
-    container = given(spec.container_spec, None)
-    if container is None:
-        raise invalid("TaskSpec: missing runtime")
-    check_container(container)
+    check_container(defaults.container_spec(spec))
 
 
 def check_resources(resources: Limit | Resources) -> None:
@@ -119,7 +118,10 @@ def check_container(container: ContainerSpec) -> None:
 
 
 def _check_mounts(mounts: list[Mount]) -> None:
-    targets = Counter(posixpath.normpath(given(mount.target, "")) for mount in mounts)
+    for mount in mounts:
+        if given(mount.type, "bind") not in MOUNT_TYPES:
+            raise bad_request(f"invalid MountType: {json.dumps(mount.type)}")
+    targets = Counter(given(mount.target, "") for mount in mounts)
     for target, count in targets.items():
         if count > 1:
             raise invalid(f"ContainerSpec: duplicate mount point: {target}")
@@ -179,7 +181,7 @@ def check_endpoint(endpoint: EndpointSpec) -> None:
     """Check the mode and the ports of one service."""
     mode = given(endpoint.mode, "")
     if mode not in ("", "vip", "dnsrr"):
-        raise bad_request(f"invalid EndpointSpec.Mode: {json.dumps(mode)}")
+        raise bad_request(f"invalid resolution mode: {json.dumps(mode)}")
     published: set[tuple[int, str]] = set()
     for port in given(endpoint.ports, []):
         protocol = given(port.protocol, "") or "tcp"
@@ -204,6 +206,5 @@ def check_endpoint(endpoint: EndpointSpec) -> None:
 def _refuse_negative(path: str, number: int | UnsetType | None) -> None:
     if number is not UNSET and number is not None and number < 0:
         raise bad_request(
-            f"invalid JSON: json: cannot unmarshal number {number} "
-            f"into Go struct field {path} of type uint64"
+            f"json: cannot unmarshal number {number} into Go struct field {path} of type uint64"
         )

@@ -103,20 +103,34 @@ async def test_unknown_objects_are_404_by_kind_and_reference(
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "invalid JSON: got EOF while reading request body"),
-        (b"bad", "invalid JSON: invalid character 'b' looking for beginning of value"),
-        (b'{"Name": "web"', "invalid JSON: unexpected EOF"),
-        (b"[]", "invalid JSON: Expected `object`, got `array`"),
-        (b'{"Name": 3}', "invalid JSON: Expected `str`, got `int` - at `$.Name`"),
+        (b"", "got EOF while reading request body"),
+        (b"bad", "invalid character 'b' looking for beginning of value"),
+        (b'{"Name": "web"', "unexpected EOF"),
+        (b"{} {}", "unexpected content after JSON"),
+        (b"[]", "json: cannot unmarshal array into Go value of type swarm.ServiceSpec"),
+        (
+            b'{"Name": 3}',
+            ("json: cannot unmarshal number into Go struct field ServiceSpec.Name of type string"),
+        ),
         (
             b'{"Mode":{"Replicated":{"Replicas":"2"}}}',
-            "invalid JSON: Expected `int | null`, got `str` - at `$.Mode.Replicated.Replicas`",
+            (
+                "json: cannot unmarshal string into Go struct field "
+                "ServiceSpec.Mode.Replicated.Replicas of type int64"
+            ),
         ),
         (
             b'{"UpdateConfig":{"Delay":9223372036854775808}}',
-            "invalid JSON: Expected a 64-bit `int` - at `$.UpdateConfig.Delay`",
+            (
+                "json: cannot unmarshal number 9223372036854775808 into Go struct field "
+                "ServiceSpec.UpdateConfig.Delay of type int64"
+            ),
         ),
-        (b"[" * 100_000, "invalid JSON: exceeded max depth"),
+        (
+            b'{"TaskTemplate":{"RestartPolicy":{"Condition":"x"}}}',
+            'invalid RestartCondition: "x"',
+        ),
+        (b"[" * 100_000, "exceeded max depth"),
     ],
 )
 async def test_bad_bodies_are_400_with_the_reason(manager: Api, body: bytes, message: str):
@@ -168,7 +182,30 @@ async def test_a_body_over_the_bound_is_413(manager: Api):
             "GET",
             "/services?status=maybe",
             400,
-            'invalid value for status: strconv.ParseBool: parsing "maybe": invalid syntax',
+            'invalid value for status: maybe: strconv.ParseBool: parsing "maybe": invalid syntax',
+        ),
+        (
+            "GET",
+            "/services?filters=bad",
+            (
+                "GET",
+                "/services?filters=bad",
+                400,
+                "invalid character 'b' looking for beginning of value",
+            ),
+            "invalid character 'b' looking for beginning of value",
+        ),
+        (
+            "GET",
+            '/services?filters={"name":"x"}',
+            400,
+            "json: cannot unmarshal string into Go value of type map[string]bool",
+        ),
+        (
+            "GET",
+            "/services?filters=[]",
+            400,
+            "json: cannot unmarshal array into Go value of type map[string]map[string]bool",
         ),
         ("GET", '/tasks?filters={"service":["ghost"]}', 404, "service ghost not found"),
         ("GET", '/tasks?filters={"node":{"ghost":true}}', 404, "node ghost not found"),
