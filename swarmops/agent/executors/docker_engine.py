@@ -126,6 +126,7 @@ class Engine:
         finally:
             with contextlib.suppress(OSError, AttributeError):
                 stream.close()
+            thread.submit(next, stream, None)  # a last read notices the end, and frees the socket
             thread.shutdown(wait=False)
 
     async def close(self) -> None:

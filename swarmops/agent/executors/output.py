@@ -98,6 +98,8 @@ def _place(fd: int, lines: int) -> int:
     first = _first_kept(fd, size)
     if lines < 0:
         return first
+    if lines == 0:
+        return size
     missing = lines + 1  # the newline that ends the line before the first one wanted
     end = size
     if size and os.pread(fd, 1, size - 1) != b"\n":

@@ -1,0 +1,128 @@
+"""Tasks, nodes and executors for the agent's tests."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from swarmops.agent.executors.base import Executor, ExecutorContext, LogRequest
+from swarmops.agent.executors.docker import DockerExecutor
+from swarmops.agent.executors.process import ProcessExecutor
+from swarmops.agent.work import NodeFacts, Work, make_work
+from swarmops.model.ids import new_id
+from swarmops.model.service import ContainerSpec, TaskSpec
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from tests.unit.agent.dockerd import IMAGE, engine
+
+FACTS = NodeFacts(id="node1", hostname="host1", addr="10.0.0.1", architecture="x86_64")
+_rng = random.SystemRandom()
+
+
+def now() -> datetime:
+    """Return the wall time."""
+    return datetime.now(UTC)
+
+
+def make_task(**container: Any) -> Task:
+    """Return an assigned task of the service ``web``, slot 2."""
+    slot = container.pop("slot", 2)
+    desired = container.pop("desired_state", TaskState.RUNNING)
+    return Task(
+        id=new_id(_rng),
+        service_id="service1",
+        slot=slot,
+        node_id="node1",
+        spec=TaskSpec(container_spec=ContainerSpec(**({"image": "host"} | container))),
+        status=TaskStatus(state=TaskState.ASSIGNED),
+        desired_state=desired,
+        internal=TaskInternal(service_name="web") if container.pop("named", True) else UNSET,
+    )
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ExecutorContext:
+    """Return a node's own folder for executors."""
+    return ExecutorContext(node_id="node1", data_dir=tmp_path / "worker")
+
+
+@pytest.fixture
+def work() -> Callable[..., Work]:
+    """Return a maker of work from the fields of a ContainerSpec."""
+    return lambda **container: make_work(make_task(**container), FACTS)
+
+
+@pytest.fixture(scope="session")
+def engine_address() -> Iterator[str]:
+    """Return the address of a Docker Engine that lives as long as the tests."""
+    if os.geteuid() != 0:
+        pytest.skip("starting a Docker Engine needs root")
+    with engine(Path(tempfile.mkdtemp(prefix="dockerd"))) as address:
+        yield address
+
+
+class Bench:
+    """One kind of executor on one node, and the image that its tasks need."""
+
+    executor: Executor
+
+    def __init__(
+        self, kind: Callable[[ExecutorContext], Executor], context: ExecutorContext, image: str
+    ) -> None:
+        self.kind = kind
+        self.context = context
+        self.image = image
+        self.made: list[Work] = []
+        self.opened: list[Executor] = []
+
+    async def another(self) -> Executor:
+        """Return a second executor for the same node: the daemon was started again."""
+        executor = self.kind(self.context)
+        await executor.describe()
+        self.opened.append(executor)
+        return executor
+
+    def work(self, script: str, **container: Any) -> Work:
+        """Return work that runs a shell script."""
+        task = make_task(**({"image": self.image, "command": ["sh", "-c", script]} | container))
+        facts = replace(FACTS, id=self.context.node_id)
+        self.made.append(make_work(task, facts))
+        return self.made[-1]
+
+    async def started(self, script: str, **container: Any) -> Work:
+        """Return work that was prepared and started."""
+        work = self.work(script, **container)
+        await self.executor.prepare(work)
+        await self.executor.start(work)
+        return work
+
+    async def lines(self, work: Work, request: LogRequest = LogRequest()) -> list[tuple[str, str]]:  # noqa: B008 - frozen
+        """Return the kept output as pairs of stream and line."""
+        return [
+            (line.stream, line.data.decode()) async for line in self.executor.logs(work, request)
+        ]
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.root)])
+async def bench(request: pytest.FixtureRequest, context: ExecutorContext) -> AsyncIterator[Bench]:
+    """Return an executor with what tests need to know of it; each kind in turn."""
+    if request.param == "docker":
+        address = request.getfixturevalue("engine_address")
+        context = replace(context, docker_host=address, node_id=new_id(_rng))
+        made = Bench(DockerExecutor, context, IMAGE)
+    else:
+        made = Bench(ProcessExecutor, context, "host")
+    made.executor = await made.another()
+    yield made
+    for work in made.made:
+        await made.executor.remove(work)
+    for executor in made.opened:
+        await executor.close()

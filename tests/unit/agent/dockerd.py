@@ -1,0 +1,82 @@
+"""A Docker Engine of the tests' own: nothing of the machine's own Docker is touched."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+IMAGE = "busybox:1"
+WITHIN_S = 60.0
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[str]:
+    """Start an engine with a busybox image, give its address, stop it and remove all of it."""
+    address = f"unix://{folder}/docker.sock"
+    with (folder / "log").open("wb") as log:
+        daemon = subprocess.Popen(
+            [
+                "dockerd",
+                f"--data-root={folder}/data",
+                f"--exec-root={folder}/exec",
+                f"--pidfile={folder}/pid",
+                f"--host={address}",
+                "--bridge=none",
+                "--iptables=false",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        _until_it_answers(address, daemon, folder / "log")
+        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=_busybox())
+        yield address
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(WITHIN_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def docker(address: str, *args: str, stdin: bytes = b"") -> str:
+    """Run the docker CLI on the engine and return its output."""
+    done = subprocess.run(
+        ["docker", "-H", address, *args], input=stdin, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def _until_it_answers(address: str, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline and daemon.poll() is None:
+        info = ["docker", "-H", address, "info"]
+        if subprocess.run(info, capture_output=True, check=False).returncode == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"dockerd did not start: {log.read_text()[-2000:]}")
+
+
+def _busybox() -> bytes:
+    """Return busybox's root file system as a tar archive: the binary, a link for each command."""
+    binary = os.path.realpath("/bin/busybox")
+    commands = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        tar.add(binary, "bin/busybox")
+        for name in ("dev", "etc", "proc", "sys", "tmp"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(entry)
+        for command in set(commands.stdout.split()) - {"busybox"}:
+            entry = tarfile.TarInfo(f"bin/{command}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(entry)
+    return out.getvalue()
