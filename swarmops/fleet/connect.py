@@ -97,12 +97,14 @@ def connect(target: Target, known: KnownHosts) -> fabric.Connection:
     """
     for attempt in range(1, _CONNECT_ATTEMPTS + 1):
         connection = _make_connection(target, known)
+        before = time.monotonic()
         try:
             with _STARTS:
                 connection.open()
         except Exception as error:
             disconnect(connection)
-            if attempt < _CONNECT_ATTEMPTS and _was_dropped(error):
+            silent = time.monotonic() - before >= target.connect_timeout_s
+            if attempt < _CONNECT_ATTEMPTS and _was_dropped(error) and not silent:
                 time.sleep(0.1 * 2**attempt)
                 continue
             raise HostError(target.name, _reason(error, connection, target)) from error

@@ -25,6 +25,7 @@ from swarmops.fleet.target import Target
 
 _CHANNELS_MAX = 8
 """sshd's MaxSessions is 10 for a connection."""
+_OPEN_ATTEMPTS = 5
 _CHUNK_BYTES = 1 << 18
 
 
@@ -93,7 +94,7 @@ class SshShell:
         sudo = self._sudo()
         line = sudo.command(script) if sudo else f"exec sh -c {shlex.quote(script)}"
         try:
-            channel = transport.open_session(window_size=WINDOW_BYTES)
+            channel = _open_session(transport)
             channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._lost(error) from error
@@ -211,6 +212,18 @@ class _BridgedSocket:
         release, self._on_close = self._on_close, None
         if release:
             release()
+
+
+def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
+    """Open a channel; sshd may still hold the session of one that was just closed."""
+    for attempt in range(1, _OPEN_ATTEMPTS + 1):
+        try:
+            return transport.open_session(window_size=WINDOW_BYTES)
+        except paramiko.ChannelException:
+            if attempt == _OPEN_ATTEMPTS:
+                raise
+            time.sleep(0.02 * 2**attempt)
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def _read_all(channel: paramiko.Channel, take: Callable[[int], bytes], deadline: float) -> bytes:

@@ -6,6 +6,7 @@ Sent by ``fleet.ssh``. Says one line first: ``+`` when connected, else the reaso
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
 from typing import Any, BinaryIO
@@ -23,6 +24,20 @@ def _to_socket(payload: BinaryIO, sock: socket.socket) -> None:
         return
 
 
+def _to_stdout(sock: socket.socket) -> None:
+    """Copy until the socket ends, or the operator hangs up while it has nothing to say."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    poll.register(1, 0)
+    while all(fd != 1 for fd, _ in poll.poll()):
+        part = sock.recv(_CHUNK)
+        if not part:
+            return
+        view = memoryview(part)
+        while view:
+            view = view[os.write(1, view) :]
+
+
 def main(args: dict[str, Any], payload: BinaryIO) -> None:
     """``args``: path."""
     sock = socket.socket(socket.AF_UNIX)
@@ -34,11 +49,6 @@ def main(args: dict[str, Any], payload: BinaryIO) -> None:
     os.write(1, b"+\n")
     threading.Thread(target=_to_socket, args=(payload, sock), daemon=True).start()
     try:
-        while part := sock.recv(_CHUNK):
-            view = memoryview(part)
-            while view:
-                view = view[os.write(1, view) :]
-    except OSError:
-        # The operator hung up.
-        os._exit(0)
-    os._exit(0)
+        _to_stdout(sock)
+    finally:
+        os._exit(0)  # the other direction's thread waits for input that no longer matters

@@ -62,10 +62,8 @@ class Server:
         sshd = shutil.which("sshd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
         assert sshd, "openssh-server is not installed"
         Path("/run/sshd").mkdir(exist_ok=True)
-        self._process = subprocess.Popen(
-            [sshd, "-D", "-e", "-f", str(config)],
-            stderr=(self.folder / "sshd.log").open("ab"),
-        )
+        with (self.folder / "sshd.log").open("ab") as log:
+            self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=log)
         deadline = time.monotonic() + 10
         while True:
             try:
