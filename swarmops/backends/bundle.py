@@ -68,7 +68,7 @@ def release_of(platform: Platform) -> str:
 
     Reads what is installed here; downloads nothing. Raises InputError if a package is missing.
     """
-    return _digest([_layer_id(_dependencies(platform), platform), _layer_id(_own(), platform)])
+    return _release_id([_dependencies(platform), _own()], platform)
 
 
 def build(platform: Platform, cache: Path | None = None) -> Bundle:
@@ -77,12 +77,14 @@ def build(platform: Platform, cache: Path | None = None) -> Bundle:
     Raises InputError: a package that has to be downloaded for this platform can't be.
     """
     folder = cache or cache_dir()
+    dependencies, own = _dependencies(platform), _own()
     layers = [
-        _layer(_dependencies(platform), platform, folder, name="deps"),
-        _layer(_own(), platform, folder, name=_LAST),
+        _layer(dependencies, platform, folder, name="deps"),
+        _layer(own, platform, folder, name=_LAST),
     ]
     content = b"".join(layers)
-    return Bundle(release_of(platform), content, hashlib.sha256(content).hexdigest())
+    release = _release_id([dependencies, own], platform)
+    return Bundle(release, content, hashlib.sha256(content).hexdigest())
 
 
 def cache_dir() -> Path:
@@ -101,6 +103,10 @@ def _own() -> list[Part]:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _release_id(layers: Iterable[list[Part]], platform: Platform) -> str:
+    return _digest([_layer_id(parts, platform) for parts in layers])
 
 
 def _layer_id(parts: list[Part], platform: Platform) -> str:

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import zlib
 from typing import Any, BinaryIO
 
 _RELEASES_KEPT = 3
@@ -128,7 +129,7 @@ def _unpack(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any] | None:
         try:
             buffered = io.BufferedReader(source, _BUFFER_BYTES)
             manifest = _extract(gzip.GzipFile(fileobj=buffered), temporary)  # type: ignore[arg-type]
-        except (EOFError, tarfile.TarError, gzip.BadGzipFile):
+        except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error):
             return {"error": "the transfer of the bundle broke off: apply again"}
         if source.left or source.digest.hexdigest() != args["sha256"]:
             return {"error": "the transfer of the bundle broke off: apply again"}
