@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def apply(settings: Settings, inventory: Path | None, playbook: Path | None, for
     from swarmops.fleet.apply import open_fleet
     from swarmops.fleet.shells import Shells
 
+    began = time.monotonic()
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
@@ -39,15 +41,15 @@ def apply(settings: Settings, inventory: Path | None, playbook: Path | None, for
         fleet = open_fleet(choice.inventory, named, shells, forks)
         with make_progress() as progress:
             applied = apply_fleet(fleet, progress, named)
-    _print(applied, settings.format)
+    _print(applied, settings.format, time.monotonic() - began)
     sys.stdout.flush()
     raise click.exceptions.Exit(applied.exit_code)
 
 
-def _print(applied: Applied, style: str) -> None:
+def _print(applied: Applied, style: str, seconds: float) -> None:
     from swarmops.cli.report import print_applied, print_applied_json
 
     if style == "json":
         print_applied_json(applied)
     else:
-        print_applied(applied)
+        print_applied(applied, seconds)

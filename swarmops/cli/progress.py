@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -78,25 +79,27 @@ class Shown(Progress):
         if error:
             self.say(f"{name}: {error}")
 
+    def stopping(self, running: Sequence[Step]) -> None:
+        """Say what is waited for after Ctrl-C."""
+        steps = ", ".join(f"{step.target} ({doing(step)})" for step in running)
+        self.say(f"Stopping; what runs comes to its end first: {steps or 'nothing'}")
+
     def say(self, text: str) -> None:
         """Show one line that stays."""
         click.echo(text, err=True)
 
 
 class Lines(Shown):
-    """A line for each thing that begins or ends: for logs and pipes."""
+    """A line for each thing that was done: for logs and pipes."""
 
     def phase(self, text: str) -> None:
         """Say what is being done now."""
         self.say(text)
 
-    def began(self, step: Step) -> None:
-        """Say that a step begins."""
-        self.say(f"{step.target}: {doing(step)}")
-
     def ended(self, ended: Ended) -> None:
-        """Say how a step ended."""
-        self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
+        """Say how a step ended; what was not even begun is summed up by the report."""
+        if ended.state is not State.NOT_BEGUN:
+            self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
 
 
 class LiveTable(Shown):
@@ -152,7 +155,7 @@ class LiveTable(Shown):
         """Show a step's end in its row; what failed stays on the screen."""
         style = _STYLES.get(ended.state, "yellow")
         self._rows[ended.step.target] = (f"{doing(ended.step)}: {ending(ended)}", style, 0.0)
-        if not ended.succeeded:
+        if ended.state in {State.FAILED, State.SKIPPED}:
             self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
 
     def _drawn(self) -> Table:

@@ -16,7 +16,7 @@ Look further:  swarmops status              swarmops node ls
                swarmops service ps NAME     swarmops plan"""
 
 
-def print_applied(applied: Applied) -> None:
+def print_applied(applied: Applied, seconds: float) -> None:
     """Print tables on stdout; warnings and what went wrong on stderr."""
     for warning in applied.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -32,10 +32,10 @@ def print_applied(applied: Applied) -> None:
         print_rows(applied.services, SERVICE_COLUMNS, "table")
     if applied.nodes:
         click.echo()
-    _print_outcome(applied)
+    _print_outcome(applied, seconds)
 
 
-def _print_outcome(applied: Applied) -> None:
+def _print_outcome(applied: Applied, seconds: float) -> None:
     for end in applied.ended:
         if end.state is State.FAILED:
             click.echo(f"Error: {end.step.target}: {doing(end.step)}: {end.reason}", err=True)
@@ -52,7 +52,8 @@ def _print_outcome(applied: Applied) -> None:
     elif applied.exit_code:
         click.echo("Some of it is not as the playbook says; apply again once that is cured.")
     elif applied.changed:
-        click.echo(HINTS)
+        count = sum(end.state is State.DONE for end in applied.ended)
+        click.echo(f"Done: {count} step{'s' * (count != 1)} in {seconds:.1f} s.\n{HINTS}")
     else:
         click.echo("Nothing needs doing: the swarm is as the playbook says.")
 

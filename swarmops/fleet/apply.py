@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from swarmops.backends.base import Backend, load_backend
-from swarmops.errors import SwarmopsError
+from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import current
 from swarmops.fleet.access import host_client
 from swarmops.fleet.actions import Actions
@@ -98,9 +98,12 @@ def open_fleet(
 def look(fleet: Fleet, progress: Progress) -> tuple[Seen, Plan]:
     """Observe all hosts and plan; changes nothing."""
     progress.phase(f"looking at {_count(len(fleet.inventory.hosts), 'host')}")
-    seen = observe(
-        fleet.inventory, fleet.backend, fleet.shells, forks=fleet.forks, on_host=progress.host
-    )
+    try:
+        seen = observe(
+            fleet.inventory, fleet.backend, fleet.shells, forks=fleet.forks, on_host=progress.host
+        )
+    except Interrupted:
+        raise Interrupted("Interrupted while looking at the hosts: nothing was changed.") from None
     return seen, make_plan(fleet.inventory, fleet.playbook, seen.observation)
 
 
@@ -128,12 +131,14 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
             if plan.again and not plan.empty and not failed and not done.interrupted:
                 continue
             applied = _outcome(fleet, plan, tuple(ended), interrupted=done.interrupted)
-            if done.interrupted or not managers.known:
+            if not managers.known:
                 return applied
-            if applied.changed:
+            if applied.changed and not applied.interrupted:
                 hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
                 progress.phase("waiting until the swarm is as the playbook says")
                 applied = _converged(fleet, applied, managers, hosts)
+            if applied.interrupted:
+                return applied
             nodes, services = tables(managers)
             return msgspec.structs.replace(applied, nodes=nodes, services=services)
         finally:
@@ -185,7 +190,10 @@ def _converged(fleet: Fleet, applied: Applied, managers: Managers, hosts: list[s
         running = managers.ask(lambda manager: services_lack(manager, services))
         return "\n".join([*missing_nodes(nodes, reached), *running])
 
-    left = wait_until(lacks, CONVERGE_PATIENCE)
+    try:
+        left = wait_until(lacks, CONVERGE_PATIENCE)
+    except KeyboardInterrupt:
+        return msgspec.structs.replace(applied, interrupted=True)
     return msgspec.structs.replace(applied, lacks=tuple(left.splitlines()))
 
 

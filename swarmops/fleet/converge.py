@@ -81,7 +81,10 @@ def services_lack(client: Client, names: Collection[str]) -> list[str]:
     if not services:
         return []
     ids = [service.id for service in services]
-    tasks = client.tasks({"service": ids, "_up-to-date": ["true"]})
+    down = {node.id for node in client.nodes() if node.status.state is NodeState.DOWN}
+    listed = client.tasks({"service": ids, "_up-to-date": ["true"]})
+    # A task on a lost node is still told as it was last heard of.
+    tasks = [task for task in listed if task.node_id not in down]
     lacks = [
         missing_tasks(one, [task for task in tasks if task.service_id == one.id], _wanted(one))
         for one in services

@@ -52,6 +52,9 @@ class Watcher:
     def ended(self, ended: Ended) -> None:
         """Learn how a step ended."""
 
+    def stopping(self, running: Sequence[Step]) -> None:
+        """Learn that Ctrl-C came, and which steps are let come to their end."""
+
 
 Do = Callable[[Step], bool]
 """Does a step; returns whether anything had to be done; raises SwarmopsError where it can't."""
@@ -137,6 +140,7 @@ class _Run:
     def finish(self) -> None:
         """Let the running steps end; begin nothing."""
         self._stop.set()
+        self._watcher.stopping(tuple(self._running.values()))
         while self._running:
             self._collect()
 

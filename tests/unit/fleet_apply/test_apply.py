@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from swarmops.errors import SwarmopsError
+from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import apply as apply_module
-from swarmops.fleet.apply import Applied, Fleet, Progress, apply, manager_hosts
+from swarmops.fleet.apply import Applied, Fleet, Progress, apply, look, manager_hosts
 from swarmops.fleet.current import choose
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.host import Host
@@ -191,6 +191,30 @@ def test_interrupted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     applied = apply(lab.fleet, Impatient())
     assert applied.exit_code == 130
     assert [ended.state for ended in applied.ended] == [State.DONE, State.NOT_BEGUN]
+
+
+def test_interrupted_waiting(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it is waited for the swarm says what was done, too."""
+
+    def press(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(apply_module, "wait_until", press)
+    lab.plans = [Plan(steps=(INIT,))]
+    applied = lab.apply()
+    assert applied.exit_code == 130
+    assert [ended.state for ended in applied.ended] == [State.DONE]
+
+
+def test_interrupted_looking(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while hosts are looked at says that nothing was changed."""
+
+    def press(*_: Any, **__: Any) -> Seen:
+        raise Interrupted("interrupted; done on these hosts: h1")
+
+    monkeypatch.setattr(apply_module, "observe", press)
+    with pytest.raises(Interrupted, match="nothing was changed"):
+        look(lab.fleet, Progress())
 
 
 def test_manager_hosts() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -157,16 +157,23 @@ def test_forks() -> None:
 
 
 class Interrupting(Watcher):
-    """Presses Ctrl-C when it hears of a step, once another has begun to run."""
+    """Presses Ctrl-C when it hears of a step, and releases another once that was noticed."""
 
-    def __init__(self, when: Callable[[str], bool]) -> None:
+    def __init__(self, when: str, release: Callable[[], None]) -> None:
         self.when = when
+        self.release = release
         self.heard: list[tuple[str, State]] = []
+        self.let_end: list[str] = []
+
+    def stopping(self, running: Sequence[Step]) -> None:
+        """Hear what is let come to its end."""
+        self.let_end = [one.id for one in running]
+        self.release()
 
     def ended(self, ended: Ended) -> None:
         """Hear of an end."""
         self.heard.append((ended.step.id, ended.state))
-        if self.when(ended.step.id):
+        if ended.step.id == self.when:
             raise KeyboardInterrupt
 
 
@@ -183,15 +190,10 @@ def test_interrupt() -> None:
             assert began_b.wait(10)
         return True
 
-    def press(name: str) -> bool:
-        if name == "a":
-            pressed.set()
-            return True
-        return False
-
-    watcher = Interrupting(press)
+    watcher = Interrupting("a", pressed.set)
     steps = [step("a"), step("b"), step("c", "a"), step("d", "b")]
     executed = execute(steps, do, watcher=watcher)
     assert executed.interrupted
+    assert watcher.let_end == ["b"]
     assert states(executed) == {"a": "done", "b": "done", "c": "not begun", "d": "not begun"}
     assert dict(watcher.heard) == {ended.step.id: ended.state for ended in executed.ended}
