@@ -1,0 +1,319 @@
+"""What a follower accepts and a leader believes, message by message: late, twice, out of order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from swarmops.raft import Member, commands
+from swarmops.raft.membership import Configuration
+from swarmops.raft.membership import encode as encode_configuration
+from swarmops.raft.messages import Append, AppendAck, SnapshotAck, SnapshotChunk
+from swarmops.raft.snapshots import SnapshotMeta
+
+LEADER = Member("00000000000000aa", "nodeaa", "10.0.0.99:2377")
+OTHER = Member("00000000000000bb", "nodebb", "10.0.0.98:2377")
+
+
+class Follower:
+    """One member whose leader is played by the test."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+        self.member: Any = None
+        self.answers: list[Any] = []
+
+    async def start(self, world: Any) -> None:
+        """Start it, and give it a group of three in term 1."""
+        await world.form(1)
+        self.member = world.members[1]
+        self.member.power_off()
+        world.members.clear()
+        self.member = type(self.member)(world, 2)
+        world.members[2] = self.member
+        world.watch = self._heard
+        await self.member.start("join", [LEADER, OTHER])
+        configuration = Configuration(voters=(LEADER, OTHER, self.member.me))
+        self.first = commands.membership(encode_configuration(configuration))
+        # Entry 1 is the same on all; the configuration is entry 2.
+        self.member.transport.linked = {LEADER.raft_id, OTHER.raft_id}
+        await self.say(Append(1, 1, 1, 0, 2, [(1, self.first)]))
+
+    def _heard(self, _sender: str, _to: str, message: Any) -> bool:
+        self.answers.append(message)
+        return False
+
+    async def say(self, message: Any, sender: str = LEADER.raft_id) -> Any:
+        """Send a message; return the last answer."""
+        self.answers.clear()
+        self.member.transport.linked = {LEADER.raft_id, OTHER.raft_id}
+        self.member.transport.upcalls.message_received(sender, message)
+        await asyncio.sleep(0.02)
+        return self.answers[-1] if self.answers else None
+
+    @property
+    def journal(self) -> Any:
+        """The follower's log."""
+        return self.member.raft._journal
+
+
+def entry(term: int, text: str) -> tuple[int, bytes]:
+    """Spell an entry as a message has it."""
+    return term, commands.regular(7, int.from_bytes(text.encode(), "big"), 0, text.encode())
+
+
+def follow(run: Any, play: Any) -> None:
+    """Run a scenario with a follower."""
+
+    async def scenario(world: Any) -> None:
+        follower = Follower(world)
+        await follower.start(world)
+        await play(follower)
+
+    run(scenario)
+
+
+def test_a_repeated_append_truncates_nothing(run: Any):
+    """A resend of earlier entries, after later ones were acknowledged, leaves those."""
+
+    async def play(follower: Follower) -> None:
+        first = Append(1, 2, 2, 1, 2, [entry(1, "a")])
+        await follower.say(first)
+        ack = await follower.say(Append(1, 3, 3, 1, 2, [entry(1, "b"), entry(1, "c")]))
+        assert ack == AppendAck(1, 3, True, 5, 0)
+        await follower.say(first)
+        await follower.say(Append(1, 2, 2, 1, 2, []))
+        assert follower.journal.last_index == 5
+        assert follower.journal.durable_index == 5
+
+    follow(run, play)
+
+
+def test_a_conflict_truncates_from_the_first_entry_that_differs(run: Any):
+    """A newer leader's entries replace what differs, and only that."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 2, [entry(1, "a"), entry(1, "b"), entry(1, "c")]))
+        ack = await follower.say(
+            Append(3, 1, 2, 1, 2, [entry(1, "a"), entry(3, "B")]), OTHER.raft_id
+        )
+        assert ack == AppendAck(3, 1, True, 4, 0)
+        assert [follower.journal.term_at(n) for n in (3, 4, 5)] == [1, 3, None]
+
+    follow(run, play)
+
+
+def test_only_what_this_leader_vouched_for_is_committed(run: Any):
+    """A heartbeat's commit index does not reach over a tail that nobody has compared."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 2, [entry(1, "a"), entry(1, "b")]))
+        ack = await follower.say(Append(2, 1, 2, 1, 4, []), OTHER.raft_id)
+        assert ack.match == 2
+        await follower.say(Append(2, 2, 0, 0, 4, []), OTHER.raft_id)
+        assert follower.member.status().commit_index == 2
+        assert follower.member.machine.applied == []
+
+    follow(run, play)
+
+
+def test_a_contradiction_of_what_is_committed_stops_the_member(run: Any):
+    """Rather than drop an applied entry, it takes no further part."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 3, [entry(1, "a")]))
+        assert follower.member.machine.applied == [b"a"]
+        await follower.say(Append(2, 1, 2, 1, 3, [entry(2, "z")]), OTHER.raft_id)
+        assert follower.member.status().leader is None
+        assert follower.journal.term_at(3) == 1
+        assert follower.member.machine.applied == [b"a"]
+
+    follow(run, play)
+
+
+def test_an_old_leader_is_told_the_new_term_and_changes_nothing(run: Any):
+    """Messages of an older term are refused with the newer one."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(5, 1, 2, 1, 2, []), OTHER.raft_id)
+        ack = await follower.say(Append(1, 9, 2, 1, 3, [entry(1, "a")]))
+        assert (ack.term, ack.ok) == (5, False)
+        assert follower.journal.last_index == 2
+
+    follow(run, play)
+
+
+def _snapshot(index: int, term: int, number: int, *, last: bool, data: bytes = b"") -> Any:
+    member = Member("0000000000000002", "node2", "10.0.0.2:2377")
+    configuration = encode_configuration(Configuration(voters=(LEADER, OTHER, member)))
+    meta = msgspec.msgpack.encode(SnapshotMeta(configuration, b"\x80"))
+    return SnapshotChunk(term, 1, index, term, number, last, meta if number == 0 else b"", data)
+
+
+def test_a_stale_snapshot_rolls_nothing_back(run: Any):
+    """A snapshot of what is applied already is acknowledged as such, and not installed."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 4, [entry(1, "a"), entry(1, "b")]))
+        ack = await follower.say(_snapshot(3, 1, 0, last=False, data=b"old"))
+        assert isinstance(ack, SnapshotAck)
+        assert ack.done
+        assert follower.member.machine.applied == [b"a", b"b"]
+        assert follower.journal.last_index == 4
+
+    follow(run, play)
+
+
+def test_a_chunk_moves_no_commit_index(run: Any):
+    """Over an unverified tail, a snapshot's chunk commits and acknowledges nothing of it."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 2, [entry(1, "a"), entry(1, "b")]))
+        chunk = _snapshot(90, 2, 0, last=False, data=b"x")
+        ack = await follower.say(chunk, OTHER.raft_id)
+        assert ack == SnapshotAck(2, 1, 90, 1, False)
+        assert follower.member.status().commit_index == 2
+
+    follow(run, play)
+
+
+def test_chunks_of_two_senders_never_mix(run: Any):
+    """Another leader's chunk in the middle of a snapshot makes it begin again."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(_snapshot(90, 2, 0, last=False, data=b"x"))
+        ack = await follower.say(_snapshot(90, 3, 1, last=False, data=b"y"), OTHER.raft_id)
+        assert (ack.next_number, ack.done) == (0, False)
+
+    follow(run, play)
+
+
+def test_a_snapshot_replaces_the_log_it_covers(run: Any):
+    """After the last chunk the state is the snapshot's, and the log goes on behind it."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 2, [entry(1, "a")]))
+        await follower.say(_snapshot(90, 2, 0, last=False, data=b"x\ny"))
+        ack = await follower.say(_snapshot(90, 2, 1, last=True))
+        assert ack.done
+        assert follower.member.machine.applied == [b"x", b"y"]
+        ack = await follower.say(Append(2, 5, 90, 2, 91, [entry(2, "z")]))
+        assert ack.match == 91
+        assert follower.member.machine.applied == [b"x", b"y", b"z"]
+        follower.member.power_off()
+        await follower.member.start("open")
+        assert follower.member.machine.applied == [b"x", b"y"]
+        assert follower.journal.last_index == 91
+        assert [v.raft_id for v in follower.member.status().voters][:2] == [
+            LEADER.raft_id,
+            OTHER.raft_id,
+        ]
+
+    follow(run, play)
+
+
+def test_a_damaged_snapshot_is_not_acknowledged(run: Any):
+    """What can't be read back whole is dropped and asked for again; the state stays."""
+
+    async def play(follower: Follower) -> None:
+        await follower.say(Append(1, 2, 2, 1, 3, [entry(1, "a")]))
+        await follower.say(_snapshot(90, 2, 0, last=False, data=b"x" * 100))
+        name = next(n for n in follower.member.disk.files if n.endswith(".new"))
+        follower.member.disk.files[name][-20] ^= 1
+        assert await follower.say(_snapshot(90, 2, 1, last=True)) is None
+        assert follower.member.machine.applied == [b"a"]
+        assert follower.member.status().applied_index == 3
+
+    follow(run, play)
+
+
+def test_a_late_refusal_never_goes_behind_what_was_acknowledged(run: Any):
+    """A leader ignores resets below a follower's match index."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        for n in range(20):
+            await leader.raft.propose(b"%d" % n)
+        follower = next(m for m in world.alive() if m is not leader)
+        await world.converge()
+        engine = leader.raft._core
+        match = dict(engine._SyncObj__raftMatchIndex)
+        late = AppendAck(engine.term(), 1, False, 0, 2)
+        leader.transport.upcalls.message_received(follower.me.raft_id, late)
+        for node, index in match.items():
+            assert engine._SyncObj__raftNextIndex[node] > index
+            assert engine._SyncObj__raftMatchIndex[node] >= index
+
+    run(scenario)
+
+
+def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
+    """A proposal whose way to the leader was lost is answered all the same."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        follower = next(m for m in world.alive() if m is not leader)
+        lost: list[Any] = []
+
+        def watch(_sender: str, _to: str, message: Any) -> bool:
+            if type(message).__name__ == "Forward" and not lost:
+                lost.append(message)
+                return False
+            return True
+
+        world.watch = watch
+        await follower.raft.propose(b"a", timeout_s=5)
+        assert lost
+        leader.transport.upcalls.message_received(follower.me.raft_id, lost[0])
+        await leader.raft.propose(b"b")
+        assert await world.converge() == [b"a", b"b"]
+
+    run(scenario)
+
+
+def test_a_hundred_thousand_proposals_are_all_answered(run: Any):
+    """More than any queue holds: each is applied once or answered with an error."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(world.timing, pending_bytes=200_000)
+        await world.form(1)
+        one = world.members[1]
+        results = await asyncio.gather(
+            *(one.raft.propose(b"%d" % n, timeout_s=600) for n in range(100_000))
+        )
+        assert sorted(results) == list(range(1, 100_001))
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_large_snapshot_on_a_slow_disk_installs_under_load_without_an_election(
+    run: Any, seed: int
+):
+    """Far slower than any time-out, chunk by chunk, while writes go on."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=200, trailing_entries=20
+        )
+        await world.form(3)
+        leader = await world.leader()
+        term = leader.status().term
+        late = next(m for m in world.alive() if m is not leader)
+        late.power_off()
+        await asyncio.gather(*(leader.raft.propose(b"%d" % n) for n in range(2000)))
+        late.disk_delay_s = 0.4
+        await late.start("open")
+        for n in range(40):
+            await leader.raft.propose(b"more %d" % n)
+            await asyncio.sleep(0.25)
+        late.disk_delay_s = 0.001
+        await world.converge()
+        assert leader.status().term == term
+
+    run(scenario, seed)
