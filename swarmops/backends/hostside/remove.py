@@ -5,7 +5,7 @@ of a task of this very node; everything that it deletes is a path that swarmops 
 """
 
 # Importing pathlib costs milliseconds on every host of every apply.
-# ruff: noqa: PTH108, PTH110, PTH112, PTH115, PTH120, PTH123, PTH208
+# ruff: noqa: PTH106, PTH108, PTH110, PTH112, PTH115, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -165,8 +165,10 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         _unit(args["unit"])
     shutil.rmtree(data_dir, ignore_errors=True)
     _unlink(args["socket"])
-    with contextlib.suppress(OSError):  # only if it is empty now
-        os.rmdir(os.path.dirname(args["socket"]))  # noqa: PTH106 - see above
+    folder = os.path.dirname(args["socket"])
+    if os.path.basename(folder) == "swarmops":
+        with contextlib.suppress(OSError):  # only if it is empty now
+            os.rmdir(folder)
     if args["wrapper"]:
         _unlink(args["wrapper"])
     if args["root_dir"]:
