@@ -2,12 +2,14 @@
 
 Used by every handler; clients and tests search for these texts, so they are Docker's word for word.
 A handler raises ``ApiError``; ``translate`` turns the errors of the store and of Raft into one.
+It never imports Raft: a worker serves the API too, and its memory is for its tasks.
 """
 
 from __future__ import annotations
 
+import sys
+
 from swarmops.errors import ApiError, SwarmopsError
-from swarmops.raft.errors import RaftError
 from swarmops.store import NameConflict, NotFound, StoreError
 
 STATUS_OF_CODE = {
@@ -25,6 +27,10 @@ STATUS_OF_CODE = {
     "DeadlineExceeded": 504,
 }
 
+NO_LEADER = (
+    "The swarm does not have a leader. It's possible that too few managers are online. "
+    "Make sure more than half of the managers are online."
+)
 PAGE_NOT_FOUND = "page not found"
 NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
@@ -113,7 +119,13 @@ def translate(error: SwarmopsError) -> ApiError:
             return rpc("AlreadyExists", text)
         case NotFound():
             return ApiError(404, text)
-        case StoreError() | RaftError():
+        case StoreError():
             return rpc("Unknown", text)
         case _:
-            return ApiError(500, text)
+            return rpc("Unknown", text) if _is_of_raft(error) else ApiError(500, text)
+
+
+def _is_of_raft(error: SwarmopsError) -> bool:
+    """Whether Raft raised this; if its errors were never imported it can't have."""
+    raft_errors = sys.modules.get("swarmops.raft.errors")
+    return raft_errors is not None and isinstance(error, raft_errors.RaftError)

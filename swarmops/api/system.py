@@ -8,6 +8,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from swarmops.api.control import NodeControl
+from swarmops.api.errors import NO_LEADER
 from swarmops.api.render import swarm_without_tokens
 from swarmops.api.reply import reply
 from swarmops.api.route import Route, node_of
@@ -16,7 +17,6 @@ from swarmops.model.base import given, to_builtins
 from swarmops.model.node import Role
 from swarmops.model.object import ObjectVersion
 from swarmops.model.swarm import Cluster, SwarmInfo
-from swarmops.raft.errors import NO_LEADER
 from swarmops.store import Store
 
 
