@@ -27,6 +27,8 @@ from swarmops.store import Event, Fenced, OutOfSequence, Store, TooLarge, Transa
 K = TypeVar("K", bound=Hashable)
 
 KEYS_PER_STEP = 100
+EVENTS_PER_SLICE = 500
+"""Other work of the event loop gets its turn after so many."""
 WAIT_S_MAX = 60.0
 """Timers are wall times; a clock that is set back delays them by no more than this."""
 
@@ -116,8 +118,10 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
             events, resync = watch.take()
             if resync:
                 dirty = dict.fromkeys(loop.reset(store))
-            for event in () if resync else events:
+            for place, event in enumerate(() if resync else events, start=1):
                 dirty.update(dict.fromkeys(loop.observe(store, event)))
+                if place % EVENTS_PER_SLICE == 0:
+                    await asyncio.sleep(0)
             now = context.now()
             dirty.update(dict.fromkeys(alarms.due(now)))
             keys = list(islice(dirty, KEYS_PER_STEP))

@@ -16,7 +16,16 @@ from msgspec import UNSET
 
 from swarmops.manager import global_, replicated, restarts, updates
 from swarmops.manager.loop import Step
-from swarmops.manager.places import Places, by_place, live, may_run, new_task, stopping, unfit
+from swarmops.manager.places import (
+    Places,
+    by_place,
+    live,
+    may_run,
+    new_task,
+    service_version,
+    stopping,
+    unfit,
+)
 from swarmops.manager.restarts import PlaceStep
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name, replicas
@@ -34,12 +43,14 @@ _IN_PROGRESS = ("updating", "rollback_started")
 
 
 class Orchestrator:
-    """The loop; it remembers nothing between steps."""
+    """The loop; between steps it remembers only which slots it is about to fill."""
 
     tables = ("services", "tasks", "nodes")
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
+        self._filling: dict[str, tuple[int, list[str]]] = {}
+        """Service: version of its spec, and free slots, the next one last."""
 
     def reset(self, store: Store) -> Iterable[Key]:
         """Return every service and every place."""
@@ -74,16 +85,21 @@ class Orchestrator:
     def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
         """Give these services and places what they lack, and take what is too much."""
         step: Step[Key] = Step()
-        whole = {service_id for service_id, place in keys if not place}
+        whole = dict.fromkeys(service_id for service_id, place in keys if not place)
         for service_id in whole:
             service = store.services.get(service_id)
-            if service is None:
-                _remove_all(store, service_id, step)
+            if len(step.tx) >= CREATED_PER_STEP:
+                step.again.append((service_id, ""))
+            elif service is None:
+                self._filling.pop(service_id, None)
+                _remove(store.tasks.by_service(service_id), step)
             elif mode_name(service.spec) in _MODES:
                 self._service(store, service, step, now)
         for service_id, place in keys:
             service = store.services.get(service_id)
-            if place and service_id not in whole and service is not None:
+            if place and service_id in whole:
+                step.again.append((service_id, place))
+            elif place and service is not None:
                 self._place(store, service, place, step, now)
         return step
 
@@ -101,6 +117,9 @@ class Orchestrator:
 
     def _service(self, store: Store, service: Service, step: Step[Key], now: datetime) -> None:
         """Compare the places that are with the ones that shall be."""
+        if self._go_on_filling(store, service, step, now):
+            step.again.append((service.id, ""))
+            return
         places = by_place(store.tasks.by_service(service.id))
         if mode_name(service.spec) == "global":
             kept = self._global(store, service, places, step, now)
@@ -129,8 +148,9 @@ class Orchestrator:
         """Add or remove slots; return those that stay."""
         used = {slot: tasks for slot, tasks in places.items() if replicated.in_use(tasks, now)}
         wanted = replicas(service.spec)
-        for slot in replicated.free_slots(used, min(wanted - len(used), CREATED_PER_STEP)):
-            self._fill(store, service, slot, places, step, now)
+        free = replicated.free_slots(used, wanted - len(used))
+        self._filling[service.id] = (service_version(service), free[::-1])
+        self._go_on_filling(store, service, step, now)
         gone = replicated.victims(service, used, max(len(used) - wanted, 0))
         for slot in gone:
             _remove(used.pop(slot), step)
@@ -153,20 +173,29 @@ class Orchestrator:
                 if live(task):
                     step.tx.patch_task(task.id, desired_state=TaskState.SHUTDOWN)
         for node_id in global_.new_places(service, store.nodes, used)[:CREATED_PER_STEP]:
-            self._fill(store, service, node_id, places, step, now)
+            self._fill(store, service, node_id, step, now)
         return used
 
-    def _fill(  # noqa: PLR0917 - the parts of one decision
-        self,
-        store: Store,
-        service: Service,
-        place: str,
-        places: Places,
-        step: Step[Key],
-        now: datetime,
+    def _go_on_filling(
+        self, store: Store, service: Service, step: Step[Key], now: datetime
+    ) -> bool:
+        """Fill some of the slots that were found free; return whether any was left to fill."""
+        version, free = self._filling.pop(service.id, (0, []))
+        if version != service_version(service) or not free:
+            return False
+        for _ in range(min(len(free), CREATED_PER_STEP)):
+            slot = free.pop()
+            if not any(live(task) for task in store.tasks.by_place(service.id, slot)):
+                self._fill(store, service, slot, step, now)
+        if free:
+            self._filling[service.id] = (version, free)
+        return True
+
+    def _fill(
+        self, store: Store, service: Service, place: str, step: Step[Key], now: datetime
     ) -> None:
         """Put a task into a place that has none; it waits for a former one that still stops."""
-        busy = stopping(places.get(place, ()), store.nodes)
+        busy = stopping(store.tasks.by_place(service.id, place), store.nodes)
         desired = TaskState.READY if busy else TaskState.RUNNING
         step.tx.put(new_task(service, place, self._rng, now, desired=desired))
 
@@ -227,11 +256,6 @@ def _needs_tending(store: Store, tasks: Sequence[Task]) -> bool:
         )
         for task in tasks
     )
-
-
-def _remove_all(store: Store, service_id: str, step: Step[Key]) -> None:
-    """Take away the tasks of a service that is gone."""
-    _remove(store.tasks.by_service(service_id), step)
 
 
 def _remove(tasks: Iterable[Task], step: Step[Key]) -> None:

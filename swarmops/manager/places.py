@@ -29,7 +29,8 @@ def by_place(tasks: Iterable[Task]) -> Places:
     for task in tasks:
         places.setdefault(place_of(task), []).append(task)
     for each in places.values():
-        each.sort(key=made)
+        if len(each) > 1:
+            each.sort(key=made)
     return places
 
 

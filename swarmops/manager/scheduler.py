@@ -27,9 +27,9 @@ from swarmops.store import Event, Store
 Group = tuple[str, int, str]
 """Service, version of its spec, and for tasks of global services their node."""
 
-WORK_PER_STEP = 10_000
-"""Checks and placements in one step: about 20 ms at most."""
-PLACED_PER_STEP = 1000
+WORK_PER_STEP = 4_000
+"""Nodes looked at and tasks placed, after which a step begins no other group."""
+PLACED_PER_STEP = 500
 
 
 class Scheduler:
@@ -41,11 +41,14 @@ class Scheduler:
         self._loads: dict[str, NodeLoad] = {}
         self._waiting: defaultdict[Group, dict[str, None]] = defaultdict(dict)
         self._faults = Faults()
+        self._fit: dict[Group, list[NodeLoad]] = {}
+        """Nodes that pass what placing doesn't change; kept while no node changes."""
 
     def reset(self, store: Store) -> Iterable[Group]:
         """Weigh every node anew."""
         self._loads = {node.id: NodeLoad(node) for node in store.nodes}
         self._waiting.clear()
+        self._fit.clear()
         self._faults = Faults()
         for task in store.tasks:
             self._task_changed(store, None, task)
@@ -59,9 +62,14 @@ class Scheduler:
         if isinstance(old, Task) or isinstance(new, Task):
             return self._task_changed(store, _as_task(old), _as_task(new))
         changed = new or old
-        return [group for group in self._waiting if changed and group[0] == changed.id]
+        groups = [group for group in self._waiting if changed and group[0] == changed.id]
+        for group in groups:
+            self._fit.pop(group, None)
+        return groups
 
     def _node_changed(self, old: Node | None, new: Node | None) -> Iterable[Group]:
+        if old is None or new is None or _matters(old, new):
+            self._fit.clear()
         if new is None:
             self._loads.pop(old.id if old else "", None)
             return list(self._waiting)
@@ -105,6 +113,7 @@ class Scheduler:
         self._waiting[group].pop(task.id, None)
         if not self._waiting[group]:
             del self._waiting[group]
+            self._fit.pop(group, None)
 
     def step(self, store: Store, keys: Sequence[Group], now: datetime) -> Step[Group]:
         """Place these groups, as far as one step's work goes."""
@@ -133,8 +142,9 @@ class Scheduler:
         loads = [self._loads[node_id]] if node_id in self._loads else []
         if not node_id:
             loads = list(self._loads.values())
+        changing = [each for each in checks if each.changing]
         ranking = Ranking(
-            [load for load in loads if all(each.check(load) for each in checks)],
+            [load for load in self._fit_for(group, loads, checks) if _passes(load, changing)],
             service_id,
             _spread_over(tasks[0].spec),
             lambda node: self._faults.count(node, service_id, version, now),
@@ -149,6 +159,15 @@ class Scheduler:
         for task_id, load in tried:
             load.remove(task_id)
         return len(loads) + len(tasks)
+
+    def _fit_for(
+        self, group: Group, loads: list[NodeLoad], checks: Sequence[Filter]
+    ) -> list[NodeLoad]:
+        fit = self._fit.get(group)
+        if fit is None:
+            lasting = [each for each in checks if not each.changing]
+            fit = self._fit[group] = [load for load in loads if _passes(load, lasting)]
+        return fit
 
 
 def _assign(  # noqa: PLR0917 - the parts of one decision
@@ -173,9 +192,16 @@ def _assign(  # noqa: PLR0917 - the parts of one decision
         load.add(task.id, burden)
         tried.append((task.id, load))
         step.tx.patch_task(task.id, node_id=load.node.id, status=status)
-        if all(each.check(load) for each in changing):
+        if _passes(load, changing):
             ranking.put_back(load)
     return tried
+
+
+def _passes(load: NodeLoad, checks: Sequence[Filter]) -> bool:
+    for each in checks:  # noqa: SIM110 - the innermost loop of all: no generator
+        if not each.check(load):
+            return False
+    return True
 
 
 def explain(checks: Sequence[Filter], loads: Iterable[NodeLoad]) -> str:
