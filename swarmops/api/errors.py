@@ -40,6 +40,10 @@ NO_MANAGER = (
     "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. "
     "Please run this command on a manager node or promote the current node to a manager."
 )
+MANAGER_STARTS = (
+    "This node is not a swarm manager. "
+    "Manager is being prepared or has trouble connecting to the cluster."
+)
 LOCKED = (
     "Swarm is encrypted and needs to be unlocked before it can be used. "
     'Please use "docker swarm unlock" to unlock it.'

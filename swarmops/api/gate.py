@@ -34,5 +34,7 @@ def refuse_non_manager(node: NodeControl) -> None:
         raise ApiError(503, errors.NO_SWARM)
     if state == "error" and not node.is_manager():
         raise ApiError(503, node.error() or errors.NO_SWARM)
-    if not node.is_manager() or node.store is None:
+    if not node.is_manager():
         raise ApiError(503, errors.NO_MANAGER)
+    if node.store is None:
+        raise ApiError(503, errors.MANAGER_STARTS)

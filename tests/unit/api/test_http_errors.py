@@ -75,6 +75,20 @@ async def test_swarm_state_is_answered_by_active_managers_only(
     ]
 
 
+async def test_a_manager_that_is_starting_says_so(api: Api):
+    """Between promotion and the first read of its replica."""
+    await api.node.become_worker()
+    api.node.manager = True
+    answer = await api.ask("GET", "/nodes")
+    assert (answer.status, answer.message) == (
+        503,
+        (
+            "This node is not a swarm manager. "
+            "Manager is being prepared or has trouble connecting to the cluster."
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "paths"),
     [
