@@ -7,7 +7,9 @@ or the manager does not keep to the protocol; it never dials, and never decides 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
+from itertools import count
 from typing import Protocol
 
 import msgspec
@@ -24,6 +26,7 @@ from swarmops.model.session import (
     ManagerFrame,
     NodeChanged,
     Statuses,
+    StatusOf,
     Welcome,
     decode_manager_frame,
     encode,
@@ -31,6 +34,8 @@ from swarmops.model.session import (
 
 BATCH_MAX = 500
 """Statuses in one frame: at some 300 bytes each far below the frame's limit."""
+UNCONFIRMED_MAX = 8
+"""A late acknowledgement still counts for so many batches."""
 
 
 class SessionTiming(msgspec.Struct, frozen=True):
@@ -76,7 +81,7 @@ class Session:
         self._timing = timing
         self._rng = rng
         self._period_s = 1.0
-        self._acked = -1
+        self._sent: dict[int, list[StatusOf]] = {}
         self._ack = asyncio.Event()
 
     async def run(self, hello: Hello) -> None:
@@ -120,7 +125,7 @@ class Session:
                 case Assignments():
                     self._ends.assigned(frame)
                 case Ack():
-                    self._acked = frame.seq
+                    self._outbox.confirm(self._sent.pop(frame.seq, []))
                     self._ack.set()
                 case Welcome() | NodeChanged():
                     self._welcome(frame)
@@ -132,23 +137,20 @@ class Session:
             await self._channel.send(beat)
 
     async def _report(self) -> None:
-        seq = 0
-        while True:
+        """Send one batch at a time; each has its number, since the next may say other things."""
+        for seq in count():
             batch = await self._outbox.batch(BATCH_MAX)
+            self._sent[seq] = batch
+            self._sent.pop(seq - UNCONFIRMED_MAX, None)
             await self._channel.send(encode(Statuses(seq, batch)))
-            if await self._acknowledged(seq):
-                self._outbox.confirm(batch)
-                seq += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.resend_s):
+                    await self._confirmed(seq)
 
-    async def _acknowledged(self, seq: int) -> bool:
-        try:
-            async with asyncio.timeout(self._timing.resend_s):
-                while self._acked < seq:
-                    self._ack.clear()
-                    await self._ack.wait()
-        except TimeoutError:
-            return False
-        return True
+    async def _confirmed(self, seq: int) -> None:
+        while seq in self._sent:
+            self._ack.clear()
+            await self._ack.wait()
 
     async def _receive(self) -> ManagerFrame:
         try:

@@ -1,0 +1,413 @@
+"""An agent and a manager: what is assigned runs, what happens is reported until it is confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import pytest
+from msgspec.structs import replace
+
+from swarmops.agent import runner
+from swarmops.agent.agent import Agent
+from swarmops.agent.database import MemoryDatabase
+from swarmops.agent.session import SessionTiming, next_backoff_s
+from swarmops.model.node import Node, NodeDescription
+from swarmops.model.session import (
+    Described,
+    Heartbeat,
+    NodeChanged,
+    Statuses,
+    Welcome,
+)
+from swarmops.model.task import Task, TaskState
+from tests.unit.agent.conftest import make_task, now
+from tests.unit.agent.fake_manager import SOMEWHERE, AirExecutor, FakeManager, describe
+
+S = TaskState
+TIMING = SessionTiming(resend_s=0.1, describe_s=0.05, welcome_timeout_s=0.5, steady_s=0.05)
+
+
+class Bench:
+    """One agent with its manager and executor; ``again`` starts the daemon anew."""
+
+    def __init__(self) -> None:
+        self.manager = FakeManager()
+        self.executor = AirExecutor()
+        self.database = MemoryDatabase()
+        self.heard: list[Welcome | NodeChanged] = []
+        self.machine: NodeDescription | None = None
+        self.agent: Agent | None = None
+        self.running: asyncio.Task[None] | None = None
+
+    async def start(self, *tasks: Task) -> None:
+        """Start the agent with these tasks assigned, and wait for its session."""
+        self.manager.tasks = list(tasks)
+        sessions = len(self.manager.hellos)
+        self.agent = Agent(
+            node_id="node1",
+            dial=self.manager.dial,
+            data_dir=SOMEWHERE,
+            executors={"air": self.executor},
+            describe=self._describe,
+            node_addr="10.0.0.1",
+            on_node=self.heard.append,
+            now=now,
+            rng=random.Random(1),
+            database=self.database,
+            timing=TIMING,
+        )
+        self.running = asyncio.create_task(self.agent.run())
+        if self.manager.up:
+            await self.manager.until(lambda: len(self.manager.hellos) > sessions)
+
+    async def stop(self) -> None:
+        """Stop the daemon; what it ran goes on."""
+        if self.agent is not None and self.running is not None:
+            await self.agent.stop()
+            await self.running
+            await self.agent.close()
+            self.agent = None
+
+    async def again(self, *tasks: Task) -> None:
+        """Restart the daemon."""
+        await self.stop()
+        await self.start(*tasks)
+
+    def known(self) -> set[str]:
+        """Return the tasks in the database."""
+        return set(self.database._records)
+
+    def has_had(self, sessions: int) -> bool:
+        """Whether the agent has begun so many sessions."""
+        return len(self.manager.hellos) >= sessions
+
+    async def _describe(self) -> NodeDescription:
+        return self.machine or await describe()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+    """Wait for a condition that no frame tells of."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """Return an agent's surroundings; nothing is left of them afterwards."""
+    monkeypatch.setattr(runner, "RETRY_S", 0.01)
+    made = Bench()
+    yield made
+    await made.stop()
+    await made.manager.stop()
+
+
+async def test_an_assigned_task_comes_to_run_and_complete(bench: Bench):
+    """Each state is passed once, in order, with Docker's message; exit 0 is COMPLETE."""
+    task = make_task()
+    await bench.start(task)
+    status = await bench.manager.reported(task, S.RUNNING)
+    assert status.message == "started"
+    bench.executor.end(task, 0)
+    status = await bench.manager.reported(task, S.COMPLETE)
+    assert status.message == "finished"
+    ranks = [state.rank for state in bench.manager.states(task)]
+    assert ranks == sorted(ranks)
+    assert [verb for verb, _ in bench.executor.calls] == ["prepare", "start"]
+
+
+async def test_a_failing_task_is_reported_with_its_code(bench: Bench):
+    """Another exit code is FAILED."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.executor.end(task, 3)
+    status = await bench.manager.reported(task, S.FAILED)
+    assert (status.message, status.err) == ("started", "task: non-zero exit (3)")
+
+
+@pytest.mark.parametrize(
+    ("container", "err"),
+    [
+        ({"image": "none"}, "no executor of this node"),
+        ({"env": ["A={{.No.Such}}"]}, "template {{.No.Such}} is unknown"),
+    ],
+)
+async def test_a_task_that_cannot_run_here_is_rejected(
+    bench: Bench, container: dict[str, object], err: str
+):
+    """What is wrong before the start rejects the task, with the reason."""
+    task = make_task(**container)
+    await bench.start(task)
+    status = await bench.manager.reported(task, S.REJECTED)
+    assert err in str(status.err)
+    assert status.message == "preparing"
+
+
+async def test_a_task_waits_ready_until_it_is_wanted_running(bench: Bench):
+    """Desired READY stops before the start; RUNNING goes on from there."""
+    task = make_task(desired_state=S.READY)
+    await bench.start(task)
+    await bench.manager.reported(task, S.READY)
+    assert bench.executor.calls == [("prepare", task.id)]
+    bench.manager.assign(replace(task, desired_state=S.RUNNING))
+    await bench.manager.reported(task, S.RUNNING)
+
+
+@pytest.mark.parametrize("desired", [S.SHUTDOWN, S.REMOVE])
+async def test_an_unwanted_task_is_stopped_as_its_spec_says(bench: Bench, desired: TaskState):
+    """Signal and grace are the spec's, and the end is SHUTDOWN whatever the exit code."""
+    task = make_task(stop_signal="SIGINT", stop_grace_period=2_000_000_000)
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.manager.assign(replace(task, desired_state=desired))
+    status = await bench.manager.reported(task, S.SHUTDOWN)
+    assert status.message == "shutdown"
+    assert bench.executor.calls[-1] == ("stop SIGINT 2", task.id)
+
+
+async def test_a_preparation_that_is_no_longer_wanted_is_broken_off(bench: Bench):
+    """A slow pull does not hold up a shutdown."""
+    bench.executor.gate.clear()
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.PREPARING)
+    bench.manager.assign(replace(task, desired_state=S.SHUTDOWN))
+    await bench.manager.reported(task, S.SHUTDOWN)
+    assert ("start", task.id) not in bench.executor.calls
+
+
+async def test_an_earlier_desired_state_changes_nothing(bench: Bench):
+    """A manager's older news cannot bring a task back."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.manager.assign(replace(task, desired_state=S.SHUTDOWN))
+    await bench.manager.reported(task, S.SHUTDOWN)
+    bench.manager.assign(task)
+    other = make_task()
+    bench.manager.assign(other)
+    await bench.manager.reported(other, S.RUNNING)
+    assert bench.manager.last(task).state is S.SHUTDOWN
+    assert [verb for verb, task_id in bench.executor.calls if task_id == task.id][-1] == (
+        "stop SIGTERM 10"
+    )
+
+
+async def test_an_engine_that_is_away_for_a_moment_fails_no_task(bench: Bench):
+    """A temporary error is tried again."""
+    bench.executor.away = 3
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    assert bench.executor.calls.count(("start", task.id)) == 4
+
+
+@pytest.mark.parametrize("how", ["removed", "complete"])
+async def test_what_the_manager_no_longer_lists_is_removed(bench: Bench, how: str):
+    """Named as removed, or missing in a complete list: stopped, removed, forgotten."""
+    task, kept = make_task(), make_task()
+    await bench.start(task, kept)
+    await bench.manager.reported(task, S.RUNNING)
+    await bench.manager.reported(kept, S.RUNNING)
+    if how == "removed":
+        bench.manager.assign(removed=[task.id])
+    else:
+        bench.manager.assign(kept, complete=True)
+    await until(lambda: bench.known() == {kept.id})
+    verbs = [verb for verb, task_id in bench.executor.calls if task_id == task.id]
+    assert verbs[-2:] == ["stop SIGTERM 10", "remove"]
+    assert kept.id in bench.executor.running
+    assert bench.agent is not None
+    assert [t.id for t in bench.agent.tasks()] == [kept.id]
+
+
+async def test_statuses_are_sent_again_until_confirmed(bench: Bench):
+    """Without an acknowledgement the same statuses come again; with it, silence."""
+    bench.manager.acknowledges = False
+    task = make_task()
+    await bench.start(task)
+
+    def sent() -> list[Statuses]:
+        return [frame for frame in bench.manager.frames if isinstance(frame, Statuses)]
+
+    await bench.manager.until(lambda: len(sent()) >= 3)
+    assert all(task.id in [each.task_id for each in frame.statuses] for frame in sent())
+    bench.manager.acknowledges = True
+    unconfirmed = len(sent())
+    await bench.manager.until(lambda: len(sent()) > unconfirmed)
+    await bench.manager.reported(task, S.RUNNING)
+    count = len(bench.manager.history[task.id])
+    beats = bench.manager.frames.count(Heartbeat())
+    await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > beats + 5)
+    assert len(bench.manager.history[task.id]) == count
+
+
+async def test_every_session_hears_of_every_task(bench: Bench):
+    """A new session brings a hello with all tasks and all their statuses, the old ones too."""
+    task, ended = make_task(), make_task()
+    await bench.start(task, ended)
+    await bench.manager.reported(task, S.RUNNING)
+    await bench.manager.reported(ended, S.RUNNING)
+    bench.executor.end(ended, 1)
+    await bench.manager.reported(ended, S.FAILED)
+    bench.manager.history.clear()
+    bench.manager.cut()
+    await bench.manager.reported(task, S.RUNNING)
+    await bench.manager.reported(ended, S.FAILED)
+    first, second = bench.manager.hellos
+    assert sorted(second.task_ids) == sorted([task.id, ended.id])
+    assert first.session_id != second.session_id
+    assert bench.executor.calls.count(("start", task.id)) == 1
+
+
+async def test_a_restarted_daemon_goes_on_with_its_tasks(bench: Bench):
+    """Running tasks are waited for again, and what ended meanwhile is reported."""
+    task, other, waiting = make_task(), make_task(), make_task(desired_state=S.READY)
+    tasks = (task, other, waiting)
+    await bench.start(*tasks)
+    await bench.manager.reported(task, S.RUNNING)
+    await bench.manager.reported(other, S.RUNNING)
+    await bench.manager.reported(waiting, S.READY)
+    await bench.stop()
+    bench.executor.end(other, 5)
+    bench.manager.history.clear()
+    await bench.start(*tasks)
+    assert (await bench.manager.reported(other, S.FAILED)).err == "task: non-zero exit (5)"
+    assert bench.manager.states(task) == [S.RUNNING]
+    assert bench.manager.states(waiting) == [S.READY]
+    assert bench.executor.calls.count(("start", task.id)) == 1
+
+
+async def test_tasks_go_on_while_no_manager_answers(bench: Bench):
+    """A daemon that starts alone takes its tasks through their lives, and reports later."""
+    task = make_task()
+    bench.executor.gate.clear()
+    await bench.start(task)
+    await bench.manager.reported(task, S.PREPARING)
+    await bench.stop()
+    bench.manager.up = False
+    bench.executor.gate.set()
+    await bench.start(task)
+    await until(lambda: task.id in bench.executor.running)
+    bench.executor.end(task, 0)
+    bench.manager.up = True
+    await bench.manager.reported(task, S.COMPLETE)
+
+
+async def test_a_removal_survives_a_restart(bench: Bench):
+    """A task that was dropped just before the daemon died is removed by the next one."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    await bench.stop()
+    (record,) = await bench.database.load()
+    bench.database.put(replace(record, assigned=False))
+    bench.manager.history.clear()
+    await bench.start()
+    await until(lambda: not bench.known())
+    assert task.id not in bench.executor.running
+    assert task.id not in bench.manager.history
+
+
+async def test_a_running_task_that_is_unknown_here_has_failed(bench: Bench):
+    """After a lost disk a task that should run does not: it is reported, never started twice."""
+    task = make_task()
+    task = replace(task, status=replace(task.status, state=S.RUNNING))
+    await bench.start(task)
+    status = await bench.manager.reported(task, S.FAILED)
+    assert status.err
+    assert ("start", task.id) not in bench.executor.calls
+
+
+async def test_leaving_removes_every_task(bench: Bench):
+    """On leave all tasks are stopped and removed, and the database is empty."""
+    tasks = [make_task(), make_task()]
+    await bench.start(*tasks)
+    for task in tasks:
+        await bench.manager.reported(task, S.RUNNING)
+    assert bench.agent is not None
+    await bench.agent.remove_tasks()
+    assert bench.executor.running == {}
+    assert await bench.database.load() == []
+
+
+async def test_heartbeats_keep_the_managers_period(bench: Bench):
+    """The period is the manager's, also when it changes in the middle."""
+    bench.manager.period_s = 30
+    await bench.start()
+    await bench.manager.until(lambda: bench.heard)
+    assert Heartbeat() not in bench.manager.frames
+    assert bench.manager.channel is not None
+    bench.manager.period_s = 0.02
+    bench.manager.cut()
+    await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > 3)
+
+
+async def test_news_of_the_node_reach_the_runtime(bench: Bench):
+    """Welcome and NodeChanged are passed on; an error of the runtime costs no session."""
+    await bench.start()
+    await bench.manager.until(lambda: Heartbeat() in bench.manager.frames)
+    assert bench.manager.channel is not None
+    changed = NodeChanged(node=Node(id="node1"), managers=[], heartbeat_period_s=0.05, root_ca="x")
+    bench.manager.channel.say(changed)
+    beats = bench.manager.frames.count(Heartbeat())
+    await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > beats + 1)
+    assert [type(frame) for frame in bench.heard] == [Welcome, NodeChanged]
+
+
+async def test_a_changed_machine_is_described_anew(bench: Bench):
+    """A change of the machine is told within the session, and only a change."""
+    await bench.start()
+    await bench.manager.until(lambda: bench.heard)
+    renamed = bench.machine = NodeDescription(hostname="renamed")
+    await bench.manager.until(lambda: Described(renamed) in bench.manager.frames)
+    assert sum(isinstance(frame, Described) for frame in bench.manager.frames) == 1
+
+
+async def test_a_good_session_that_breaks_is_replaced_at_once(bench: Bench):
+    """The death of a manager costs its agents no more than the shortest pause."""
+    await bench.start()
+    loop = asyncio.get_running_loop()
+    for sessions in (1, 2, 3):
+        bench.manager.frames.clear()
+        await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > 3)
+        broken_s = loop.time()
+        bench.manager.cut()
+        await bench.manager.until(partial(bench.has_had, sessions + 1))
+        assert loop.time() - broken_s < TIMING.backoff_step_s + 0.2
+
+
+def test_managers_that_refuse_are_dialled_ever_more_slowly():
+    """The bound of the pauses grows as SwarmKit's: 0.1, 0.3, 0.7 … 8 s."""
+    bounds, backoff_s = [], 0.0
+    for _ in range(9):
+        backoff_s = next_backoff_s(backoff_s, TIMING)
+        bounds.append(round(backoff_s, 3))
+    assert bounds == [0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 8.0, 8.0, 8.0]
+
+
+async def test_a_manager_that_never_welcomes_is_left(bench: Bench):
+    """A dead end is given up after the time allowed, and another manager dialled."""
+    dial, silent = bench.manager.dial, iter([True])
+
+    async def dead_end_first() -> object:
+        channel = await dial()
+        if next(silent, False):
+            await bench.manager.stop()  # nobody reads this one
+        return channel
+
+    bench.manager.dial = dead_end_first  # type: ignore[assignment, method-assign]
+    await bench.start()
+    assert len(bench.manager.dials) == 2
+
+
+async def test_a_manager_that_talks_nonsense_is_left(bench: Bench):
+    """A frame that cannot be read ends the session, not the agent."""
+    await bench.start()
+    assert bench.manager.channel is not None
+    bench.manager.channel.to_agent.put_nowait(b"\xff\xff nonsense")
+    await bench.manager.until(lambda: len(bench.manager.hellos) == 2)
