@@ -95,7 +95,6 @@ class NativeBackend:
             "files": files,
             "links": links,
             "group": GROUP,
-            "reload": systemd,
         }
         payload = _chunks(built.content) if built else ()
         hostside.call(shell, "install", args, payload, timeout_s=300)

@@ -88,6 +88,9 @@ def _start(args: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + args["within_s"]
     if unit:
         complaint = _systemctl("restart", unit)
+        if "not found" in complaint:  # systemd looked before the unit was there
+            _systemctl("daemon-reload")
+            complaint = _systemctl("restart", unit)
         if complaint:
             return {
                 "error": f"systemd can't start {unit}: {_last_words(args)} (journalctl -u {unit})"

@@ -9,7 +9,6 @@ all; a full disk or a broken transfer leaves nothing. The second time it changes
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
@@ -20,24 +19,39 @@ import zlib
 from typing import Any, BinaryIO
 
 _RELEASES_KEPT = 3
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
 
 
-class _Hashing(io.RawIOBase):
-    """Reads ``size`` bytes of a stream and hashes them on the way."""
+class _Inflating(io.RawIOBase):
+    """Reads ``size`` bytes of gzip members, hashes them and gives what they hold.
+
+    The gzip module works in 8 KiB steps, which is a third of the time that unpacking takes.
+    """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream, self.left, self.digest = stream, size, hashlib.sha256()
+        self.inflater = zlib.decompressobj(wbits=31)
+        self.ready = memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        part = self.stream.read(min(len(buffer), self.left))
-        self.left -= len(part)
-        self.digest.update(part)
-        buffer[: len(part)] = part
-        return len(part)
+    def _fill(self) -> bool:
+        part = self.inflater.unused_data if self.inflater.eof else b""
+        if self.inflater.eof:
+            self.inflater = zlib.decompressobj(wbits=31)
+        if not part:
+            part = self.stream.read(min(_BUFFER_BYTES, self.left))
+            self.left -= len(part)
+            self.digest.update(part)
+        self.ready = memoryview(self.inflater.decompress(part))
+        return bool(part)
+
+    def read(self, size: int = -1) -> bytes:
+        while not self.ready and self._fill():
+            pass
+        part, self.ready = self.ready[:size], self.ready[size:]
+        return bytes(part)
 
 
 def _write(path: str, content: bytes | memoryview, mode: int = 0o644) -> None:
@@ -96,10 +110,10 @@ def _sync(path: str) -> None:
         os.close(fd)
 
 
-def _extract(stream: BinaryIO, folder: str) -> list[str]:
+def _extract(stream: _Inflating, folder: str) -> list[str]:
     """Write the files of a tar; returns the manifest's lines."""
     manifest, folders = [], {folder}
-    with tarfile.open(fileobj=stream, mode="r|") as tar:
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=_BUFFER_BYTES) as tar:
         for member in tar:
             path = os.path.normpath(f"{folder}/{member.name}")
             if not member.isreg() or not path.startswith(f"{folder}/"):
@@ -123,13 +137,12 @@ def _unpack(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any] | None:
     for name in os.listdir(releases):
         if name.startswith(".new-") and not os.path.exists(f"/proc/{name[5:]}"):
             shutil.rmtree(f"{releases}/{name}", ignore_errors=True)
-    source = _Hashing(payload, args["size"])
+    source = _Inflating(payload, args["size"])
     try:
         os.mkdir(temporary, 0o755)
         try:
-            buffered = io.BufferedReader(source, _BUFFER_BYTES)
-            manifest = _extract(gzip.GzipFile(fileobj=buffered), temporary)  # type: ignore[arg-type]
-        except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error):
+            manifest = _extract(source, temporary)
+        except (tarfile.TarError, zlib.error):
             return {"error": "the transfer of the bundle broke off: apply again"}
         if source.left or source.digest.hexdigest() != args["sha256"]:
             return {"error": "the transfer of the bundle broke off: apply again"}
@@ -166,7 +179,7 @@ def _group(name: str) -> bool:
 
 
 def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:
-    """``args``: root_dir, release, size, sha256 (0: nothing is sent), files, links, group, reload.
+    """``args``: root_dir, release, size, sha256 (0: nothing is sent), files, links, group.
 
     ``files`` is path → [text, mode], ``links`` path → target.
     """
@@ -181,8 +194,10 @@ def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:
         _prune(args["root_dir"], args["release"])
     if args["group"] and _group(args["group"]):
         changed.append("group")
+    known = [path for path in args["files"] if os.path.exists(path)]
     changed += [path for path, (text, mode) in args["files"].items() if _replace(path, text, mode)]
     changed += [path for path, target in args["links"].items() if _link(target, path)]
-    if args["reload"] and any(path.startswith("/etc/systemd/") for path in changed):
+    # A unit that is new needs no reload (which takes systemd longer than all of this).
+    if any(path in known and path.startswith("/etc/systemd/") for path in changed):
         subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True)
     return {"changed": changed}

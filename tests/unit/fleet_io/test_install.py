@@ -38,7 +38,6 @@ def args(root: Path, content: bytes, release: str = "r1", **changes: Any) -> dic
         "files": {},
         "links": {},
         "group": "",
-        "reload": False,
     } | changes
 
 
