@@ -15,6 +15,7 @@ from socket import AF_UNIX, socket
 from typing import IO
 
 from tests.lab.cache import cache_dir
+from tests.lab.limits import raise_limits, restore_limits
 from tests.lab.waiting import wait_for
 
 START_WITHIN_S = 60.0
@@ -77,9 +78,10 @@ def answers() -> bool:
 
 def start() -> None:
     """Start the daemon if it doesn't answer. The caller holds the cache's lock."""
+    home = engine_dir()
+    raise_limits(home / "limits")
     if answers():
         return
-    home = engine_dir()
     config = home / "daemon.json"
     config.write_text("{}\n")
     command = [
@@ -122,6 +124,7 @@ def stop() -> None:
         "the lab's dockerd to stop",
         within_s=STOP_WITHIN_S,
     )
+    restore_limits(home / "limits")
 
 
 def _pid(path: Path) -> int:

@@ -15,6 +15,7 @@ import msgspec
 from tests.lab.engine import LabError, docker, docker_argv
 
 READY_WITHIN_S = 60.0
+_LOOK_EVERY_S = 1.0
 LABEL = "swarmops.lab"
 
 # Linux's capabilities by bit. The later ones (perfmon, bpf, checkpoint_restore) are unknown to
@@ -83,9 +84,13 @@ def remove(host: Host) -> None:
 def wait_ready(host: Host) -> str:
     """Return systemd's state (`running`, `degraded`) once the host has booted and sshd answers."""
     deadline = time.monotonic() + READY_WITHIN_S
+    look_again = time.monotonic() + _LOOK_EVERY_S
     while not greets(host.address):
         if time.monotonic() > deadline:
             raise LabError(f"{host.name}: sshd did not answer within {READY_WITHIN_S:.0f} s")
+        if time.monotonic() > look_again:
+            look_again += _LOOK_EVERY_S
+            _check_alive(host)
         time.sleep(0.05)
     remaining_s = max(1.0, deadline - time.monotonic())
     try:
@@ -93,6 +98,14 @@ def wait_ready(host: Host) -> str:
     except subprocess.TimeoutExpired:
         raise LabError(f"{host.name}: did not finish booting in {READY_WITHIN_S:.0f} s") from None
     return done.stdout.strip()
+
+
+def _check_alive(host: Host) -> None:
+    """Raise LabError with the last words of a host that died at boot."""
+    status = docker("inspect", "--format", "{{.State.Status}}", host.container)
+    if status != "running":
+        last = docker("logs", "--tail=1", host.container)
+        raise LabError(f"{host.name}: {status} instead of booting: {last}")
 
 
 def run_in(
