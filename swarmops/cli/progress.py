@@ -74,11 +74,6 @@ class Shown(Progress):
     ) -> None:
         """Stop showing."""
 
-    def host(self, name: str, error: str) -> None:
-        """Name a host that can't be used."""
-        if error:
-            self.say(f"{name}: {error}")
-
     def stopping(self, running: Sequence[Step]) -> None:
         """Say what is waited for after Ctrl-C."""
         steps = ", ".join(f"{step.target} ({doing(step)})" for step in running)
@@ -141,6 +136,10 @@ class LiveTable(Shown):
     def phase(self, text: str) -> None:
         """Name what is being done over the table."""
         self._phase = text
+
+    def host(self, name: str, error: str) -> None:
+        """Show that a host was looked at; the report says what is wrong with it."""
+        self._rows[name] = ("can't be used", "bold red", 0.0) if error else ("seen", "dim", 0.0)
 
     def planned(self, plan: Plan) -> None:
         """Make a row for all that is to be done."""
