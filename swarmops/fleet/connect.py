@@ -122,14 +122,12 @@ def disconnect(connection: fabric.Connection) -> None:
 
 
 def _make_connection(target: Target, known: KnownHosts) -> fabric.Connection:
-    kwargs: dict[str, Any] = {
-        "banner_timeout": target.connect_timeout_s,
-        "auth_timeout": 3 * target.connect_timeout_s,
-        "channel_timeout": 3 * target.connect_timeout_s,
-        "look_for_keys": not target.private_key_files,
-    }
-    if target.private_key_files:
-        kwargs["key_filename"] = [str(Path(p).expanduser()) for p in target.private_key_files]
+    for name, path in zip(target.private_key_files, _key_files(target), strict=True):
+        if not Path(path).is_file():
+            raise HostError(
+                target.name, f"there is no key file {name}: see ansible_ssh_private_key_file"
+            )
+    kwargs: dict[str, Any] = {"look_for_keys": not target.private_key_files}
     if target.password is not None:
         kwargs["password"] = target.password
     connection = fabric.Connection(
@@ -140,7 +138,6 @@ def _make_connection(target: Target, known: KnownHosts) -> fabric.Connection:
         connect_timeout=target.connect_timeout_s,
         connect_kwargs=kwargs,
     )
-    _check_keys(target, connection)
     hop = connection
     while isinstance(hop, fabric.Connection):
         _prepare(hop, target, known)
@@ -148,24 +145,29 @@ def _make_connection(target: Target, known: KnownHosts) -> fabric.Connection:
     return connection
 
 
-def _check_keys(target: Target, connection: fabric.Connection) -> None:
-    """Refuse an absent key file of the inventory's; ssh_config's may be absent."""
-    for name in target.private_key_files:
-        if not Path(name).expanduser().is_file():
-            raise HostError(
-                target.name, f"there is no key file {name}: see ansible_ssh_private_key_file"
-            )
-    kwargs = connection.connect_kwargs
-    kwargs["key_filename"] = [k for k in kwargs.get("key_filename", []) if Path(k).is_file()]
-    if connection.ssh_config.get("identitiesonly") == "yes":
-        kwargs["allow_agent"] = False
+def _key_files(target: Target) -> list[str]:
+    return [str(Path(name).expanduser()) for name in target.private_key_files]
 
 
 def _prepare(hop: fabric.Connection, target: Target, known: KnownHosts) -> None:
-    """Set our host key policy, and the algorithms so that a known key's type is offered."""
+    """Set our host key policy, and the algorithms so that a known key's type is offered.
+
+    A hop on the way (ProxyJump) may be opened with the host's keys too, beside its own.
+    """
     hop.client.set_missing_host_key_policy(_KeyPolicy(known, target.host_key_checking))
     types = [entry.key_type for entry in known.entries(host_id(hop.host, hop.port))]
-    hop.connect_kwargs["transport_factory"] = functools.partial(_transport_of, types)
+    kwargs = dict(hop.connect_kwargs)
+    keys = [*kwargs.get("key_filename", ()), *_key_files(target)]
+    hop.connect_kwargs = kwargs | {
+        "key_filename": [key for key in dict.fromkeys(keys) if Path(key).is_file()],
+        "transport_factory": functools.partial(_transport_of, types),
+        "banner_timeout": target.connect_timeout_s,
+        "auth_timeout": 3 * target.connect_timeout_s,
+        "channel_timeout": 3 * target.connect_timeout_s,
+    }
+    hop.connect_timeout = hop.connect_timeout or target.connect_timeout_s
+    if hop.ssh_config.get("identitiesonly") == "yes":
+        hop.connect_kwargs["allow_agent"] = False
 
 
 def _reason(error: Exception, connection: fabric.Connection, target: Target) -> str:

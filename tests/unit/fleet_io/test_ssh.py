@@ -15,6 +15,7 @@ import pytest
 
 from swarmops.backends.base import Shell
 from swarmops.errors import HostError
+from swarmops.fleet import connect
 from swarmops.fleet.facts import gather
 from swarmops.fleet.known_hosts import KnownHosts, parse
 from swarmops.fleet.shells import Shells
@@ -311,3 +312,24 @@ def test_a_login_shell_with_its_own_ideas_gets_quoted_text(server: Server, shell
     """Scripts of several lines with quotes arrive as written."""
     script = "x='a \"b\" $c'\nprintf '%s' \"$x\"\n"
     assert shells.of(server.target()).run(script).stdout == b'a "b" $c'
+
+
+def test_a_host_behind_others_is_reached_as_ssh_config_says(
+    server: Server, shells: Shells, known: KnownHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ProxyJump over two hops works, and the key of every hop is checked."""
+    hop = f"{server.target().user}@127.0.0.1:{server.port}"
+    config = server.folder / ".ssh" / "config"
+    config.parent.mkdir()
+    config.write_text(
+        f"Host inner\n HostName localhost\n Port {server.port}\n ProxyJump {hop},{hop}\n"
+    )
+    monkeypatch.setenv("HOME", str(server.folder))
+    connect._fabric_config.cache_clear()
+    try:
+        target = server.target(address="inner", port=None)
+        assert shells.of(target).run("echo there").stdout == b"there\n"
+    finally:
+        connect._fabric_config.cache_clear()
+    names = {entry.patterns for entry in parse(known.own.read_text(), "")}
+    assert names == {f"[localhost]:{server.port}", f"[127.0.0.1]:{server.port}"}
