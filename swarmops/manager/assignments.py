@@ -28,7 +28,7 @@ def concerns_agent(old: Task | None, new: Task | None) -> bool:
         or old.status.state.rank < TaskState.ASSIGNED.rank <= new.status.state.rank
         or (old.spec is not new.spec and old.spec != new.spec)
         or old.networks_attachments != new.networks_attachments
-        or (new.status.state.terminal and not old.status.state.terminal and bool(_uses(new)))
+        or (new.status.state.terminal and not old.status.state.terminal and bool(_uses(old)))
     )
 
 

@@ -1,0 +1,311 @@
+"""The manager's side of an agent's session, frame by frame."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+import pytest
+from msgspec.structs import replace
+
+from swarmops.model.base import given
+from swarmops.model.node import Node, NodeDescription, NodeInternal, NodeState
+from swarmops.model.secret import Config, Secret, SecretSpec
+from swarmops.model.service import (
+    ConfigReference,
+    ContainerSpec,
+    SecretReference,
+    Service,
+    TaskSpec,
+)
+from swarmops.model.session import (
+    Ack,
+    AgentFrame,
+    Assignments,
+    Described,
+    Heartbeat,
+    Hello,
+    ManagerFrame,
+    NodeChanged,
+    Statuses,
+    StatusOf,
+    Welcome,
+    decode_manager_frame,
+    encode,
+)
+from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.store import Transaction
+from tests.sim.manager_lab import Lab, QueueChannel, channel_pair, lab
+from tests.sim.virtual_loop import virtual
+
+F = TypeVar("F")
+HELLO = Hello(NodeDescription(hostname="h1"), "s1", [])
+
+
+class Line:
+    """An agent's end of a session, driven by the test."""
+
+    def __init__(self, swarm: Lab, node_id: str) -> None:
+        self.near, far = channel_pair()
+        serve = swarm.managers["m1"].dispatcher.serve(far, node_id, "10.0.0.1")
+        self.serving = asyncio.create_task(serve)
+
+    async def say(self, *frames: AgentFrame) -> None:
+        """Send frames."""
+        for frame in frames:
+            await self.near.send(encode(frame))
+
+    async def hear(self) -> ManagerFrame:
+        """Return the next frame, within a second."""
+        async with asyncio.timeout(1):
+            frame: ManagerFrame = decode_manager_frame(await self.near.receive())
+            return frame
+
+    async def expect(self, kind: type[F]) -> F:
+        """Return the next frame of this kind, skipping others."""
+        while True:
+            frame = await self.hear()
+            if isinstance(frame, kind):
+                return frame
+
+    async def is_ended(self) -> bool:
+        """Wait until the manager has closed the session."""
+        async with asyncio.timeout(1):
+            await self.serving
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await self.near.receive()
+        return True
+
+
+@contextlib.asynccontextmanager
+async def session(*objects: Task | Secret | Config | Service) -> AsyncIterator[tuple[Lab, Line]]:
+    """Yield a swarm and an open session of node ``a``; tasks of service ``s`` are not tended."""
+    async with lab(managers=1, workers=0) as swarm:
+        swarm.managers["m1"].on_leadership(False)
+        await swarm.until(lambda: not swarm.managers["m1"].running_loops)
+        tx = Transaction()
+        tx.put(Node(id="a"))
+        for obj in objects:
+            tx.put(obj)
+        await swarm.store.commit(tx)
+        line = Line(swarm, "a")
+        await line.say(HELLO)
+        yield swarm, line
+
+
+def task(task_id: str, state: TaskState = TaskState.ASSIGNED, node_id: str = "a") -> Task:
+    """Return a task of node a."""
+    return Task(id=task_id, service_id="s", node_id=node_id, status=TaskStatus(state=state))
+
+
+def state_of(swarm: Lab, task_id: str) -> TaskState:
+    """Return the observed state that the store has."""
+    return swarm.store.tasks[task_id].status.state
+
+
+async def commit(swarm: Lab, **patch: object) -> None:
+    """Patch one task."""
+    tx = Transaction()
+    tx.patch_task(**patch)  # type: ignore[arg-type]
+    await swarm.store.commit(tx)
+
+
+@virtual
+async def test_a_session_begins_with_welcome_and_everything() -> None:
+    """READY with address and description; then node, managers, period, root; then all tasks."""
+    async with session(task("t1"), task("t2", TaskState.PENDING), task("t3")) as (swarm, line):
+        welcome = await line.expect(Welcome)
+        assert welcome.node.status.state is NodeState.READY
+        assert welcome.node.status.addr == "10.0.0.1"
+        assert welcome.node.description == HELLO.description
+        assert (welcome.heartbeat_period_s, welcome.root_ca) == (1.0, "root")
+        assert [(peer.node_id, peer.addr) for peer in welcome.managers] == [("m1", "ip-m1:2377")]
+        internal = given(swarm.store.nodes["a"].internal, NodeInternal())
+        assert (internal.session_id, internal.session_holder) == ("s1", "m1")
+        first = await line.expect(Assignments)
+        assert first.complete
+        assert [each.id for each in first.tasks] == ["t1", "t3"]
+
+
+@virtual
+async def test_later_frames_carry_only_changes_that_are_news() -> None:
+    """Assigned, told to stop, deleted: yes. What the agent reported itself: no."""
+    async with session(task("t1"), task("t2", TaskState.PENDING)) as (swarm, line):
+        await line.expect(Assignments)
+        assigned = TaskStatus(state=TaskState.ASSIGNED)
+        await commit(swarm, task_id="t2", status=assigned)
+        frame = await line.expect(Assignments)
+        assert (frame.complete, [each.id for each in frame.tasks]) == (False, ["t2"])
+        await line.say(Statuses(1, [StatusOf("t1", TaskStatus(state=TaskState.RUNNING))]))
+        assert (await line.hear()) == Ack(1)
+        await commit(swarm, task_id="t1", desired_state=TaskState.SHUTDOWN)
+        frame = await line.expect(Assignments)
+        assert [each.desired_state for each in frame.tasks] == [TaskState.SHUTDOWN]
+        tx = Transaction()
+        tx.delete(swarm.store.tasks["t1"])
+        await swarm.store.commit(tx)
+        frame = await line.expect(Assignments)
+        assert (frame.tasks, frame.removed) == ([], ["t1"])
+
+
+def using(task_id: str) -> Task:
+    """Return a task that uses secret x and config c."""
+    spec = ContainerSpec(
+        secrets=[SecretReference(secret_id="x", secret_name="x")],
+        configs=[ConfigReference(config_id="c", config_name="c")],
+    )
+    return replace(task(task_id), spec=TaskSpec(container_spec=spec))
+
+
+@virtual
+async def test_secrets_come_with_the_first_user_and_go_with_the_last() -> None:
+    """A secret is sent once, kept while any task on the node needs it, and dropped then."""
+    others = (Secret(id="x", spec=SecretSpec(name="x", data="eA==")), Config(id="c"))
+    async with session(*others, using("t1")) as (swarm, line):
+        first = await line.expect(Assignments)
+        assert [each.id for each in (*first.secrets, *first.configs)] == ["x", "c"]
+        tx = Transaction()
+        tx.put(using("t2"))
+        await swarm.store.commit(tx)
+        second = await line.expect(Assignments)
+        assert (second.secrets, second.configs) == ([], [])
+        ended = TaskStatus(state=TaskState.FAILED)
+        await commit(swarm, task_id="t1", status=ended)
+        assert (await line.expect(Assignments)).dropped_dependencies == []
+        await commit(swarm, task_id="t2", status=ended)
+        assert (await line.expect(Assignments)).dropped_dependencies == ["c", "x"]
+
+
+@virtual
+async def test_a_status_is_acknowledged_once_the_swarm_has_it() -> None:
+    """Without a quorum there is no ack; when it is back, the newest report is kept and acked."""
+    async with session(task("t1")) as (swarm, line):
+        await line.expect(Assignments)
+        swarm.log.cut.add(swarm.store)
+        await line.say(Statuses(1, [StatusOf("t1", TaskStatus(state=TaskState.STARTING))]))
+        await asyncio.sleep(0.5)
+        await line.say(Statuses(2, [StatusOf("t1", TaskStatus(state=TaskState.RUNNING))]))
+        await asyncio.sleep(0.5)
+        assert state_of(swarm, "t1") is TaskState.ASSIGNED
+        swarm.log.heal(swarm.store)
+        acks = {(await line.expect(Ack)).seq, (await line.expect(Ack)).seq}
+        assert acks == {1, 2}
+        assert state_of(swarm, "t1") is TaskState.RUNNING
+
+
+@virtual
+async def test_old_and_repeated_statuses_cost_no_entry() -> None:
+    """What the swarm knows already, or better, is acknowledged without a write."""
+    async with session(task("t1", TaskState.RUNNING)) as (swarm, line):
+        await line.expect(Assignments)
+        entries = len(swarm.log.entries)
+        same = swarm.store.tasks["t1"].status
+        reports = [same, TaskStatus(state=TaskState.PREPARING)]
+        await line.say(Statuses(1, [StatusOf("t1", each) for each in reports]))
+        await line.say(Statuses(2, [StatusOf("gone", same)]))
+        assert [await line.expect(Ack), await line.expect(Ack)] == [Ack(1), Ack(2)]
+        assert len(swarm.log.entries) == entries
+
+
+@virtual
+async def test_a_report_on_another_nodes_task_ends_the_session() -> None:
+    """And changes nothing."""
+    async with session(task("t1", node_id="m1")) as (swarm, line):
+        await line.expect(Assignments)
+        await line.say(Statuses(1, [StatusOf("t1", TaskStatus(state=TaskState.FAILED))]))
+        assert await line.is_ended()
+        assert swarm.store.tasks["t1"].status.state is TaskState.ASSIGNED
+
+
+@pytest.mark.parametrize("first", [b"", b"\xc1", encode(Heartbeat()), b"\x81\xa1t\xa5Nope!"])
+def test_what_is_no_hello_ends_the_session(first: bytes) -> None:
+    """Garbage and wrong frames are refused before anything is written."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=0) as swarm:
+            tx = Transaction()
+            tx.put(Node(id="a"))
+            await swarm.store.commit(tx)
+            line = Line(swarm, "a")
+            await line.near.send(first)
+            assert await line.is_ended()
+            assert swarm.store.nodes["a"].status.state is NodeState.UNKNOWN
+
+    run()
+
+
+@virtual
+async def test_an_unknown_node_gets_no_session() -> None:
+    """A certificate alone is not enough: the node must be in the store within a bound."""
+    async with lab(managers=1, workers=0) as swarm:
+        line = Line(swarm, "stranger")
+        await line.say(HELLO)
+        await asyncio.sleep(6)
+        assert await line.is_ended()
+
+
+@virtual
+async def test_a_second_session_of_a_node_ends_the_first() -> None:
+    """The newer one counts; the older one's end is no outage."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        newer = Line(swarm, "a")
+        await newer.say(Hello(HELLO.description, "s2", []))
+        await newer.expect(Assignments)
+        assert await line.is_ended()
+        for _ in range(8):
+            await newer.say(Heartbeat())
+            await asyncio.sleep(1)
+        assert swarm.store.nodes["a"].status.state is NodeState.READY
+
+
+@virtual
+async def test_a_node_learns_what_changes_about_itself() -> None:
+    """Its own object when spec or role changed; and its new description is kept."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        await swarm.store.modify(
+            swarm.store.nodes,
+            "a",
+            lambda node: replace(node, spec=replace(node.spec, labels={"x": "1"})),
+        )
+        assert (await line.expect(NodeChanged)).node.spec.labels == {"x": "1"}
+        await line.say(Described(NodeDescription(hostname="other")))
+        await swarm.until(
+            lambda: swarm.store.nodes["a"].description.hostname == "other", within_s=0.5
+        )
+
+
+@virtual
+async def test_a_replica_that_was_restored_tells_everything_again() -> None:
+    """After a snapshot nobody knows what changed, so the agent gets a complete list."""
+    async with session(task("t1")) as (swarm, line):
+        await line.expect(Assignments)
+        swarm.store.restore(list(swarm.store.snapshot()))
+        again = await line.expect(Assignments)
+        assert again.complete
+        assert [each.id for each in again.tasks] == ["t1"]
+
+
+def test_a_closed_channel_stays_closed() -> None:
+    """The tests' own channel behaves as the real one must."""
+
+    @virtual
+    async def run() -> None:
+        one, two = channel_pair()
+        await one.close()
+        await one.close()
+        for end in (one, two):
+            with pytest.raises(ConnectionError):
+                await _receive_twice(end)
+
+    run()
+
+
+async def _receive_twice(channel: QueueChannel) -> None:
+    async with asyncio.timeout(1):
+        await channel.receive()
