@@ -203,7 +203,7 @@ def wrapper_text(facts: Facts, place: Place) -> str:
     return (
         "#!/bin/sh\n"
         f"export PYTHONPATH={shlex.quote(place.root_dir)}/current\n"
-        f'exec {shlex.quote(facts.python.executable)} -m swarmops.cli "$@"\n'
+        f'exec {shlex.quote(facts.python.executable)} -m swarmops "$@"\n'
     )
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -70,13 +70,15 @@ def here() -> Platform:
     )
 
 
-def closure(roots: Iterable[str], platform: Platform) -> list[Part]:
+def closure(roots: Iterable[str], platform: Platform, *, alone: Collection[str] = ()) -> list[Part]:
     """Return the packages and all that they need, by name. InputError if one isn't installed.
+
+    Those in ``alone`` come without what they need.
 
     Requirements for extras, and those that our own installation didn't need either, are left out.
     """
     found: dict[str, Part] = {}
-    todo = [(name, True) for name in roots]
+    todo = [(name, True) for name in (*roots, *alone)]
     while todo:
         name, wanted = todo.pop()
         key = canonical(name)
@@ -92,6 +94,8 @@ def closure(roots: Iterable[str], platform: Platform) -> list[Part]:
                 ) from None
             continue
         found[key] = _part(key, distribution, platform)
+        if name in alone:
+            continue
         needed = [text for text in distribution.requires or () if "extra ==" not in text]
         todo += [(match.group(), False) for t in needed if (match := re.match(r"[\w.-]+", t))]
     return [found[key] for key in sorted(found)]

@@ -143,3 +143,31 @@ def test_without_an_index_another_platform_is_one_sentence(
     with pytest.raises(InputError, match=r"a bundle for Python 3\.\d+ on .* can't be built here"):
         bundle.build(other, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hosts_command_runs_from_an_unpacked_bundle(
+    built: bundle.Bundle, tmp_path: Path
+) -> None:
+    """On a node ``swarmops node ls`` works with what the bundle brings: here, up to no socket."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(built.content))) as tar:
+        tar.extractall(tmp_path, filter="data")
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _WITHOUT_SITE, str(tmp_path), "node", "ls"],
+        env={"SWARMOPS_SOCKET": str(tmp_path / "absent.sock"), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" not in done.stderr
+    assert "absent.sock" in done.stderr
+
+
+_WITHOUT_SITE = """
+import runpy, sys
+release = sys.argv.pop(1)
+sys.path.insert(0, release)
+import sitecustomize
+import rich.console, rich.live, rich.table, jinja2
+runpy.run_module("swarmops", run_name="__main__")
+"""
