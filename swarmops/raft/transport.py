@@ -8,6 +8,7 @@ certificates are the runtime's; that the peer is a member, and which, is checked
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
@@ -140,8 +141,8 @@ class StreamTransport:
             if sender:
                 self._incoming.setdefault(sender, set()).add(writer)
                 await self._receive(reader, sender)
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            _logger.debug("the connection from node %s ended: %s", peer_node_id, error)
         except (msgspec.DecodeError, ValueError) as error:
             _logger.info("closing the connection from node %s: %s", peer_node_id, error)
         finally:
@@ -162,7 +163,8 @@ class StreamTransport:
 
     async def _greet(self, reader: Reader, writer: Writer, peer_node_id: str) -> str:
         """Check the first frame; return the sender's raft id, "" when it may not speak."""
-        hello = decode(await asyncio.wait_for(_read_frame(reader), _DIAL_BOUND_S))
+        async with asyncio.timeout(_DIAL_BOUND_S):
+            hello = decode(await _read_frame(reader))
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise ValueError("it does not speak this version of the protocol")
         if self._upcalls is not None and self._upcalls.is_removed(hello.sender):
@@ -246,16 +248,15 @@ class StreamTransport:
 
     async def _until_redial(self, peer: _Peer, wait_s: float) -> None:
         """Wait before the next attempt, less when the peer has just dialled us."""
-        try:
-            await asyncio.wait_for(peer.redial.wait(), wait_s)
-        except TimeoutError:
-            return
+        # Not wait_for: in Python 3.11 it swallows a cancellation that comes with the event.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await peer.redial.wait()
 
     async def _connect_once(self, peer: _Peer) -> None:
         """Dial, greet and write until the connection ends."""
-        reader, writer, node_id = await asyncio.wait_for(
-            self._dial(peer.member.addr), _DIAL_BOUND_S
-        )
+        async with asyncio.timeout(_DIAL_BOUND_S):
+            reader, writer, node_id = await self._dial(peer.member.addr)
         try:
             if node_id != peer.member.node_id:
                 raise ValueError(f"it is node {node_id}, not {peer.member.node_id}")
@@ -271,7 +272,8 @@ class StreamTransport:
                 write.cancel()
                 await asyncio.gather(watch, write, return_exceptions=True)
         finally:
-            writer.close()
+            # Not close: that waits for a peer that takes nothing, with all that is buffered.
+            writer.transport.abort()
 
     async def _watch(self, reader: Reader, peer: _Peer) -> None:
         """Wait for the end of a dialled connection; the one thing said on it is a removal."""

@@ -1,0 +1,78 @@
+"""The pure parts: request sessions, flow control, and the check of the installed engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarmops.raft import engine, engine_core
+from swarmops.raft.errors import IncompatibleEngine
+from swarmops.raft.progress import Progress
+from swarmops.raft.sessions import SESSIONS_MAX, Sessions
+
+
+def test_a_request_is_applied_the_first_time_only():
+    """Also out of order, and after the table went through a snapshot."""
+    sessions = Sessions()
+    assert sessions.first_time(1, 7, 2, 1)
+    assert sessions.first_time(2, 7, 1, 1)
+    assert not sessions.first_time(3, 7, 2, 1)
+    copy = Sessions()
+    copy.load(sessions.dump())
+    assert not copy.first_time(4, 7, 1, 1)
+    assert copy.first_time(4, 7, 3, 1)
+    assert copy.dump() != sessions.dump()
+
+
+def test_what_its_proposer_gave_up_is_never_applied_late():
+    """Below the floor all is done, applied or not."""
+    sessions = Sessions()
+    assert sessions.first_time(1, 7, 9, 9)
+    assert not sessions.first_time(2, 7, 8, 3)
+
+
+def test_sessions_are_bounded_and_the_least_used_goes():
+    """However many runs of proposers there were."""
+    sessions = Sessions()
+    for number in range(3 * SESSIONS_MAX):
+        sessions.first_time(number, number % (2 * SESSIONS_MAX), number, number)
+    assert sessions.dump().count(b"\x93") >= SESSIONS_MAX
+    assert len(sessions._sessions) == SESSIONS_MAX
+
+
+def test_a_follower_gets_a_bounded_amount_in_flight():
+    """By messages and by bytes, one message while probing, none during a snapshot."""
+    progress = Progress(messages_max=4, bytes_max=1000)
+    progress.sent(5, 10)
+    assert not progress.has_room()
+    progress.acknowledged(5)
+    for n in range(4):
+        assert progress.has_room()
+        progress.sent(6 + n, 10)
+    assert not progress.has_room()
+    progress.acknowledged(9)
+    progress.sent(10, 1000)
+    assert not progress.has_room()
+    progress.acknowledged(10)
+    assert progress.has_room()
+    progress.snapshot = True
+    assert not progress.has_room()
+
+
+def test_another_release_of_the_engine_is_refused_in_one_sentence():
+    """A private name that is overridden but isn't there, or another version."""
+
+    def lost() -> None:
+        """Stand in for an override."""
+
+    layer = type("_SyncObj", (), {"_SyncObj__lost": lost})
+    with pytest.raises(IncompatibleEngine, match=r"lacking: _SyncObj__lost.*install pysyncobj=="):
+        engine_core.check_release(layer)
+    engine_core.check_release(engine.Engine)
+
+
+def test_every_override_of_a_private_name_says_which_fault_it_corrects():
+    """The docstring of each names the fault."""
+    for layer in engine.Engine.__mro__[:4]:
+        for name, member in vars(layer).items():
+            if name.startswith("_SyncObj__") and callable(member):
+                assert "Fault" in (member.__doc__ or ""), name

@@ -1,0 +1,282 @@
+"""What is on disk is understood to the last promise, or refused with file, offset and cure."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+import swarmops.raft
+from swarmops.raft import (
+    Member,
+    StorageCorrupt,
+    Timing,
+    logfile,
+    records,
+    snapshots,
+    storage,
+    termfile,
+)
+from swarmops.raft.disk import DirectoryDisk
+from swarmops.raft.errors import RaftError
+from swarmops.raft.logfile import Batch, LogWriter, segment_name
+from swarmops.raft.sealing import Sealer
+from swarmops.raft.snapshots import SnapshotId, SnapshotReader
+from swarmops.raft.termfile import TermState
+
+KEY = bytes(range(32))
+ME = Member("00000000000000aa", "node", "10.0.0.1:2377")
+RNG = random.Random(1)
+
+
+def entries(first: int, count: int, term: int = 1) -> list[records.Entry]:
+    """Make entries."""
+    return [(b"\0" + b"secret %d" % n, n, term) for n in range(first, first + count)]
+
+
+def made(path: Path, batches: int = 3) -> DirectoryDisk:
+    """Make a member with a few batches, every one synced, but not closed by a mark."""
+    disk = DirectoryDisk(path)
+    storage.create(disk, KEY, RNG, ME, Timing(), alone=True)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    for n in range(batches):
+        opened.writer.commit(Batch(entries=entries(3 + 5 * n, 5)))
+    return disk
+
+
+def opened_last(disk: DirectoryDisk) -> int:
+    """Open and say which entry is the last."""
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    return opened.entries[-1][1] if opened.entries else opened.sentinel[1]
+
+
+def newest_log(disk: DirectoryDisk, path: Path) -> Path:
+    """Find the segment written last."""
+    return path / segment_name(logfile.segment_numbers(disk)[-1])
+
+
+def test_what_was_committed_is_read_again(tmp_path: Path):
+    """All batches of two runs."""
+    assert opened_last(made(tmp_path)) == 17
+
+
+def test_a_log_cut_at_any_byte_opens_with_a_prefix_or_refuses(tmp_path: Path):
+    """A torn tail costs the last batch at most; what a later record vouched for is never lost."""
+    disk = made(tmp_path)
+    log = newest_log(disk, tmp_path)
+    whole = log.read_bytes()
+    ends = [record.end for record in records.records(whole)]
+    for size in range(len(whole)):
+        log.write_bytes(whole[:size])
+        kept = sum(1 for end in ends if end <= size)
+        assert opened_last(disk) == 2 + 5 * kept
+
+
+@pytest.mark.parametrize("damage", ["flip", "zero"])
+def test_damage_to_what_was_promised_is_refused_with_file_and_offset(tmp_path: Path, damage: str):
+    """At every byte of the first record, which the second says was durable."""
+    disk = made(tmp_path)
+    log = newest_log(disk, tmp_path)
+    whole = log.read_bytes()
+    first = next(iter(records.records(whole)))
+    for at in range(first.offset, first.end):
+        if damage == "zero" and whole[at] == 0:
+            continue
+        hurt = bytearray(whole)
+        hurt[at] = 0 if damage == "zero" else hurt[at] ^ 0x55
+        log.write_bytes(hurt)
+        with pytest.raises(StorageCorrupt, match=rf"{log.name}: .* at byte {first.offset}; .*join"):
+            opened_last(disk)
+
+
+def test_after_a_clean_stop_even_the_last_record_counts_as_promised(tmp_path: Path):
+    """A mark vouches for it, so damage to it is refused, not taken for a torn tail."""
+    disk = made(tmp_path, batches=0)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    opened.writer.commit(Batch(entries=entries(3, 5)))
+    opened.writer.close()
+    log = newest_log(disk, tmp_path)
+    hurt = bytearray(log.read_bytes())
+    hurt[records.FILE_HEADER_BYTES + 30] ^= 1
+    log.write_bytes(hurt)
+    with pytest.raises(StorageCorrupt):
+        opened_last(disk)
+
+
+def test_a_tail_of_zeros_is_a_torn_tail(tmp_path: Path):
+    """A file system that grew the file before it wrote the data."""
+    disk = made(tmp_path)
+    log = newest_log(disk, tmp_path)
+    log.write_bytes(log.read_bytes() + bytes(4096))
+    assert opened_last(disk) == 17
+
+
+def test_a_segment_that_was_only_begun_is_dropped(tmp_path: Path):
+    """A crash between creating a segment and writing to it."""
+    disk = made(tmp_path)
+    number = logfile.segment_numbers(disk)[-1] + 1
+    (tmp_path / segment_name(number)).write_bytes(b"SWOP")
+    assert opened_last(disk) == 17
+
+
+def test_a_missing_segment_is_refused(tmp_path: Path):
+    """A hole in the middle is no compaction."""
+    disk = DirectoryDisk(tmp_path)
+    termfile.store(disk, TermState(ME.raft_id, 1, None))
+    writer = LogWriter(disk, KEY, RNG, [], segment_bytes=10)
+    for n in range(4):
+        writer.commit(Batch(entries=entries(2 + n, 1)))
+    disk.remove(segment_name(2))
+    with pytest.raises(StorageCorrupt, match="segment before this one is missing"):
+        opened_last(disk)
+
+
+def test_a_later_entry_of_the_same_index_replaces_all_after_it(tmp_path: Path):
+    """Truncation is written by appending."""
+    disk = made(tmp_path)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    state = TermState(ME.raft_id, 2, None)
+    opened.writer.commit(Batch(term=state, entries=entries(6, 1, term=2)))
+    assert opened_last(disk) == 6
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"SWOPTRM1", b"{}", b"SWOPTRM1\x93\x00\x01\x02\x03\x04\x05"]
+)
+def test_a_damaged_term_file_is_refused(tmp_path: Path, content: bytes):
+    """It is never read as "no vote yet": that would vote twice in a term."""
+    disk = made(tmp_path)
+    (tmp_path / termfile.NAME).write_bytes(content)
+    with pytest.raises(StorageCorrupt, match="term"):
+        opened_last(disk)
+
+
+def test_every_flipped_bit_of_the_term_file_is_noticed(tmp_path: Path):
+    """Each byte, one at a time."""
+    disk = made(tmp_path)
+    whole = (tmp_path / termfile.NAME).read_bytes()
+    for at in range(len(whole)):
+        hurt = bytearray(whole)
+        hurt[at] ^= 4
+        (tmp_path / termfile.NAME).write_bytes(hurt)
+        with pytest.raises(StorageCorrupt):
+            opened_last(disk)
+
+
+def test_a_missing_or_older_term_file_is_refused(tmp_path: Path):
+    """Entries of a term that the file has not heard of mean that it was replaced."""
+    disk = made(tmp_path)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    opened.writer.commit(Batch(entries=entries(18, 1, term=9)))
+    with pytest.raises(StorageCorrupt, match="term 1, the log 9"):
+        opened_last(disk)
+    disk.remove(termfile.NAME)
+    with pytest.raises(StorageCorrupt, match="missing"):
+        opened_last(disk)
+
+
+def _snapshot(disk: DirectoryDisk, index: int) -> Path:
+    meta = b"\x82\xadconfiguration\xc4\x01\x80\xa8sessions\xc4\x01\x80"
+    chunks = [b"secret state"] * 3
+    snapshots.write(disk, KEY, RNG, SnapshotId(index, 1), (meta, chunks))
+    return Path(disk.label) / SnapshotId(index, 1).name
+
+
+def test_a_snapshot_is_read_again_and_any_damage_noticed(tmp_path: Path):
+    """Cut at any byte, or with any byte flipped, it is refused with its name."""
+    disk = made(tmp_path)
+    file = _snapshot(disk, 10)
+    whole = file.read_bytes()
+    assert list(SnapshotReader(disk, KEY, SnapshotId(10, 1)).chunks()) == [b"secret state"] * 3
+    hurts = [whole[:size] for size in range(len(whole))]
+    hurts += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for hurt in hurts:
+        file.write_bytes(hurt)
+        with pytest.raises(StorageCorrupt, match=file.name):
+            list(SnapshotReader(disk, KEY, SnapshotId(10, 1)).chunks())
+
+
+def test_a_log_that_begins_behind_a_lost_snapshot_is_refused(tmp_path: Path):
+    """After compaction, the state before the log is nowhere else."""
+    disk = DirectoryDisk(tmp_path)
+    termfile.store(disk, TermState(ME.raft_id, 1, None))
+    writer = LogWriter(disk, KEY, RNG, [], segment_bytes=100)
+    for n in range(10):
+        writer.commit(Batch(entries=entries(2 + n, 1)))
+    _snapshot(disk, 8)
+    writer.compact(6)
+    assert opened_last(disk) == 11
+    disk.remove(SnapshotId(8, 1).name)
+    with pytest.raises(StorageCorrupt, match=r"snapshot before entry \d+ is missing"):
+        opened_last(disk)
+
+
+def test_a_half_written_snapshot_is_forgotten(tmp_path: Path):
+    """A crash while it was made leaves the older state of affairs."""
+    disk = made(tmp_path)
+    name = _snapshot(disk, 10).rename(tmp_path / (SnapshotId(10, 1).name + ".new")).name
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    assert opened.snapshot is None
+    assert name not in disk.names()
+
+
+def test_nothing_on_disk_is_readable_without_the_key(tmp_path: Path):
+    """Log and snapshots are sealed; indexes and terms may be clear."""
+    disk = made(tmp_path)
+    _snapshot(disk, 10)
+    for name in disk.names():
+        assert b"secret" not in disk.read(name)
+
+
+def test_another_data_key_is_said_to_be_one(tmp_path: Path):
+    """It is no damage to the file."""
+    disk = made(tmp_path)
+    with pytest.raises(StorageCorrupt, match="another data key"):
+        storage.open_member(disk, b"k" * 32, RNG, ME.raft_id, Timing())
+
+
+def test_an_altered_record_with_a_right_checksum_is_refused(tmp_path: Path):
+    """Whoever can write the disk, but has no key, can't make an entry."""
+    disk = made(tmp_path)
+    log = newest_log(disk, tmp_path)
+    whole = log.read_bytes()
+    first = next(iter(records.records(whole)))
+    forged = records.encode_record(
+        records.ENTRIES,
+        first.offset,
+        first.synced_to,
+        records.encode_entries(entries(3, 5)),
+        Sealer(b"f" * 32, bytes(16)),
+    )
+    log.write_bytes(whole[: first.offset] + forged + whole[first.end :])
+    with pytest.raises(StorageCorrupt, match="altered"):
+        opened_last(disk)
+
+
+def test_a_directory_belongs_to_one_member(tmp_path: Path):
+    """Another's is refused, and a second bootstrap too."""
+    disk = made(tmp_path)
+    with pytest.raises(RaftError, match="not of 00000000000000bb"):
+        storage.open_member(disk, KEY, RNG, "00000000000000bb", Timing())
+    with pytest.raises(RaftError, match="lives here already"):
+        storage.create(disk, KEY, RNG, ME, Timing(), alone=True)
+    with pytest.raises(RaftError, match="no raft member lives here"):
+        storage.open_member(DirectoryDisk(tmp_path / "new"), KEY, RNG, ME.raft_id, Timing())
+
+
+def test_an_interrupted_bootstrap_can_be_made_again(tmp_path: Path):
+    """Without its term file nothing was promised yet."""
+    disk = made(tmp_path, batches=0)
+    disk.remove(termfile.NAME)
+    storage.create(disk, KEY, RNG, ME, Timing(), alone=True)
+    assert opened_last(disk) == 2
+
+
+def test_no_file_of_raft_knows_pickle():
+    """Neither on the wire nor on disk: the word stands in docstrings of overrides at most."""
+    folder = Path(swarmops.raft.__file__).parent
+    forbidden = re.compile(r"^\s*(import|from)\s+\S*pickle|pickle\.|eval\(|marshal", re.MULTILINE)
+    for file in folder.glob("*.py"):
+        assert not forbidden.search(file.read_text())

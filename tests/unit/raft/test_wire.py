@@ -1,0 +1,168 @@
+"""The wire: bounded frames of a closed set, from members alone; everything else ends the link."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import Any
+
+import pytest
+
+from swarmops.raft import Member, StreamTransport
+from swarmops.raft.messages import (
+    FRAME_BYTES_MAX,
+    PROTOCOL,
+    Append,
+    Hello,
+    Removed,
+    Vote,
+    decode,
+    encode,
+)
+
+ME = Member("aa", "node-a", "127.0.0.1:1")
+PEER = Member("bb", "node-b", "127.0.0.1:1")
+
+
+class Upcalls:
+    """Remembers what the transport told."""
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+        self.gone: set[str] = set()
+        self.lost: list[str] = []
+
+    def message_received(self, sender: str, message: Any) -> None:
+        """Remember."""
+        self.received.append((sender, message))
+
+    def peer_connected(self, raft_id: str) -> None:
+        """Not looked at."""
+
+    def peer_disconnected(self, raft_id: str) -> None:
+        """Not looked at."""
+
+    def peer_lost(self, raft_id: str) -> None:
+        """Remember."""
+        self.lost.append(raft_id)
+
+    def is_removed(self, raft_id: str) -> bool:
+        """Say who is out."""
+        return raft_id in self.gone
+
+
+def frame(body: bytes) -> bytes:
+    """Put the length before."""
+    return len(body).to_bytes(4, "big") + body
+
+
+HELLO = frame(encode(Hello(PROTOCOL, PEER.raft_id, ME.raft_id)))
+VOTE = Vote(3, 2, 1, False, False)
+
+
+async def spoken(data: bytes, node_id: str = PEER.node_id, gone: str = "") -> tuple[Any, bytes]:
+    """Say something to a transport; return what it passed on and what it answered."""
+
+    async def dial(_addr: str) -> Any:
+        raise OSError("nobody is there")
+
+    transport, upcalls = StreamTransport(dial), Upcalls()
+    upcalls.gone.add(gone)
+    transport.start(ME.raft_id, upcalls)
+    transport.set_peers([PEER])
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await transport.accept(reader, writer, node_id)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(data)
+    try:
+        answer = await asyncio.wait_for(reader.read(), 0.3)
+    except TimeoutError:
+        answer = b"still open"
+    except ConnectionResetError:
+        answer = b""
+    writer.close()
+    server.close()
+    await transport.stop()
+    return upcalls, answer
+
+
+async def test_a_members_messages_are_passed_on():
+    """Greeted properly, two frames in one packet arrive as two messages."""
+    upcalls, answer = await spoken(HELLO + frame(encode(VOTE)) * 2)
+    assert upcalls.received == [(PEER.raft_id, VOTE)] * 2
+    assert answer == b"still open"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(frame(encode(VOTE)), id="no greeting"),
+        pytest.param(HELLO + HELLO, id="greets twice"),
+        pytest.param(HELLO + frame(pickle.dumps({"type": "append_entries"})), id="pickle"),
+        pytest.param(frame(pickle.dumps("hello")), id="pickle as the first frame"),
+        pytest.param(HELLO + frame(b"\x92\xa4evil\x01"), id="unknown message"),
+        pytest.param(HELLO + frame(b"\x96\xa4vote\xa1x\x01\x01\xc2\xc2"), id="wrong type"),
+        pytest.param(HELLO + frame(b"\x97\xa4vote\x01\x01\x01\xc2\xc2\x01"), id="a field too many"),
+        pytest.param(HELLO + (FRAME_BYTES_MAX + 1).to_bytes(4, "big"), id="too large a frame"),
+        pytest.param(b"\xff\xff\xff\xff", id="huge first frame"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n" * 9, id="another protocol"),
+        pytest.param(frame(encode(Hello(99, "bb", "aa"))), id="another version"),
+        pytest.param(frame(encode(Hello(PROTOCOL, "zz", "aa"))), id="no member"),
+        pytest.param(frame(encode(Hello(PROTOCOL, "bb", "cc"))), id="meant for another"),
+    ],
+)
+async def test_what_is_not_a_members_proper_message_ends_the_connection(data: bytes):
+    """And reaches nobody."""
+    upcalls, answer = await spoken(data)
+    assert upcalls.received == []
+    assert answer == b""
+
+
+async def test_a_certificate_of_another_node_speaks_for_nobody():
+    """The raft id that greets must be the certificate's node's."""
+    upcalls, answer = await spoken(HELLO + frame(encode(VOTE)), node_id="node-z")
+    assert upcalls.received == []
+    assert answer == b""
+
+
+async def test_a_removed_member_that_dials_is_told():
+    """It was away when it was removed; the first thing it hears is that."""
+    upcalls, answer = await spoken(HELLO + frame(encode(VOTE)), gone=PEER.raft_id)
+    assert upcalls.received == []
+    assert decode(answer[4:]) == Removed(PEER.raft_id)
+
+
+async def test_a_slow_peer_costs_bounded_memory():
+    """When its queue is full, messages are refused, not kept."""
+    stuck, done = asyncio.Event(), asyncio.Event()
+
+    async def swallow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await stuck.wait()
+        writer.transport.abort()
+        done.set()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+
+    async def dial(_addr: str) -> Any:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        return reader, writer, PEER.node_id
+
+    transport, upcalls = StreamTransport(dial), Upcalls()
+    transport.start(ME.raft_id, upcalls)
+    transport.set_peers([PEER])
+    message = Append(1, 1, 1, 0, 1, [(1, b"x" * 1_000_000)])
+    async with asyncio.timeout(5):
+        while not transport.send(PEER.raft_id, message):  # noqa: ASYNC110 - bounded, by the time-out
+            await asyncio.sleep(0.01)
+    sent = 0
+    while transport.send(PEER.raft_id, message):
+        sent += 1
+        await asyncio.sleep(0)
+        assert sent < 60, "it never says that it is full"
+    stuck.set()
+    await transport.stop()
+    await done.wait()
+    server.close()
