@@ -18,7 +18,9 @@ from swarmops.fleet.current import Choice
 from swarmops.fleet.inventory import Inventory, read_inventory
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.targets import target_of
+from swarmops.fleet.waiting import Patience
 
+ELECTION_PATIENCE = Patience(bound_s=3, period_s=0.2)
 LEAD_S = 0.4
 """A host that has not answered after this long gets company."""
 
@@ -68,7 +70,7 @@ class Swarm:
         if self.inventory is None:
             raise AssertionError("a choice has a socket or an inventory")
         others = [host for host in self.inventory.hosts if not self.inventory.may_manage(host)]
-        return first_manager([*self.inventory.manager_order(), *others], self._probe)
+        return through_election([*self.inventory.manager_order(), *others], self._probe)
 
     def _probe(self, host: str) -> Client:
         client = self.client_of(host)
@@ -104,11 +106,32 @@ def refuse_unless_manager(host: str, info: Info) -> None:
     if not swarm.control_available:
         raise SwarmopsError(f"{host} is a worker")
     if swarm.error:
-        raise SwarmopsError(f"{host}: {swarm.error}")
+        raise NoLeaderError(f"{host}: {swarm.error}")
 
 
 class NoSwarmError(SwarmopsError):
     """The host's runtime answers, and is in no swarm."""
+
+
+class NoLeaderError(SwarmopsError):
+    """The host is a manager, and can't serve now: most often for want of a leader."""
+
+
+def through_election(
+    hosts: Sequence[str], probe: Probe, patience: Patience = ELECTION_PATIENCE
+) -> Client:
+    """Return the first manager's client; while managers only lack a leader, ask again, bounded.
+
+    Raises as ``first_manager``.
+    """
+    deadline = patience.clock() + patience.bound_s
+    while True:
+        try:
+            return first_manager(hosts, probe)
+        except NoLeaderError as error:
+            if patience.clock() >= deadline:
+                raise SwarmopsError(str(error)) from None
+        patience.sleep(patience.period_s)
 
 
 def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) -> Client:
@@ -150,4 +173,6 @@ def _nobody(errors: dict[str, SwarmopsError]) -> SwarmopsError:
     if errors and all(isinstance(error, NoSwarmError) for error in errors.values()):
         return SwarmopsError("no host is in a swarm yet: 'swarmops apply' makes one")
     reasons = "; ".join(str(error) for error in errors.values())
-    return SwarmopsError(f"no manager answers: {reasons}")
+    leaderless = any(isinstance(error, NoLeaderError) for error in errors.values())
+    kind = NoLeaderError if leaderless else SwarmopsError
+    return kind(f"no manager answers: {reasons}")

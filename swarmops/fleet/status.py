@@ -59,8 +59,14 @@ def swarm_status(client: Client, hosts: list[HostRow]) -> Status:
 
 
 def status_of(swarm: Swarm) -> Status:
-    """Return the status of an open swarm, without looking at hosts."""
-    return swarm_status(swarm.client, [])
+    """Return the status as a node of the swarm tells it; a worker knows of itself alone."""
+    info = swarm.client.info()
+    if info.swarm.control_available:
+        return swarm_status(swarm.client, [])
+    state = info.swarm.local_node_state
+    role = "worker" if state == "active" else state
+    row = HostRow(host=info.name, runtime="running", swarm=role, problem=info.swarm.error)
+    return Status(hosts=[row])
 
 
 def without_swarm(hosts: list[HostRow], error: SwarmopsError) -> Status:

@@ -229,8 +229,26 @@ def test_scale(engine: Engine, run: Run) -> None:
     assert spec == WEB["Spec"] | {"Mode": {"Replicated": {"Replicas": 5}}}
 
 
-def test_status(run: Run) -> None:
-    """On a node, status shows nodes and services."""
+@pytest.mark.parametrize(
+    ("swarm", "said"),
+    [
+        ({"LocalNodeState": "active"}, "box9 running worker"),
+        ({"LocalNodeState": "locked", "Error": "needs a key"}, "box9 running locked needs a key"),
+        ({"LocalNodeState": "inactive"}, "box9 running inactive"),
+    ],
+)
+def test_status_of_worker(engine: Engine, run: Run, swarm: dict[str, Any], said: str) -> None:
+    """On a node that is no manager, status shows what it knows: itself."""
+    engine.answer("GET /info", (200, dump({"Name": "box9", "Swarm": swarm})))
+    code, out, _ = run("status")
+    assert code == 0
+    assert " ".join(out.splitlines()[1].split()) == said
+
+
+def test_status(engine: Engine, run: Run) -> None:
+    """On a manager, status shows nodes and services."""
+    manager = {"LocalNodeState": "active", "ControlAvailable": True}
+    engine.answer("GET /info", (200, dump({"Name": "box1", "Swarm": manager})))
     code, out, _ = run("status")
     assert code == 0
     assert "host1" in out

@@ -11,7 +11,13 @@ import pytest
 from swarmops.client import Client, Info
 from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet import current
-from swarmops.fleet.access import NoSwarmError, first_manager, refuse_unless_manager
+from swarmops.fleet.access import (
+    NoLeaderError,
+    NoSwarmError,
+    first_manager,
+    refuse_unless_manager,
+    through_election,
+)
 from swarmops.fleet.current import Choice, choose, forget, record
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.swarm import SwarmInfo
@@ -176,6 +182,26 @@ def test_no_swarm() -> None:
     probes = Probes(a=NoSwarmError("a is in no swarm"))
     with pytest.raises(SwarmopsError, match="'swarmops apply' makes one"):
         first_manager(["a"], probes)
+
+
+def test_election() -> None:
+    """While managers only lack a leader they are asked again, and not for ever."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now == 2:
+            probes.answers["a"] = None
+
+    patience = Patience(bound_s=3, period_s=1, clock=lambda: now, sleep=sleep)
+    probes = Probes(a=NoLeaderError("a: no leader"), b=SwarmopsError("b is a worker"))
+    assert through_election(["a", "b"], probes, patience).name == "a"
+    assert now == 2
+    probes.answers["a"] = NoLeaderError("a: no leader")
+    with pytest.raises(SwarmopsError, match="no manager answers: a: no leader; b is a worker"):
+        through_election(["a", "b"], probes, patience)
+    assert now == 5
 
 
 def test_wait() -> None:

@@ -1,0 +1,162 @@
+"""What is made of hosts that answer, fail, or answer nonsense; and how all are removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from swarmops.backends.base import ApiFacts, Artifact, Backend, Facts, Missing, PythonFacts
+from swarmops.errors import HostError, InputError
+from swarmops.fleet import current
+from swarmops.fleet import destroy as destroy_module
+from swarmops.fleet import observe as observe_module
+from swarmops.fleet.destroy import destroy
+from swarmops.fleet.host import Host
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.observe import observe
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.status import host_rows
+
+if TYPE_CHECKING:
+    from tests.unit.fleet_apply.conftest import FakeSwarm
+
+FACTS = Facts(
+    hostname="x",
+    python=PythonFacts(executable="python3", version=(3, 11, 2)),
+    system="linux",
+    machine="x86_64",
+    user="root",
+    is_root=True,
+    systemd=True,
+)
+MANAGER = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n1"}
+ANSWERS: dict[str, Facts | HostError] = {
+    "bare": FACTS,
+    "manager": msgspec.structs.replace(
+        FACTS, api=ApiFacts(info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], services=[])
+    ),
+    "odd": msgspec.structs.replace(FACTS, api=ApiFacts(info={"Swarm": {"NodeID": 5}})),
+    "dead": HostError("dead", "it doesn't answer"),
+    "mips": msgspec.structs.replace(FACTS, machine="mips"),
+}
+
+
+class FakeBackend:
+    """Serves any machine but a mips; everything is missing where nothing runs."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.removed: list[str] = []
+
+    def artifact(self, facts: Facts, place: Any) -> Artifact:
+        """Name a release."""
+        if facts.machine == "mips":
+            raise HostError(place.host, "its machine is a mips: use another")
+        return Artifact("r1")
+
+    def missing(self, facts: Facts, place: Any, artifact: Any) -> tuple[Missing, ...]:
+        """Lack all or nothing."""
+        del place, artifact
+        return () if facts.running else (Missing("runtime", "nothing is installed"),)
+
+    def remove(self, shell: Any, facts: Any, place: Any) -> None:
+        """Remove, or fail."""
+        del shell, facts
+        if place.host == "mips":
+            raise HostError("mips", "the disk is read-only")
+        self.removed.append(place.host)
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inventory:
+    """Return an inventory of the hosts above, which answer as said there."""
+
+    def gather(shell: Any, place: Any) -> Facts:
+        del shell
+        answer = ANSWERS[place.host]
+        if isinstance(answer, HostError):
+            raise answer
+        return answer
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(observe_module, "gather", gather)
+    monkeypatch.setattr(destroy_module, "gather", gather)
+    path = tmp_path / "i.yml"
+    path.write_text("")
+    hosts = {name: Host(name=name, address=name, connection="local") for name in ANSWERS}
+    return Inventory(path=str(path), hosts=hosts, groups={"all": tuple(hosts)})
+
+
+def fake_backend() -> tuple[FakeBackend, Backend]:
+    """Return the backend, twice: as itself and as what it stands for."""
+    made = FakeBackend()
+    stands: Any = made
+    return made, stands
+
+
+def test_observe(inventory: Inventory) -> None:
+    """Every host has a view; one that can't be reached, used or understood says why."""
+    heard: dict[str, str] = {}
+    seen = observe(inventory, fake_backend()[1], Shells(), on_host=heard.__setitem__)
+    views = seen.observation.hosts
+    assert list(views) == list(ANSWERS)
+    assert views["dead"].error == "it doesn't answer"
+    assert views["mips"].error == "its machine is a mips: use another"
+    assert "its API's answer is not understood" in views["odd"].error
+    assert views["bare"].missing == (Missing("runtime", "nothing is installed"),)
+    assert views["manager"].running
+    assert seen.observation.swarm is not None
+    assert seen.observation.swarm.seen_from == "manager"
+    assert set(seen.looked) == {"bare", "manager", "odd"}
+    assert heard["dead"] == "it doesn't answer"
+    assert heard["bare"] == ""
+
+
+def test_status(inventory: Inventory) -> None:
+    """Each host's row says what runs there and what is wrong with it."""
+    rows = host_rows(observe(inventory, fake_backend()[1], Shells()).observation)
+    assert [(row.host, row.runtime, row.swarm) for row in rows] == [
+        ("bare", "missing", ""),
+        ("manager", "running", "manager"),
+        ("odd", "", ""),
+        ("dead", "", ""),
+        ("mips", "", ""),
+    ]
+    assert rows[0].problem == "nothing is installed"
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_destroy(
+    inventory: Inventory, fake: FakeSwarm, monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
+    """A member leaves and is removed, also where leaving fails; failures stop no other host."""
+    fake.add("manager", manager=True)
+    if not leaves:
+        fake.dead.add("manager")
+    monkeypatch.setattr(destroy_module, "_client", lambda _, target: fake.client(target.name))
+    current.record(Path(inventory.path))
+    backend, stands = fake_backend()
+    heard: dict[str, str] = {}
+    errors = destroy(inventory, stands, Shells(), on_host=heard.__setitem__)
+    assert errors == {"dead": "it doesn't answer", "mips": "the disk is read-only"}
+    assert sorted(backend.removed) == ["bare", "manager", "odd"]
+    assert (("manager", "leave") in fake.calls) is leaves
+    assert set(heard) == set(ANSWERS)
+    assert current.choose(None, {}).inventory == Path(inventory.path)
+
+
+def test_destroy_all(
+    inventory: Inventory, fake: FakeSwarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once nothing is left anywhere, the inventory is current no longer."""
+    monkeypatch.setattr(current, "LOCAL_SOCKET", "/none")
+    monkeypatch.setattr(destroy_module, "_client", lambda _, target: fake.client(target.name))
+    current.record(Path(inventory.path))
+    few = msgspec.structs.replace(inventory, hosts={"bare": inventory.hosts["bare"]})
+    assert destroy(few, fake_backend()[1], Shells(), on_host=lambda *_: None) == {}
+    with pytest.raises(InputError):
+        current.choose(None, {})
