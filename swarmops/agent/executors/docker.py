@@ -31,6 +31,7 @@ from swarmops.agent.executors.docker_engine import (
     Engine,
     NotFoundError,
     answers,
+    image_name,
 )
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
@@ -176,11 +177,12 @@ class DockerExecutor:
             await self._engine.call(
                 lambda client: client.inspect_image(image)  # type: ignore[no-untyped-call]
             )
-        except NotFoundError as missing:
+        except NotFoundError:
             try:
                 await self._engine.pull(image)
             except TaskError as error:
-                raise TaskError(f"{missing} (pulling it failed: {error})") from error
+                name = image_name(image)
+                raise TaskError(f"No such image: {name} (pulling it failed: {error})") from error
 
     async def _reattached(self, task_ids: frozenset[str]) -> bool:
         """Remove this node's containers of other tasks; say whether that was possible."""

@@ -90,8 +90,8 @@ class Engine:
         cancelled = threading.Event()
 
         def pulling(client: APIClient) -> None:
-            repository, tag = _reference(image)
-            for line in client.pull(repository, tag=tag, stream=True, decode=True):
+            name = image_name(image)
+            for line in client.pull(name, stream=True, decode=True):
                 if cancelled.is_set():
                     return
                 if "error" in line:
@@ -155,7 +155,9 @@ class Engine:
             kind = ConflictError if error.status_code == _CONFLICT else TaskError
             raise kind(text) from error
         except (http.ConnectionError, http.Timeout, errors.DockerException) as error:
-            raise TemporaryError(f"the container engine does not answer: {error}") from error
+            reason = str(error)
+        # Not chained: the SDK's error would keep its unclosed socket alive.
+        raise TemporaryError(f"the container engine does not answer: {reason}")
 
     def _connected(self) -> APIClient:
         with self._making:
@@ -230,11 +232,7 @@ async def _finished(
         raise
 
 
-def _reference(image: str) -> tuple[str, str | None]:
-    """Split an image's name into repository and tag; a digest belongs to the tag's place."""
-    if "@" in image:
-        repository, _, digest = image.partition("@")
-        return repository, digest
-    head, slash, last = image.rpartition("/")
-    name, _, tag = last.partition(":")
-    return f"{head}{slash}{name}", tag or "latest"
+def image_name(image: str) -> str:
+    """Return the image's name with its tag: ``latest`` where it has neither tag nor digest."""
+    tagged = "@" in image or ":" in image.rpartition("/")[2]
+    return image if tagged else f"{image}:latest"
