@@ -1,0 +1,188 @@
+"""The demo's promises: a real swarm on this machine, from one command, without root or Docker.
+
+The tests run in the order of the file, on one swarm, each leaving it whole.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import urllib.request
+
+import pytest
+
+from tests.local.conftest import Local, command_lines, wait_for
+
+NODES = ["node1", "node2", "node3", "node4", "node5"]
+
+
+def running(swarm: Local) -> dict[str, str]:
+    """Where the tasks that run are: task name → node."""
+    return {
+        task["name"].strip().removeprefix("\\_ "): task["node"]
+        for task in swarm.tasks("web")
+        if task["desired_state"] == "Running" and task["current_state"].startswith("Running")
+    }
+
+
+def web_pid(address: str) -> int:
+    """The process that serves a node's web page."""
+    wanted = f"http.server 8080 --bind {address}"
+    return next((pid for pid, command in command_lines() if wanted in command), 0)
+
+
+def answers(address: str) -> bool:
+    """Whether a web server answers there."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:8080/", timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def leader(swarm: Local) -> str:
+    """The host that leads, as far as the others know."""
+    return next(n for n, row in swarm.nodes().items() if row["manager_status"] == "Leader")
+
+
+def test_one_command_makes_three_managers_a_drained_worker_and_four_web_servers(swarm: Local):
+    """Roles, availability and replicas are the playbook's, and each server answers HTTP."""
+    nodes = swarm.nodes()
+    assert {name: row["role"] for name, row in nodes.items()} == {
+        "node1": "manager",
+        "node2": "manager",
+        "node3": "manager",
+        "node4": "worker",
+        "node5": "worker",
+    }
+    assert nodes["node5"]["availability"] == "Drain"
+    assert sorted(running(swarm).values()) == ["node1", "node2", "node3", "node4"]
+    for number in range(1, 5):
+        wait_for(lambda n=number: answers(f"127.0.7.1{n}"), "a web server")  # type: ignore[misc]
+
+
+def test_applying_again_does_nothing_and_says_so(swarm: Local):
+    """And plan agrees: exit code 0."""
+    again = swarm.swarmops("apply", str(swarm.inventory))
+    assert "Nothing needs doing" in again.stdout
+    assert "doing" not in again.stderr
+    swarm.swarmops("plan", str(swarm.inventory), expect=0)
+
+
+def test_a_changed_playbook_is_planned_with_exit_code_2_and_applied(swarm: Local):
+    """Three servers instead of four, and back."""
+    before = swarm.playbook.read_text()
+    swarm.playbook.write_text(before.replace("replicas: 4", "replicas: 3"))
+    plan = swarm.swarmops("plan", expect=2)
+    assert "web" in plan.stdout
+    swarm.swarmops("apply", str(swarm.inventory))
+    wait_for(lambda: len(running(swarm)) == 3, "three servers")
+    swarm.playbook.write_text(before)
+    swarm.swarmops("apply", str(swarm.inventory))
+    wait_for(lambda: len(running(swarm)) == 4, "four servers")
+
+
+def test_the_docker_command_works_on_a_managers_socket(swarm: Local):
+    """Version, info, nodes, services, tasks; a worker answers as Docker's worker does."""
+    assert "swarmops" in swarm.docker("node2", "version").stdout
+    info = swarm.docker("node2", "info", "--format", "{{.Swarm.Managers}}/{{.Swarm.Nodes}}")
+    assert info.stdout.strip() == "3/5"
+    names = swarm.docker("node3", "node", "ls", "--format", "{{.Hostname}}").stdout.split()
+    assert sorted(names) == NODES
+    listed = swarm.docker("node1", "service", "ls", "--format", "{{.Name}} {{.Replicas}}")
+    assert listed.stdout.startswith("web 4/4")
+    refused = swarm.docker("node4", "node", "ls", expect=1)
+    assert "Worker nodes can't be used to view or modify cluster state" in refused.stderr
+
+
+def test_a_daemon_killed_with_9_comes_back_to_the_tasks_it_had(swarm: Local):
+    """The web server goes on in the same process, and is known again."""
+    server = web_pid("127.0.7.14")
+    tasks = running(swarm)
+    swarm.kill_daemon("node4")
+    wait_for(lambda: swarm.nodes()["node4"]["status"] == "Ready", "a ready node")
+    assert web_pid("127.0.7.14") == server
+    assert answers("127.0.7.14")
+    assert running(swarm) == tasks
+
+
+def test_when_the_leader_is_killed_another_manager_takes_the_next_write(swarm: Local):
+    """No help is needed, and the killed one comes back as a manager."""
+    killed = leader(swarm)
+    other = next(n for n in ("node1", "node2", "node3") if n != killed)
+    os.kill(swarm.daemon_pid(killed), signal.SIGKILL)
+    swarm.docker(other, "service", "update", "-d", "--label-add", f"after={killed}", "web")
+    wait_for(
+        lambda: swarm.nodes()[killed]["manager_status"] in ("Reachable", "Leader"),
+        "the killed manager",
+    )
+
+
+def test_a_task_that_dies_is_replaced_in_its_slot(swarm: Local):
+    """After the restart delay, with the failure kept in the history."""
+    os.kill(web_pid("127.0.7.14"), signal.SIGKILL)
+    wait_for(
+        lambda: any(task["current_state"].startswith("Failed") for task in swarm.tasks("web")),
+        "the failure",
+    )
+    wait_for(lambda: len(running(swarm)) == 4, "the replacement")
+
+
+def test_roles_and_availability_change_by_one_word_from_anywhere(swarm: Local):
+    """With no inventory named; a one-off that contradicts the playbook says so."""
+    demoted = swarm.swarmops("node", "demote", "node3")
+    assert "the next apply promotes it again" in demoted.stdout + demoted.stderr
+    assert swarm.nodes()["node3"]["role"] == "worker"
+    swarm.swarmops("node", "promote", "node4")
+    assert swarm.nodes()["node4"]["manager_status"] == "Reachable"
+    swarm.swarmops("node", "drain", "node1")
+    wait_for(lambda: "node1" not in running(swarm).values(), "an empty node")
+    swarm.swarmops("node", "activate", "node1")
+    swarm.swarmops("apply", str(swarm.inventory))
+    nodes = swarm.nodes()
+    assert [nodes[n]["role"] for n in NODES] == ["manager"] * 3 + ["worker"] * 2
+    assert nodes["node1"]["availability"] == "Active"
+
+
+def test_the_last_manager_cant_be_demoted(swarm: Local):
+    """Docker's message, exit code 1, nothing changed."""
+    swarm.swarmops("node", "demote", "node2")
+    swarm.swarmops("node", "demote", "node3")
+    refused = swarm.swarmops("node", "demote", "node1", expect=1)
+    assert "attempting to demote the last manager of the swarm" in refused.stderr
+    swarm.swarmops("apply", str(swarm.inventory))
+    assert sum(row["role"] == "manager" for row in swarm.nodes().values()) == 3
+
+
+def test_with_all_managers_gone_the_tasks_run_on_and_are_found_again(swarm: Local):
+    """The same processes, before and after."""
+    wait_for(lambda: len(running(swarm)) == 4, "four servers")
+    servers = {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)}
+    assert all(servers.values())
+    for node in ("node1", "node2", "node3"):
+        os.kill(swarm.daemon_pid(node), signal.SIGKILL)
+    assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
+    wait_for(swarm.all_ready, "ready nodes")
+    assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
+    assert len(running(swarm)) == 4
+
+
+@pytest.mark.parametrize("what", ["service", "node"])
+def test_apply_brings_back_what_is_missing(swarm: Local, what: str):
+    """A removed service; a node that left."""
+    if what == "service":
+        swarm.swarmops("service", "rm", "web")
+    else:
+        swarm.docker("node4", "swarm", "leave")
+    swarm.swarmops("apply", str(swarm.inventory))
+    wait_for(lambda: len(running(swarm)) == 4, "four servers")
+    assert set(swarm.nodes()) == set(NODES)
+
+
+def test_destroy_leaves_no_process_and_no_file(swarm: Local):
+    """And it may be said twice."""
+    swarm.swarmops("destroy", "--yes", str(swarm.inventory))
+    assert swarm.processes() == []
+    left = [path for path in (swarm.folder / ".demo").rglob("*") if not path.is_dir()]
+    assert left == []
+    swarm.swarmops("destroy", "--yes", str(swarm.inventory))
