@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,9 +14,15 @@ from swarmops.cli.progress import doing
 from swarmops.fleet.apply import Applied
 from swarmops.fleet.execute import State
 
-HINTS = """\
-Look further:  swarmops status              swarmops node ls
-               swarmops service ps NAME     swarmops plan"""
+HINTS = ("status", "node ls", "service ps {name}", "plan")
+
+
+def program() -> str:
+    """Return how the program is called from here: ``swarmops``, or its path off the PATH."""
+    called = sys.argv[0]
+    if Path(called).name != "swarmops" or shutil.which("swarmops") == str(Path(called).absolute()):
+        return "swarmops"
+    return called
 
 
 def print_applied(applied: Applied, seconds: float) -> None:
@@ -53,7 +62,10 @@ def _print_outcome(applied: Applied, seconds: float) -> None:
         click.echo("Some of it is not as the playbook says; apply again once that is cured.")
     elif applied.changed:
         count = sum(end.state is State.DONE for end in applied.ended)
-        click.echo(f"Done: {count} step{'s' * (count != 1)} in {seconds:.1f} s.\n{HINTS}")
+        click.echo(f"Done: {count} step{'s' * (count != 1)} in {seconds:.1f} s. Look further:")
+        name = applied.services[0].name if applied.services else "NAME"
+        for hint in HINTS:
+            click.echo(f"    {program()} {hint.format(name=name)}")
     else:
         click.echo("Nothing needs doing: the swarm is as the playbook says.")
 

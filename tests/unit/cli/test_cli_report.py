@@ -11,7 +11,7 @@ import pytest
 
 from swarmops.cli import app
 from swarmops.cli.progress import Lines, LiveTable
-from swarmops.cli.report import print_applied, print_applied_json
+from swarmops.cli.report import print_applied, print_applied_json, program
 from swarmops.fleet.apply import Applied
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.rows import NodeRow
@@ -41,7 +41,7 @@ DONE = end("h1", State.DONE)
 CASES: dict[str, tuple[Applied, list[str], list[str]]] = {
     "done": (
         Applied(ended=(DONE,), nodes=[NODE], warnings=("an even number of managers",)),
-        ["h1     Ready", "Done: 1 step in 2.0 s.", "Look further:  swarmops status"],
+        ["h1     Ready", "Done: 1 step in 2.0 s. Look further:", "swarmops status"],
         ["Warning: an even number of managers"],
     ),
     "nothing": (
@@ -104,6 +104,24 @@ def test_report(
     assert [text for text in err if text not in captured.err] == []
     if not err:
         assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("called", "found", "shown"),
+    [
+        ("/usr/bin/swarmops", "/usr/bin/swarmops", "swarmops"),
+        (".venv/bin/swarmops", None, ".venv/bin/swarmops"),
+        (".venv/bin/swarmops", "/usr/bin/swarmops", ".venv/bin/swarmops"),
+        ("/x/swarmops/__main__.py", None, "swarmops"),
+    ],
+)
+def test_program(
+    called: str, found: str | None, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hints name the program so that they can be typed as they stand."""
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setattr("shutil.which", lambda _: found)
+    assert program() == shown
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
