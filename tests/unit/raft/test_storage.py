@@ -213,6 +213,15 @@ def test_a_log_that_begins_behind_a_lost_snapshot_is_refused(tmp_path: Path):
         opened_last(disk)
 
 
+def test_clearing_up_spares_newer_snapshots_and_those_in_use(tmp_path: Path):
+    """It runs late: a newer snapshot may be there by then, and an older one be on its way out."""
+    disk = made(tmp_path)
+    for index in (5, 8, 10, 12):
+        _snapshot(disk, index)
+    snapshots.drop_older(disk, SnapshotId(10, 1), frozenset({SnapshotId(8, 1)}))
+    assert [found.index for found in snapshots.finished(disk)] == [8, 10, 12]
+
+
 def test_a_half_written_snapshot_is_forgotten(tmp_path: Path):
     """A crash while it was made leaves the older state of affairs."""
     disk = made(tmp_path)

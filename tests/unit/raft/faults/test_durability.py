@@ -31,7 +31,7 @@ def test_an_entry_is_on_disk_before_it_is_acknowledged_to_the_leader(run: Any):
         await world.form(3)
         checked = 0
         for member in world.members.values():
-            member.disk_delay_s = 0.02
+            member.disk_delay_s = 0.2
 
         def watch(sender: str, _to: str, message: Any) -> bool:
             nonlocal checked

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from swarmops.raft import NoLeader, ProposalTimeout
+from swarmops.raft import NoLeader, ProposalTimeout, termfile
 from swarmops.raft.messages import Vote
 
 
@@ -125,6 +125,12 @@ def test_a_vote_is_on_disk_before_it_is_given(run: Any):
             if type(message).__name__ == "VoteReply" and message.granted and not message.pre:
                 assert given.setdefault((sender, message.term), to) == to, "it voted twice"
                 voter = next(m for m in world.members.values() if m.me.raft_id == sender)
+                file = voter.disk.durable_names["term"]
+                durable = type(voter.disk)()
+                durable.files["term"] = bytearray(voter.disk.synced[id(file)])
+                state = termfile.load(durable)
+                assert state is not None
+                assert (state.term, state.vote) == (message.term, to)
                 asyncio.get_running_loop().call_soon(voter.power_off)
             return True
 

@@ -18,6 +18,7 @@ from swarmops.raft import (
     force_new_cluster,
 )
 from swarmops.raft import membership as rules
+from swarmops.raft.messages import TimeoutNow
 
 KEY = bytes(range(32))
 
@@ -210,6 +211,8 @@ def test_a_member_removed_while_it_was_away_learns_of_it(run: Any):
         away.raft.on_removed(lambda: told.append(True))
         await leader.raft.remove_member(away.me.raft_id)
         term = leader.status().term
+        await asyncio.sleep(2)
+        assert not told
         world.heal()
         await world.eventually(lambda: told)
         with pytest.raises(Stopped):
@@ -224,9 +227,18 @@ def test_removals_down_to_one_member_work(run: Any):
 
     async def scenario(world: Any) -> None:
         await world.form(5)
+        handed_over: set[str] = set()
+
+        def watch(sender: str, _to: str, message: Any) -> bool:
+            if isinstance(message, TimeoutNow):
+                handed_over.add(sender)
+            return True
+
+        world.watch = watch
         for left in (4, 3, 2, 1):
             leader = await world.leader()
             await leader.raft.remove_member(leader.me.raft_id, timeout_s=20)
+            assert leader.me.raft_id in handed_over
             leader.power_off()
             new = await world.leader()
             await new.raft.wait(lambda s, n=left: len(s.voters) == n, timeout_s=10)
