@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -29,11 +30,9 @@ def destroy(settings: Settings, inventory: Path | None, forks: int, *, yes: bool
         raise AssertionError("chosen() saw to it")
     read = read_inventory(choice.inventory)
     backend = load_backend(backend_name(read, choice.playbook))
-    if not yes:
-        hosts = ", ".join(read.hosts)
-        click.confirm(
-            f"Remove the swarm with all its tasks and data from {hosts}?", abort=True, err=True
-        )
+    if not yes and not _confirmed(", ".join(read.hosts)):
+        click.echo("Nothing was changed.", err=True)
+        raise click.exceptions.Exit(1)
 
     def on_host(name: str, error: str) -> None:
         click.echo(f"{name}: {error or 'nothing of it is left'}", err=True)
@@ -47,3 +46,11 @@ def destroy(settings: Settings, inventory: Path | None, forks: int, *, yes: bool
         )
         raise click.exceptions.Exit(1)
     click.echo(f"The swarm is gone from {len(read.hosts)} hosts.")
+
+
+def _confirmed(hosts: str) -> bool:
+    from swarmops.errors import InputError
+
+    if not sys.stdin.isatty():
+        raise InputError("destroy asks first, and nobody is here to answer: give --yes")
+    return click.confirm(f"Remove the swarm with all its tasks and data from {hosts}?", err=True)

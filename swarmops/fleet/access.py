@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-from swarmops.client import Client, Info, unix_socket
-from swarmops.errors import SwarmopsError
+from swarmops.client import Client, Info, SocketLike, UnreachableError, unix_socket
+from swarmops.client.transport import TIMEOUT_S
+from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.current import Choice
 from swarmops.fleet.inventory import Inventory, read_inventory
 from swarmops.fleet.shells import Shells
+from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience
 
@@ -89,9 +91,19 @@ def local_client(socket: Path) -> Client:
 
 def host_client(inventory: Inventory, shells: Shells, host: str) -> Client:
     """Return the client of one host's node; it connects with its first request."""
-    target = target_of(inventory.hosts[host])
-    shell = shells.of(target)
-    return Client(lambda: shell.open_socket(target.place.socket), name=host)
+    return target_client(target_of(inventory.hosts[host]), shells)
+
+
+def target_client(target: Target, shells: Shells, timeout_s: float = TIMEOUT_S) -> Client:
+    """Return the client of one target's node; it connects with its first request."""
+
+    def connect() -> SocketLike:
+        try:
+            return shells.of(target).open_socket(target.place.socket)
+        except HostError as error:
+            raise UnreachableError(str(error)) from error
+
+    return Client(connect, name=target.name, timeout_s=timeout_s)
 
 
 def refuse_unless_manager(host: str, info: Info) -> None:

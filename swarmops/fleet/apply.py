@@ -131,16 +131,8 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
             if plan.again and not plan.empty and not failed and not done.interrupted:
                 continue
             applied = _outcome(fleet, plan, tuple(ended), interrupted=done.interrupted)
-            if not managers.known:
-                return applied
-            if applied.changed and not applied.interrupted:
-                hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
-                progress.phase("waiting until the swarm is as the playbook says")
-                applied = _converged(fleet, applied, managers, hosts)
-            if applied.interrupted:
-                return applied
-            nodes, services = tables(managers)
-            return msgspec.structs.replace(applied, nodes=nodes, services=services)
+            hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
+            return _concluded(fleet, applied, managers, hosts, progress)
         finally:
             managers.close()
     raise SwarmopsError(
@@ -179,6 +171,24 @@ def _outcome(fleet: Fleet, plan: Plan, ended: tuple[Ended, ...], *, interrupted:
     )
 
 
+def _concluded(
+    fleet: Fleet, applied: Applied, managers: Managers, hosts: list[str], progress: Progress
+) -> Applied:
+    """Wait for what was changed, and look how the swarm stands; what fails there is a lack."""
+    if not managers.known or applied.interrupted:
+        return applied
+    try:
+        if applied.changed:
+            progress.phase("waiting until the swarm is as the playbook says")
+            applied = _converged(fleet, applied, managers, hosts)
+        nodes, services = tables(managers)
+    except SwarmopsError as error:
+        return msgspec.structs.replace(applied, lacks=(*applied.lacks, str(error)))
+    except KeyboardInterrupt:
+        return msgspec.structs.replace(applied, interrupted=True)
+    return msgspec.structs.replace(applied, nodes=nodes, services=services)
+
+
 def _converged(fleet: Fleet, applied: Applied, managers: Managers, hosts: list[str]) -> Applied:
     """Wait until nodes are ready and services run, of those that nothing went wrong with."""
     wrong = {end.step.target for end in applied.ended if not end.succeeded} | set(applied.problems)
@@ -190,10 +200,7 @@ def _converged(fleet: Fleet, applied: Applied, managers: Managers, hosts: list[s
         running = managers.ask(lambda manager: services_lack(manager, services))
         return "\n".join([*missing_nodes(nodes, reached), *running])
 
-    try:
-        left = wait_until(lacks, CONVERGE_PATIENCE)
-    except KeyboardInterrupt:
-        return msgspec.structs.replace(applied, interrupted=True)
+    left = wait_until(lacks, CONVERGE_PATIENCE)
     return msgspec.structs.replace(applied, lacks=tuple(left.splitlines()))
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from swarmops.backends.base import Backend
-from swarmops.client import Client
 from swarmops.errors import SwarmopsError
 from swarmops.fleet import current
+from swarmops.fleet.access import target_client
 from swarmops.fleet.facts import gather
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observe import reason_of
@@ -43,7 +43,10 @@ def destroy(
         facts = gather(shell, target.place)
         if facts.running:
             # Leaving ends the tasks in order; where it fails, removing ends them all the same.
-            with contextlib.suppress(SwarmopsError), _client(shells, target) as client:
+            with (
+                contextlib.suppress(SwarmopsError),
+                target_client(target, shells, LEAVE_TIMEOUT_S) as client,
+            ):
                 if client.info().swarm.local_node_state != "inactive":
                     client.leave(force=True)
         backend.remove(shell, facts, target.place)
@@ -60,12 +63,3 @@ def destroy(
     if not outcome.errors:
         current.forget(Path(inventory.path))
     return {name: reason_of(error) for name, error in outcome.errors.items()}
-
-
-def _client(shells: Shells, target: Target) -> Client:
-    shell = shells.of(target)
-    return Client(
-        lambda: shell.open_socket(target.place.socket),
-        name=target.name,
-        timeout_s=LEAVE_TIMEOUT_S,
-    )

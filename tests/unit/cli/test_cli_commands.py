@@ -281,6 +281,18 @@ def test_refusals(run: Run, command: str, error: str) -> None:
     assert "Traceback" not in err
 
 
+def test_destroy_asks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is removed unless somebody said yes."""
+    inventory = tmp_path / "i.yml"
+    inventory.write_text("all: {hosts: {h1: {ansible_connection: local}}}")
+    code, out, err = run("destroy", str(inventory))
+    assert (code, out) == (1, "")
+    assert "nobody is here to answer: give --yes" in err
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    assert run("destroy", str(inventory)) == (1, "", "Nothing was changed.\n")
+
+
 def test_the_swarms_refusal(engine: Engine, run: Run) -> None:
     """What the swarm refuses is said in its own words."""
     engine.answer("GET /nodes", (503, b'{"message":"This node is not a swarm manager."}'))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from swarmops.client import Client, Info
+from swarmops.client import Client, Info, UnreachableError
 from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet import current
 from swarmops.fleet.access import (
@@ -16,9 +16,13 @@ from swarmops.fleet.access import (
     NoSwarmError,
     first_manager,
     refuse_unless_manager,
+    target_client,
     through_election,
 )
 from swarmops.fleet.current import Choice, choose, forget, record
+from swarmops.fleet.host import Host
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.swarm import SwarmInfo
 
@@ -202,6 +206,13 @@ def test_election() -> None:
     with pytest.raises(SwarmopsError, match="no manager answers: a: no leader; b is a worker"):
         through_election(["a", "b"], probes, patience)
     assert now == 5
+
+
+def test_unreachable(tmp_path: Path) -> None:
+    """A host whose socket nobody serves is unreachable, with its name: another may be asked."""
+    host = Host(name="h1", address="h1", connection="local", socket=str(tmp_path / "none.sock"))
+    with pytest.raises(UnreachableError, match=r"^h1: "):
+        target_client(target_of(host), Shells()).ping()
 
 
 def test_wait() -> None:

@@ -178,6 +178,19 @@ def test_not_in_time(lab: Lab) -> None:
     assert applied.exit_code == 1
 
 
+def test_lost_at_the_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When no manager answers any more at the end, what was done is known all the same."""
+
+    def lost(*_: Any) -> None:
+        raise SwarmopsError("no manager answers")
+
+    monkeypatch.setattr(apply_module, "tables", lost)
+    lab.plans = [Plan(steps=(INIT, JOIN))]
+    applied = lab.apply()
+    assert (applied.exit_code, applied.lacks) == (1, ("no manager answers",))
+    assert [ended.state for ended in applied.ended] == [State.DONE, State.DONE]
+
+
 def test_interrupted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """After Ctrl-C it is known what was done; nothing is waited for."""
 

@@ -137,7 +137,9 @@ def test_destroy(
     fake.add("manager", manager=True)
     if not leaves:
         fake.dead.add("manager")
-    monkeypatch.setattr(destroy_module, "_client", lambda _, target: fake.client(target.name))
+    monkeypatch.setattr(
+        destroy_module, "target_client", lambda target, *_: fake.client(target.name)
+    )
     current.record(Path(inventory.path))
     backend, stands = fake_backend()
     heard: dict[str, str] = {}
@@ -154,7 +156,9 @@ def test_destroy_all(
 ) -> None:
     """Once nothing is left anywhere, the inventory is current no longer."""
     monkeypatch.setattr(current, "LOCAL_SOCKET", "/none")
-    monkeypatch.setattr(destroy_module, "_client", lambda _, target: fake.client(target.name))
+    monkeypatch.setattr(
+        destroy_module, "target_client", lambda target, *_: fake.client(target.name)
+    )
     current.record(Path(inventory.path))
     few = msgspec.structs.replace(inventory, hosts={"bare": inventory.hosts["bare"]})
     assert destroy(few, fake_backend()[1], Shells(), on_host=lambda *_: None) == {}
