@@ -32,7 +32,7 @@ from swarmops.pki.wire import CertificateReply, CertificateRequest
 from swarmops.runtime.address import advertise_address, listen_address
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import first_certificate, join_address, split_address
-from swarmops.runtime.state import NodeState, new_raft_id
+from swarmops.runtime.state import NodeState
 from swarmops.store import Store
 
 log = structlog.get_logger(__name__)
@@ -149,8 +149,7 @@ class Control:
                 cluster_id=reply.cluster_id,
                 listen_addr=join_address(*listen),
                 advertise_addr=advertise,
-                manager=reply.role is Role.MANAGER,
-                raft_id=new_raft_id(self.rng) if reply.role is Role.MANAGER else "",
+                manager=False,
                 managers=tuple(reply.managers) or (Peer(node_id="", addr=answered),),
                 certificate=reply.described,
             )
@@ -158,10 +157,8 @@ class Control:
                 key_pem=key_pem, cert_pem=reply.cert_pem, root_pem=reply.root_pem
             )
             daemon.adopt(state, credentials)
-            if state.manager:
-                part = daemon.new_manager_part(state)
-                daemon.manager = part
-                await part.join(list(state.managers))
+            if reply.role is Role.MANAGER:
+                await daemon.become_manager()
             daemon.start_agent()
         except BaseException:
             await daemon.forget()

@@ -83,20 +83,18 @@ class Daemon:
         self.state = state
         self._use_certificate()
         if state.manager:
-            self.manager = await self._resume_manager(state)
+            part = self.new_manager_part(state)
+            if part.has_state():
+                await part.reopen()
+                self.manager = part
+            elif len(state.managers) > 1:
+                # The daemon died as it became a manager: the swarm will ask it to again.
+                self._remember(replace(state, manager=False, raft_id=""))
+            else:
+                # It died while it made the swarm: nothing was promised to anybody.
+                await self.forget()
+                return
         self.start_agent()
-
-    async def _resume_manager(self, state: NodeState) -> ManagerPart:
-        part = self.new_manager_part(state)
-        if part.has_state():
-            await part.reopen()
-            return part
-        # The daemon died while it was joining: a raft ID is never used twice.
-        state = replace(state, raft_id=new_raft_id(self.rng))
-        self._remember(state)
-        part = self.new_manager_part(state)
-        await part.join([peer for peer in state.managers if peer.node_id != state.node_id])
-        return part
 
     async def stop(self) -> None:
         """Stop all parts; tasks go on, and a leader hands over first."""
@@ -226,7 +224,7 @@ class Daemon:
             try:
                 reply = await self._renew()
                 if reply.role is Role.MANAGER:
-                    await self._become_manager()
+                    await self.become_manager()
                 else:
                     await self._become_worker()
             except (SwarmopsError, OSError, TimeoutError) as exc:
@@ -237,7 +235,8 @@ class Daemon:
                 self.error = ""
                 log.info("role changed", role=reply.role.value)
 
-    async def _become_manager(self) -> None:
+    async def become_manager(self) -> None:
+        """Start the manager part and join the group; on disk only once that is done."""
         state = replace(self._member(), manager=True, raft_id=new_raft_id(self.rng))
         part = self.new_manager_part(state)
         others = [peer for peer in state.managers if peer.node_id != state.node_id]

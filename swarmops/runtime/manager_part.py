@@ -192,11 +192,18 @@ class ManagerPart:
         if node is None or node.internal is UNSET or node.internal.role is not Role.MANAGER:
             raise ApiError(403, f"node {peer.node_id} is no manager of this swarm")
         member = Member(raft_id=request.raft_id, node_id=peer.node_id, addr=request.addr)
+        await self._remove_predecessors(member)
         members = await self.raft.add_member(member, timeout_s=_ADD_MEMBER_TIMEOUT_S)
         await self.store.modify(
             self.store.nodes, peer.node_id, lambda stored: _with_raft_id(stored, request.raft_id)
         )
         return MemberReply(members=[(m.raft_id, m.node_id, m.addr) for m in members])
+
+    async def _remove_predecessors(self, member: Member) -> None:
+        """Remove what the same node was in the group before it lost its state."""
+        for old in self.raft.status().members:
+            if old.node_id == member.node_id and old.raft_id != member.raft_id:
+                await self.raft.remove_member(old.raft_id)
 
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Serve an agent until its session ends."""
