@@ -34,11 +34,11 @@ def test_plan_of_bare_hosts_says_what_apply_would_do_and_does_nothing(swarm: Swa
 
 
 def test_apply_makes_bare_hosts_three_managers_two_workers_and_a_service(
-    swarm: Swarm, record_property: Callable[[str, object], None]
+    swarm: Swarm, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """One command; when it returns, the nodes are ready and the service answers HTTP."""
     done = swarm.apply()
-    record_property("form_s", round(done.took_s, 1))
+    record_testsuite_property("form_s", round(done.took_s, 1))
     nodes = swarm.nodes()
     assert {name: node["Spec"]["Role"] for name, node in nodes.items()} == {
         "host1": "manager",
