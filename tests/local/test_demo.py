@@ -5,7 +5,9 @@ The tests run in the order of the file, on one swarm, each leaving it whole.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import urllib.request
 
@@ -165,6 +167,21 @@ def test_with_all_managers_gone_the_tasks_run_on_and_are_found_again(swarm: Loca
     wait_for(swarm.all_ready, "ready nodes")
     assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
     assert len(running(swarm)) == 4
+
+
+def test_a_manager_that_lost_its_raft_state_joins_the_group_anew(swarm: Local):
+    """Under a new raft ID, by itself: the old member is removed, never waited for."""
+    lost = next(n for n in ("node1", "node2", "node3") if n != leader(swarm))
+    home = swarm.folder / ".demo" / lost / "data"
+    before = json.loads((home / "node.json").read_text())["raft_id"]
+    shutil.rmtree(home / "raft")
+    swarm.kill_daemon(lost)
+
+    def joined_anew() -> bool:
+        return json.loads((home / "node.json").read_text())["raft_id"] not in ("", before)
+
+    wait_for(joined_anew, "a new raft ID")
+    wait_for(lambda: swarm.nodes()[lost]["manager_status"] == "Reachable", "a reachable manager")
 
 
 @pytest.mark.parametrize("what", ["service", "node"])
