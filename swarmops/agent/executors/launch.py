@@ -78,7 +78,9 @@ def script(launch: Launch) -> str:
             *(f"export {name}={shlex.quote(value)}" for name, value in plain.items()),
             f"exec {shlex.join(command)}",
             ")",
-            f"echo $? > {EXIT_FILE}",
+            "code=$?",
+            "IFS=' ' read -r up rest < /proc/uptime",
+            f'echo "$code $up" > {EXIT_FILE}',
             "",
         ]
     )

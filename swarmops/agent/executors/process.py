@@ -16,6 +16,8 @@ import signal as signals
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
+from msgspec import UNSET
+
 from swarmops.agent.executors import output, procfs
 from swarmops.agent.executors.base import (
     ExecutorContext,
@@ -24,6 +26,7 @@ from swarmops.agent.executors.base import (
     LogRequest,
     TaskError,
 )
+from swarmops.agent.executors.census import Census, Group
 from swarmops.agent.executors.identity import home, identity
 from swarmops.agent.executors.launch import SCRIPT_FILE, Launch, script
 from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid, spawn
@@ -47,6 +50,7 @@ class ProcessExecutor:
 
     def __init__(self, context: ExecutorContext) -> None:
         self._tasks = context.data_dir / "tasks"
+        self._census = Census()
         self._starting = asyncio.Semaphore(STARTS_MAX)
         self._trimming: asyncio.Task[None] | None = None
 
@@ -86,13 +90,13 @@ class ProcessExecutor:
         if known is None:
             raise TaskError("the task's process is not on this node any more")
         await _end_of_script(known)
-        await _clear_away(known, folder)
-        code = read_exit(folder)
-        if code is None and known.boot != procfs.boot_id():
+        await self._clear_away(known, folder)
+        end = read_exit(folder)
+        if end is None and not known.of_this_boot:
             raise TaskError("the machine was restarted while the task ran")
-        if code is None:
+        if end is None:
             raise TaskError("the task's supervising shell was killed, so its exit code is lost")
-        return Exit(code, ContainerStatus(pid=known.leader.pid, exit_code=code))
+        return Exit(end.code, ContainerStatus(pid=known.leader.pid, exit_code=end.code))
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Signal the process's group, kill everything of the task after the grace."""
@@ -103,11 +107,10 @@ class ProcessExecutor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await _end_of_script(known)
-        await _clear_away(known, folder)
+        await self._clear_away(known, folder)
         await _end_of_script(known)
-        code = read_exit(folder)
-        status = ContainerStatus(pid=known.leader.pid)
-        return status if code is None else ContainerStatus(pid=known.leader.pid, exit_code=code)
+        end = read_exit(folder)
+        return ContainerStatus(pid=known.leader.pid, exit_code=UNSET if end is None else end.code)
 
     async def remove(self, work: Work) -> None:
         """Kill what runs of the task and remove its folder."""
@@ -136,12 +139,19 @@ class ProcessExecutor:
 
     async def _remove(self, folder: Path) -> None:
         if (known := read_pid(folder)) is not None:
-            await _clear_away(known, folder)
+            await self._clear_away(known, folder)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):  # it has only its exit code to write
                     await _end_of_script(known)
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, folder)
+
+    async def _clear_away(self, known: Supervised, folder: Path) -> None:
+        """Kill all processes of the task, except the script, which has an exit code to write."""
+        if known.of_this_boot:
+            end = read_exit(folder)
+            group = Group(folder.name, known.leader, None if end is None else end.ticks)
+            await self._census.kill_all(group)
 
     async def _keep_trimmed(self) -> None:
         while True:
@@ -204,12 +214,6 @@ def _refuse_what_no_process_has(work: Work) -> None:
 async def _end_of_script(known: Supervised) -> None:
     if known.of_this_boot:
         await procfs.wait_for_end(known.script)
-
-
-async def _clear_away(known: Supervised, folder: Path) -> None:
-    """Kill all processes of the task, except the script, which has an exit code to write."""
-    if known.of_this_boot:
-        await procfs.kill_all(known.leader, f"SWARMOPS_TASK_ID={folder.name}")
 
 
 def _signal_group(known: Supervised, name: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _PROC = Path("/proc")
-_DEAD = {"Z", "X", "x"}
+DEAD = {"Z", "X", "x"}
 
 
 class Process(NamedTuple):
@@ -23,11 +23,21 @@ class Process(NamedTuple):
     pid: int
     start: int
 
+    def kill(self) -> None:
+        """Kill exactly this process, if it still runs and may be killed."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                if self.alive:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            finally:
+                os.close(pidfd)
+
     @property
     def alive(self) -> bool:
         """Whether the process runs; one that ended but was not reaped does not."""
-        stat = _stat(self.pid)
-        return stat is not None and int(stat[19]) == self.start and stat[0] not in _DEAD
+        stat = stat_of(self.pid)
+        return stat is not None and int(stat[19]) == self.start and stat[0] not in DEAD
 
 
 def boot_id() -> str:
@@ -54,36 +64,7 @@ async def wait_for_end(process: Process) -> None:
             os.waitpid(process.pid, os.WNOHANG)  # noqa: ASYNC222 - it returns at once
 
 
-def belonging(session: int, variable: str) -> list[int]:
-    """Return the live processes of a session, and those with ``NAME=value`` in their environment.
-
-    The latter are those that made a session of their own, as daemons do.
-    """
-    needle = f"\0{variable}\0".encode()
-    found = []
-    for entry in os.listdir(_PROC):  # noqa: PTH208 - a Path for each process would cost more than the look
-        if not entry.isdecimal() or (stat := _stat(int(entry))) is None or stat[0] in _DEAD:
-            continue
-        if int(stat[3]) == session or needle in b"\0" + _environment(entry):
-            found.append(int(entry))
-    return found
-
-
-async def kill_all(leader: Process, variable: str) -> None:
-    """Kill what belongs to a task until nothing of it is left, for a second at most."""
-    for _ in range(50):
-        pids = await asyncio.to_thread(belonging, leader.pid, variable)
-        if leader.alive:
-            pids.append(leader.pid)
-        if not pids:
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.02)
-
-
-def _stat(pid: int) -> list[str] | None:
+def stat_of(pid: int) -> list[str] | None:
     """Return the fields of ``/proc/PID/stat`` after the command's name: state, parent, group."""
     try:
         with (_PROC / str(pid) / "stat").open("rb") as file:
@@ -91,10 +72,3 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text[text.rindex(b")") + 2 :].decode().split()
-
-
-def _environment(pid: str) -> bytes:
-    try:
-        return (_PROC / pid / "environ").read_bytes()
-    except OSError:  # another user's, or gone
-        return b""

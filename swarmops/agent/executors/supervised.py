@@ -101,10 +101,20 @@ def read_pid(folder: Path) -> Supervised | None:
         return None
 
 
-def read_exit(folder: Path) -> int | None:
-    """Return the exit code, 128 + N for a death by signal N; None while there is no whole one."""
+class Ended(NamedTuple):
+    """How and when a task's first process ended; ``ticks`` are clock ticks since boot."""
+
+    code: int
+    ticks: int
+
+
+def read_exit(folder: Path) -> Ended | None:
+    """Return the end, its code 128 + N for a death by signal N; None while none is written."""
     try:
         text = (folder / EXIT_FILE).read_text()
     except FileNotFoundError:
         return None
-    return int(text) if text.endswith("\n") else None
+    if not text.endswith("\n"):
+        return None
+    code, up_s = text.split()
+    return Ended(int(code), int(float(up_s) * os.sysconf("SC_CLK_TCK")) + 1)

@@ -155,7 +155,7 @@ async def test_removing_ends_and_forgets(bench: Bench):
 
 
 async def test_output_is_kept_by_stream(bench: Bench):
-    """Both streams are kept, told apart, and a tail is the last lines."""
+    """Both streams are kept and told apart."""
     work = await bench.started("for i in 1 2 3; do echo out$i; done; echo err >&2; printf end")
     await bench.executor.wait(work)
     lines = await bench.lines(work)
@@ -167,9 +167,15 @@ async def test_output_is_kept_by_stream(bench: Bench):
     ]
     assert ("stderr", "err") in lines
     assert await bench.lines(work, LogRequest(stdout=False)) == [("stderr", "err")]
-    only_out = LogRequest(stderr=False, tail=2)
-    assert await bench.lines(work, only_out) == [("stdout", "out3"), ("stdout", "end")]
     assert await bench.lines(work, LogRequest(tail=0)) == []
+
+
+async def test_a_tail_is_the_last_lines(bench: Bench):
+    """A tail has so many lines, a last one without its newline included."""
+    work = await bench.started("for i in 1 2 3; do echo out$i; done; printf end")
+    await bench.executor.wait(work)
+    lines = await bench.lines(work, LogRequest(tail=2))
+    assert lines == [("stdout", "out3"), ("stdout", "end")]
 
 
 async def test_output_can_be_followed(bench: Bench):

@@ -18,7 +18,7 @@ from swarmops.agent.executors.identity import identity
 from swarmops.agent.executors.launch import Launch, script
 from swarmops.agent.executors.process import ProcessExecutor
 from swarmops.agent.executors.procfs import Process
-from swarmops.agent.executors.supervised import Supervised, read_pid
+from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid
 from swarmops.agent.work import Work
 
 MakeWork = Callable[..., Work]
@@ -45,9 +45,9 @@ def arguments(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def bystanding() -> subprocess.Popen[bytes]:
+def bystanding(*, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     """Start a process that is no task."""
-    return subprocess.Popen(["sleep", "60"])
+    return subprocess.Popen(["sleep", "60"], start_new_session=start_new_session)
 
 
 def runs(process: Process) -> bool:
@@ -138,7 +138,7 @@ async def test_a_reboot_is_noticed_though_pids_are_reused(
     await executor.prepare(task)
     bystander = bystanding()
     try:
-        stat = procfs._stat(bystander.pid)
+        stat = procfs.stat_of(bystander.pid)
         assert stat is not None
         line = f"{bystander.pid} {stat[19]} {bystander.pid} {stat[19]} another-boot\n"
         (context.data_dir / "tasks" / task.id / "pid").write_text(line)
@@ -168,6 +168,43 @@ async def test_a_reused_pid_is_not_the_task(
     finally:
         bystander.kill()
         bystander.wait()
+
+
+async def test_a_session_number_used_anew_is_not_the_task(
+    executor: ProcessExecutor, context: ExecutorContext, work: MakeWork
+):
+    """Long after its end a task is removed without harm to whoever has its PID as session now."""
+    task = work(command=["sleep", "60"])
+    await executor.prepare(task)
+    bystander = bystanding(start_new_session=True)
+    try:
+        folder = context.data_dir / "tasks" / task.id
+        line = f"{bystander.pid} 1 {bystander.pid} 1 {procfs.boot_id()}\n"
+        (folder / "pid").write_text(line)
+        (folder / "exit").write_text("0 0.02\n")
+        assert (await executor.wait(task)).code == 0
+        await executor.remove(task)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+async def test_what_ran_on_after_an_end_that_no_daemon_saw_is_killed(
+    executor: ProcessExecutor, context: ExecutorContext, work: MakeWork, tmp_path: Path
+):
+    """Even without a trace in its environment: it was in the session when the task ended."""
+    mark = tmp_path / "pid"
+    task = work(command=["sh", "-c", f"env -i sleep 60 & echo $! > {mark}; sleep 0.1"])
+    await executor.prepare(task)
+    await executor.start(task)
+    await until(lambda: read_exit(context.data_dir / "tasks" / task.id) is not None)
+    left = mark.read_text().strip()
+    assert arguments(int(left))
+    successor = ProcessExecutor(context)
+    assert (await successor.wait(task)).code == 0
+    await until(lambda: procfs.stat_of(int(left)) is None, 2)
+    await successor.close()
 
 
 async def test_signals_are_the_tasks_own(executor: ProcessExecutor, work: MakeWork):
