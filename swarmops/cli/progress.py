@@ -63,6 +63,9 @@ def ending(ended: Ended) -> str:
 class Shown(Progress):
     """Base of both kinds: a context manager around what is shown."""
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
     def __enter__(self) -> Self:
         return self
 
@@ -73,6 +76,13 @@ class Shown(Progress):
         trace: TracebackType | None,
     ) -> None:
         """Stop showing."""
+
+    def planned(self, plan: Plan) -> None:
+        """Say the warnings before anything is done, each once however often it is planned."""
+        for warning in plan.warnings:
+            if warning not in self._said:
+                self._said.add(warning)
+                self.say(f"Warning: {warning}")
 
     def stopping(self, running: Sequence[Step]) -> None:
         """Say what is waited for after Ctrl-C."""
@@ -101,6 +111,7 @@ class LiveTable(Shown):
     """One row per host or service, redrawn in place, with what it does now."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._rows: dict[str, tuple[str, str, float]] = {}
         self._phase = ""
         self._live: Live | None = None
@@ -143,6 +154,7 @@ class LiveTable(Shown):
 
     def planned(self, plan: Plan) -> None:
         """Make a row for all that is to be done."""
+        super().planned(plan)
         for step in plan.steps:
             self._rows.setdefault(step.target, ("waiting", "dim", 0.0))
 

@@ -26,13 +26,12 @@ def program() -> str:
 
 
 def print_applied(applied: Applied, seconds: float) -> None:
-    """Print tables on stdout; warnings and what went wrong on stderr."""
-    for warning in applied.warnings:
-        click.echo(f"Warning: {warning}", err=True)
-    for refusal in applied.refusals:
-        click.echo(f"Error: {refusal}", err=True)
+    """Print tables on stdout, what went wrong on stderr.
+
+    The warnings were said when the plan was made, which a refused one never was.
+    """
     if applied.refusals:
-        click.echo("Nothing was changed." if not applied.changed else "", err=True)
+        _print_refused(applied)
         return
     if applied.nodes:
         print_rows(applied.nodes, NODE_COLUMNS, "table")
@@ -42,6 +41,15 @@ def print_applied(applied: Applied, seconds: float) -> None:
     if applied.nodes:
         click.echo()
     _print_outcome(applied, seconds)
+
+
+def _print_refused(applied: Applied) -> None:
+    for warning in applied.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    for refusal in applied.refusals:
+        click.echo(f"Error: {refusal}", err=True)
+    if not applied.changed:
+        click.echo("Nothing was changed.", err=True)
 
 
 def _print_outcome(applied: Applied, seconds: float) -> None:

@@ -42,7 +42,7 @@ CASES: dict[str, tuple[Applied, list[str], list[str]]] = {
     "done": (
         Applied(ended=(DONE,), nodes=[NODE], warnings=("an even number of managers",)),
         ["h1     Ready", "Done: 1 step in 2.0 s. Look further:", "swarmops status"],
-        ["Warning: an even number of managers"],
+        [],
     ),
     "nothing": (
         Applied(nodes=[NODE]),
@@ -50,9 +50,9 @@ CASES: dict[str, tuple[Applied, list[str], list[str]]] = {
         [],
     ),
     "refused": (
-        Applied(refusals=("two swarms",)),
+        Applied(refusals=("two swarms",), warnings=("an even number",)),
         [],
-        ["Error: two swarms", "Nothing was changed"],
+        ["Warning: an even number", "Error: two swarms", "Nothing was changed"],
     ),
     "failed": (
         Applied(
@@ -136,8 +136,10 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where stderr is no terminal each step is a line when it has ended."""
+    """Where stderr is no terminal each step is a line once it has ended, each warning one."""
     with Lines() as progress:
+        progress.planned(Plan(warnings=("an even number",)))
+        progress.planned(Plan(warnings=("an even number",)))
         progress.phase("doing 2 steps")
         progress.began(DONE.step)
         progress.stopping([DONE.step])
@@ -147,6 +149,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
+        "Warning: an even number",
         "doing 2 steps",
         "Stopping; what runs comes to its end first: h1 (starting the runtime)",
         "h1: starting the runtime: done (1.2 s)",
