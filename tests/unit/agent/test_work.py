@@ -1,0 +1,72 @@
+"""What a task is told of its place, and what a node says of itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarmops.agent.describe import Describe
+from swarmops.agent.executors import ExecutorContext, load_executors
+from swarmops.agent.templates import expand
+from swarmops.agent.work import make_work
+from swarmops.errors import InputError
+from swarmops.model.node import EngineDescription, Plugin
+from swarmops.model.service import Mount, SecretReference
+from tests.unit.agent.conftest import FACTS, make_task
+
+VALUES = {".Task.Slot": "3", ".Node.Hostname": "host1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("{{.Task.Slot}}", "3"),
+        ("a-{{ .Task.Slot }}-{{- .Node.Hostname -}}", "a-3-host1"),
+        ("{{.Service.Labels.zone}}", "eu"),
+        ('{{index .Service.Labels "com.example.zone"}}', "north"),
+        ("{{.Service.Labels.none}}", ""),
+    ],
+)
+def test_templates_are_filled_as_docker_does(text: str, expected: str):
+    """Placeholders, labels and spaces mean what they mean in `docker service create`."""
+    assert expand(text, VALUES, {"zone": "eu", "com.example.zone": "north"}) == expected
+
+
+def test_an_unknown_placeholder_is_named():
+    """The error says which one is wrong and which there are."""
+    with pytest.raises(InputError, match=r"\{\{.Task.Sloth\}\} is unknown: use one of \.Node\."):
+        expand("{{.Task.Sloth}}", VALUES, {})
+
+
+def test_hostname_environment_and_mounts_are_templates():
+    """Docker's three places for templates."""
+    task = make_task(
+        hostname="{{.Node.Hostname}}-{{.Task.Slot}}",
+        env=["WHO={{.Service.Name}}/{{.Task.ID}}@{{.Node.ID}}"],
+        mounts=[Mount(type="volume", source="v{{.Task.Slot}}", target="/d")],
+    )
+    container = make_work(task, FACTS).container
+    assert container.hostname == "host1-2"
+    assert container.env == [f"WHO=web/{task.id}@node1"]
+    assert container.mounts == [Mount(type="volume", source="v2", target="/d")]
+
+
+def test_a_task_that_needs_secrets_does_not_run_without_them():
+    """What cannot be handed out is refused, with the cure."""
+    with pytest.raises(InputError, match="secrets or configs"):
+        make_work(make_task(secrets=[SecretReference(secret_id="s")]), FACTS)
+
+
+async def test_a_node_describes_its_machine_and_executors(context: ExecutorContext):
+    """Size, platform and the executors that work, as plugins."""
+    executors = load_executors(context)
+    assert list(executors) == ["process", "docker"]
+    description = await Describe(hostname="h", executors={"process": executors["process"]})()
+    assert description.hostname == "h"
+    assert isinstance(description.engine, EngineDescription)
+    assert description.engine.plugins == [Plugin(type="Executor", name="process")]
+    assert description.resources
+    assert description.resources.nano_cpus
+    assert description.resources.memory_bytes
+    for executor in executors.values():
+        await executor.close()
