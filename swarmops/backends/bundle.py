@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import importlib.util
 import io
-import marshal
 import os
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from swarmops.backends import hostside, wheels
 from swarmops.backends.base import Facts
+from swarmops.backends.compact import bytecode, loaded_part
 from swarmops.backends.wheels import Part, Platform
 
-RECIPE = "2"
+RECIPE = "3"
 """Changes when the way of building does, so that old caches and releases are not taken for new."""
 ROOTS = (
     "aiohttp",
@@ -156,15 +155,27 @@ def lay_out(files: dict[str, bytes], platform: Platform, archive: str) -> dict[s
         for name in sorted(files):
             if name.endswith(".so"):
                 module = name.partition(".")[0].replace("/", ".")
-                laid[f"ext/{module}.so"] = files[name]
+                laid[f"ext/{module}.so"] = loaded_part(files[name])
             elif _top(name) in folders:
                 laid[name] = files[name]
             else:
-                out.writestr(zipfile.ZipInfo(name), files[name])
-                if name.endswith(".py") and platform.python_tag == wheels.here().python_tag:
-                    out.writestr(zipfile.ZipInfo(f"{name}c"), _bytecode(name, files[name]))
+                for kept, content in _as_loaded(name, files[name], platform):
+                    out.writestr(zipfile.ZipInfo(kept), content)
     laid[archive] = packed.getvalue()
     return laid
+
+
+def _as_loaded(name: str, content: bytes, platform: Platform) -> Iterator[tuple[str, bytes]]:
+    """Give a file as it goes into the archive: of others' modules bytecode alone.
+
+    Ours keep their source, for tracebacks, and their docstrings, which click shows.
+    """
+    own = _top(name) == "swarmops"
+    compiled = name.endswith(".py") and platform.python_tag == wheels.here().python_tag
+    if own or not compiled:
+        yield name, content
+    if compiled:
+        yield f"{name}c", bytecode(name, content, optimize=0 if own else 2)
 
 
 def _top(name: str) -> str:
@@ -173,16 +184,6 @@ def _top(name: str) -> str:
 
 def _is_data(name: str) -> bool:
     return not (name.endswith((".py", ".so", "/py.typed", ".md", ".txt")) or ".dist-info/" in name)
-
-
-def _bytecode(name: str, content: bytes) -> bytes:
-    """Compile for a Python like ours: it halves the runtime's time to start.
-
-    Bytecode that is not checked against its source (PEP 552), as a release never changes.
-    """
-    code = compile(content, name, "exec", dont_inherit=True)
-    head = importlib.util.MAGIC_NUMBER + (1).to_bytes(4, "little")
-    return head + importlib.util.source_hash(content) + marshal.dumps(code)
 
 
 def _archive(files: dict[str, bytes], *, last: bool) -> bytes:
