@@ -64,7 +64,9 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
             self._ask_for_pre_votes(now)
 
     def _ask_for_pre_votes(self, now: float) -> None:
-        self.__raftElectionDeadline = now + self.__generateRaftTimeout()
+        # Asking changes nothing, so it is repeated sooner than a candidacy would be.
+        pause = self._timing.heartbeat_s * (1 + self._rng.random())
+        self.__raftElectionDeadline = now + pause
         self._pre_votes = {self._raft_id}
         self._forget_leader()
         if self._has_majority(self._pre_votes):
@@ -175,6 +177,13 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         if message.pre:
             able = current and not sticks and self._journal.error is None
             granted = able and message.term > self.__raftCurrentTerm
+            if granted:
+                # Let it go ahead: two candidates at once would split the votes.
+                ahead = now + 2 * self._timing.heartbeat_s * (1 + self._rng.random())
+                self.__raftElectionDeadline = max(self.__raftElectionDeadline, ahead)
+                if sender < self._raft_id:
+                    # Both ask at once: the greater id gives way, before it can have its answers.
+                    self._pre_votes = None
             term = message.term if granted else self.__raftCurrentTerm
             self._send_after_term(sender, VoteReply(term, True, granted))
             return
@@ -250,6 +259,10 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
             heard.insert(0, float(self._clock()))
         needed = majority(len(voters)) - 1
         return float(heard[needed]) if needed < len(heard) else float("-inf")
+
+    def election_deadline(self) -> float:
+        """Return when this member will ask for votes if it hears nothing."""
+        return float("inf") if self.is_leading() else float(self.__raftElectionDeadline)
 
     def round(self) -> int:
         """Return the number of the newest round."""

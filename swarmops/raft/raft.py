@@ -351,7 +351,10 @@ class Raft:
         if self._stopped:
             return
         self._proposals.expire(self._clock.time())
-        self._timer = self._clock.call_later(self._timing.heartbeat_s / 2, self._tick)
+        pause = self._core.election_deadline() - self._clock.time()
+        # Not on a common beat: members whose time-outs fall into one would split their votes.
+        pause = max(0.002, min(self._timing.heartbeat_s / 2, pause + 0.001))
+        self._timer = self._clock.call_later(pause, self._tick)
         if self._was_removed:
             self._waiters.look()
         else:

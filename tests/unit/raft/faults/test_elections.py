@@ -170,3 +170,21 @@ def test_a_leadership_callback_that_raises_harms_nothing(run: Any):
         assert told == [True]
 
     run(scenario)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes(run: Any, seed: int):
+    """One gives way, so a leader is there at once, not after another time-out."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        old = await world.leader()
+        left = [m for m in world.alive() if m is not old]
+        old.power_off()
+        now = asyncio.get_running_loop().time()
+        for member in left:
+            member.raft._core._SyncObj__raftElectionDeadline = now + 0.6
+        await asyncio.sleep(0.6)
+        await world.leader(timeout_s=0.15)
+
+    run(scenario, seed)
