@@ -81,6 +81,8 @@ class CertificateAuthority:
         parse_token(request.token)
         if same_token(request.token, internal.join_tokens.manager):
             role = Role.MANAGER
+            if request.no_manager_because:
+                raise ApiError(400, request.no_manager_because)
         elif same_token(request.token, internal.join_tokens.worker):
             role = Role.WORKER
         else:

@@ -22,6 +22,8 @@ class CertificateRequest(Model, frozen=True):
     token: str = ""
     availability: str = ""
     hostname: str = ""
+    no_manager_because: str = ""
+    """Why this node can't be a manager: refused before it is a member if its token makes it one."""
 
 
 class Described(Model, frozen=True):

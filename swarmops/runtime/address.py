@@ -6,6 +6,7 @@ each with or without a port; nothing said means this machine's address on its de
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import ipaddress
 import socket
@@ -52,6 +53,27 @@ def advertise_address(wanted: str, listen: tuple[str, int], towards: str = _ANYW
             "(with optional port number)",
         )
     return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
+def why_not_listen(host: str, port: int) -> str:
+    """Return why this address can't be listened on, in Docker's words; empty if it can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            return listen_refusal(host, port, exc)
+    return ""
+
+
+def listen_refusal(host: str, port: int, exc: OSError) -> str:
+    """Say in Docker's words, and with the cure, why an address can't be listened on."""
+    why = "address already in use" if exc.errno == errno.EADDRINUSE else exc.strerror
+    return (
+        f"listen tcp {host}:{port}: bind: {why}: stop what uses the port, "
+        "or choose another listen address"
+    )
 
 
 def own_address(advertised: str) -> str | None:

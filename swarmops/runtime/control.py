@@ -29,7 +29,7 @@ from swarmops.model.swarm import (
 from swarmops.pki.identity import Credentials
 from swarmops.pki.tokens import WrongRootError, parse_token
 from swarmops.pki.wire import CertificateReply, CertificateRequest
-from swarmops.runtime.address import advertise_address, listen_address
+from swarmops.runtime.address import advertise_address, listen_address, why_not_listen
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import first_certificate, join_address, split_address
 from swarmops.runtime.state import NodeState
@@ -100,8 +100,9 @@ class Control:
         """Raise QuorumLoss if the group would be left without a majority."""
         from swarmops.runtime.quorum import check_removal  # noqa: PLC0415 - as above
 
-        if self._daemon.manager is not None:
-            check_removal(self._daemon.manager.raft.status(), node_id)
+        part = self._daemon.manager
+        if part is not None:
+            check_removal(part.store, node_id)
 
     # Init ----------------------------------------------------------------------------------------
 
@@ -139,6 +140,7 @@ class Control:
             token=token,
             availability=given(request.availability, ""),
             hostname=self._daemon.hostname,
+            no_manager_because=why_not_listen(*listen),
         )
         daemon = self._daemon
         daemon.pending = True

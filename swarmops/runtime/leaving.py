@@ -30,7 +30,7 @@ async def step_down(daemon: Daemon) -> None:
     if part is None or state is None or len(part.raft.status().voters) < _GROUP:
         return
     try:
-        check_removal(part.raft.status(), state.node_id)
+        check_removal(part.store, state.node_id)
         async with asyncio.timeout(STEP_DOWN_S):
             await part.store.modify(
                 part.store.nodes,

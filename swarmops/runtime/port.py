@@ -8,7 +8,6 @@ certificate of this swarm; what the HTTP handlers allow further is theirs to che
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from aiohttp import web
 from swarmops.errors import ApiError
 from swarmops.model.node import Role
 from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity, peer_identity
+from swarmops.runtime.address import listen_refusal
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +53,7 @@ class NodePort:
             )
         except OSError as exc:
             await self._runner.cleanup()
-            why = "address already in use" if exc.errno == errno.EADDRINUSE else exc.strerror
-            raise ApiError(
-                400,
-                f"listen tcp {host}:{port}: bind: {why}: stop what uses the port, "
-                "or choose another listen address",
-            ) from exc
+            raise ApiError(400, listen_refusal(host, port, exc)) from exc
 
     async def close(self) -> None:
         """Stop accepting and close what is open."""

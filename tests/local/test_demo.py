@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import urllib.request
 
 import pytest
@@ -167,6 +168,27 @@ def test_with_all_managers_gone_the_tasks_run_on_and_are_found_again(swarm: Loca
     wait_for(swarm.all_ready, "ready nodes")
     assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
     assert len(running(swarm)) == 4
+
+
+def test_a_manager_whose_port_is_taken_is_refused_before_it_is_a_member(swarm: Local):
+    """The sentence names the port; no node is left behind, and a worker may still join."""
+    token = swarm.docker("node1", "swarm", "join-token", "-q", "manager").stdout.strip()
+    swarm.docker("node5", "swarm", "leave")
+    before = swarm.docker("node1", "node", "ls", "-q").stdout
+    with socket.create_server(("127.0.7.15", 2377)):
+        refused = swarm.docker(
+            "node5",
+            "swarm",
+            "join",
+            f"--token={token}",
+            "--listen-addr=127.0.7.15:2377",
+            "127.0.7.11:2377",
+            expect=1,
+        )
+    assert "listen tcp 127.0.7.15:2377: bind: address already in use" in refused.stderr
+    assert swarm.docker("node1", "node", "ls", "-q").stdout == before
+    swarm.swarmops("apply", str(swarm.inventory))
+    assert set(swarm.nodes()) == set(NODES)
 
 
 def test_a_manager_that_lost_its_raft_state_joins_the_group_anew(swarm: Local):
