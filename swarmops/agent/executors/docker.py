@@ -25,13 +25,13 @@ from swarmops.agent.executors.base import (
 )
 from swarmops.agent.executors.docker_config import container_config
 from swarmops.agent.executors.docker_engine import (
-    NODE_LABEL,
     TASK_LABEL,
     ConflictError,
     Engine,
     NotFoundError,
     answers,
     image_name,
+    node_containers,
 )
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
@@ -186,12 +186,8 @@ class DockerExecutor:
 
     async def _reattached(self, task_ids: frozenset[str]) -> bool:
         """Remove this node's containers of other tasks; say whether that was possible."""
-        label = f"{NODE_LABEL}={self._node_id}"
         try:
-            found = await self._engine.call(
-                lambda client: client.containers(all=True, filters={"label": label})
-            )
-            for container in found:
+            for container in await node_containers(self._address, self._node_id):
                 if container["Labels"].get(TASK_LABEL) not in task_ids:
                     await self._discard(container["Id"])
         except (TaskError, TemporaryError) as error:

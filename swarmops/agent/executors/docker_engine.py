@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import structlog
 
@@ -26,6 +27,7 @@ CALLS_MAX = 8
 PULLS_MAX = 2
 PING_S = 2.0
 RETRY_S = 1.0
+_OK = 200
 _CONFLICT = 409
 TASK_LABEL = "com.docker.swarm.task.id"
 NODE_LABEL = "com.docker.swarm.node.id"
@@ -44,16 +46,36 @@ class ConflictError(TaskError):
 async def answers(address: str) -> bool:
     """Whether something that speaks the Engine API listens there; needs no SDK."""
     try:
-        async with asyncio.timeout(PING_S):
-            reader, writer = await _connect(address)
-            try:
-                writer.write(b"GET /_ping HTTP/1.0\r\nHost: engine\r\n\r\n")
-                status = await reader.readline()
-            finally:
-                writer.close()
+        status, _ = await _get(address, "/_ping")
     except (OSError, TimeoutError, ValueError):
         return False
-    return b" 200 " in status
+    return status == _OK
+
+
+async def node_containers(address: str, node_id: str) -> list[dict[str, Any]]:
+    """List a node's containers, running or not; needs no SDK. Raises ``TemporaryError``."""
+    filters = quote(json.dumps({"label": [f"{NODE_LABEL}={node_id}"]}))
+    try:
+        status, body = await _get(address, f"/containers/json?all=1&filters={filters}")
+        found: list[dict[str, Any]] = json.loads(body) if status == _OK else []
+    except (OSError, TimeoutError, ValueError) as error:
+        reason = str(error) or "no answer in time"
+        raise TemporaryError(f"the container engine does not answer: {reason}") from error
+    if status != _OK:
+        raise TemporaryError(f"the container engine refused to list containers: status {status}")
+    return found
+
+
+async def _get(address: str, path: str) -> tuple[int, bytes]:
+    """Ask in HTTP/1.0, whose answers end with their connection."""
+    async with asyncio.timeout(PING_S):
+        reader, writer = await _connect(address)
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+    return int(head.split(maxsplit=2)[1]) if head.startswith(b"HTTP/") else 0, body
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -1,0 +1,135 @@
+"""One node from its start to SIGTERM: arguments, logging, the daemon and its socket.
+
+``__main__`` runs ``main``. Prints one sentence and exits 1 if it can't start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import grp
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from swarmops.api import make_app
+from swarmops.errors import SwarmopsError
+from swarmops.runtime.control import Control
+from swarmops.runtime.daemon import Daemon
+from swarmops.runtime.hostfacts import read_host_facts
+from swarmops.runtime.notify import notify, watchdog
+
+_SOCKET_GROUP = "swarmops"
+_SOCKET_MODE = 0o660
+
+
+def main() -> int:
+    """Parse the arguments, run the node, return the exit code."""
+    arguments = _arguments()
+    _configure_logging(arguments.log_level)
+    try:
+        asyncio.run(_run(arguments))
+    except SwarmopsError as exc:
+        sys.stderr.write(f"swarmops: {exc}\n")
+        return 1
+    return 0
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    hostname = arguments.hostname or socket.gethostname()
+    daemon = Daemon(
+        arguments.data_dir,
+        hostname=hostname,
+        now=lambda: datetime.now(UTC),
+        rng=random.SystemRandom(),
+    )
+    facts = read_host_facts(hostname, arguments.data_dir)
+    await daemon.start()
+    runner = await _serve(Control(daemon, facts), arguments.socket)
+    # What lives now lives for ever: the collector need not look at it again and again.
+    gc.freeze()
+    notify("READY=1")
+    petting = asyncio.create_task(watchdog(lambda: True))
+    try:
+        await stop.wait()
+    finally:
+        notify("STOPPING=1")
+        petting.cancel()
+        await runner.cleanup()
+        await daemon.stop()
+        arguments.socket.unlink(missing_ok=True)
+
+
+async def _serve(control: Control, path: Path) -> web.AppRunner:
+    """Serve the API on the unix socket, for root and the group ``swarmops``."""
+    runner = web.AppRunner(
+        make_app(control),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=2,
+        keepalive_timeout=75,
+    )
+    await runner.setup()
+    await web.SockSite(runner, _listen(path), backlog=1024).start()
+    return runner
+
+
+def _listen(path: Path) -> socket.socket:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(path))
+    except OSError as exc:
+        raise SwarmopsError(f"{path}: can't serve the API there: {exc.strerror}") from exc
+    finally:
+        os.umask(before)
+    if os.geteuid() == 0:
+        try:
+            os.chown(path, 0, grp.getgrnam(_SOCKET_GROUP).gr_gid)
+        except KeyError:
+            structlog.get_logger().info("no group swarmops: the socket is root's alone")
+    path.chmod(_SOCKET_MODE)
+    return listener
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m swarmops.runtime", description="Run one node until SIGTERM."
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/swarmops"))
+    parser.add_argument("--socket", type=Path, default=Path("/run/swarmops/swarmops.sock"))
+    parser.add_argument("--hostname", default="", help="instead of the machine's own")
+    parser.add_argument(
+        "--log-level", default="info", choices=["debug", "info", "warning", "error"]
+    )
+    return parser.parse_args()
+
+
+def _configure_logging(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
