@@ -16,7 +16,7 @@ from swarmops.manager.group import RaftGroup
 from swarmops.manager.keep import end
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.registry import LOOPS
-from swarmops.manager.supervisor import Supervisor
+from swarmops.manager.supervisor import NotLeading, Supervisor
 from swarmops.manager.timing import ManagerTiming
 from swarmops.store import Store
 
@@ -65,6 +65,9 @@ class Manager:
         return frozenset(self._supervisor.running)
 
     async def _take_lead(self) -> LoopContext:
+        """Fence off earlier leaders. Raises NotLeading where Raft says that another leads."""
+        if not self._raft.status().is_leader:
+            raise NotLeading
         fence = await self._store.seize()
         return LoopContext(
             store=self._store,

@@ -210,13 +210,12 @@ class Orchestrator:
         now: datetime,
     ) -> None:
         """Put a task of the new spec into the place: after the old one stops, or before."""
-        if update.start_first:
-            step.tx.put(new_task(service, place, self._rng, now))
-            return
-        for task in tasks:
-            if live(task):
+        wanted = [task for task in tasks if live(task)]
+        staying = [restarts.most_advanced(wanted)] if wanted and update.start_first else []
+        for task in wanted:
+            if task not in staying:
                 step.tx.patch_task(task.id, desired_state=TaskState.SHUTDOWN)
-        busy = any(may_run(task, store.nodes) for task in tasks)
+        busy = not staying and any(may_run(task, store.nodes) for task in tasks)
         desired = TaskState.READY if busy else TaskState.RUNNING
         step.tx.put(new_task(service, place, self._rng, now, desired=desired))
 

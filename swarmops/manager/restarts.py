@@ -118,13 +118,18 @@ def _one(step: PlaceStep, rest: list[Task]) -> list[Task]:
     if len(rest) < 2:  # noqa: PLR2004 - one is what a place has
         return rest
     newest = max(spec_version(task) for task in rest)
-    current = [task for task in rest if spec_version(task) == newest]
-    best = max(current, key=lambda task: (task.desired_state.rank, task.status.state.rank, task.id))
-    surplus = [task for task in current if task is not best]
-    if best.status.state is TaskState.RUNNING:
-        surplus += [task for task in rest if task not in current]
-    step.desire += [(task.id, TaskState.SHUTDOWN) for task in surplus]
-    return [task for task in rest if task not in surplus]
+    best = most_advanced([task for task in rest if spec_version(task) == newest])
+    kept = [best]
+    older = [task for task in rest if spec_version(task) != newest]
+    if older and best.status.state is not TaskState.RUNNING:
+        kept.append(most_advanced(older))
+    step.desire += [(task.id, TaskState.SHUTDOWN) for task in rest if task not in kept]
+    return kept
+
+
+def most_advanced(tasks: Sequence[Task]) -> Task:
+    """Return the task that is nearest to running, or runs."""
+    return max(tasks, key=lambda task: (task.desired_state.rank, task.status.state.rank, task.id))
 
 
 def _promote(

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from swarmops.errors import SwarmopsError
 from swarmops.manager.keep import end, keep_running
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.timing import ManagerTiming
@@ -22,6 +23,13 @@ Lead = Callable[[], Awaitable[LoopContext]]
 """Takes the lead in the store; returns what the loops of this term get."""
 
 log = structlog.get_logger(__name__)
+
+
+class NotLeading(SwarmopsError):  # noqa: N818 - a state, not a mistake
+    """Raft's leader is another one, or not ready to act yet."""
+
+    def __init__(self) -> None:
+        super().__init__("this manager is not the leader, or not ready to lead yet")
 
 
 class Supervisor:
@@ -64,8 +72,11 @@ class Supervisor:
             self._term = asyncio.create_task(self._run_term(), name="term")
             await asyncio.wait([self._term])
             term, self._term = self._term, None
-            if not term.cancelled() and term.exception() is not None:
-                log.warning("leading ended", reason=str(term.exception()))
+            error = None if term.cancelled() else term.exception()
+            if isinstance(error, SwarmopsError):
+                log.info("not leading", reason=str(error))
+            elif error is not None:
+                log.error("leading crashed", exc_info=error)
             if self._leading:
                 await asyncio.sleep(self._timing.retry_s)
 

@@ -16,12 +16,13 @@ from msgspec import UNSET
 
 from swarmops.manager.places import Places, live, service_version, spec_version
 from swarmops.model.base import given
-from swarmops.model.defaults import NANOSECONDS, task_spec
+from swarmops.model.defaults import NANOSECONDS, restart_delay_s, task_spec
 from swarmops.model.service import Service, ServiceInternal, UpdateConfig, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState
 
 MONITOR_S = 5.0
 _ROLLBACK = "rollback_"
+_ENDED = {"completed": "update completed", "rollback_completed": "rollback completed"}
 _BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
 
 
@@ -68,29 +69,23 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
     now: datetime,
 ) -> None:
     """Fill the free workers with dirty places; with none left, finish after the monitor time."""
-    delay_s = given(config.delay, 0) / NANOSECONDS
+    done = [_running_since(service, tasks) for place, tasks in fresh.items() if place not in dirty]
+    delay = timedelta(seconds=given(config.delay, 0) / NANOSECONDS)
+    rests = [since + delay for since in done if since is not None and since + delay > now]
+    busy = done.count(None) + len(rests)
     parallelism = given(config.parallelism, 1) if _has_config(service) else 1
-    busy = 0
-    last_end = now
-    for tasks in fresh.values():
-        ends = _running_since(service, tasks)
-        if ends is None:
-            busy += 1
-            continue
-        last_end = max(last_end, ends + timedelta(seconds=_monitor_s(config)))
-        if ends + timedelta(seconds=delay_s) > now:
-            busy += 1
-            step.wake = _earlier(step.wake, ends + timedelta(seconds=delay_s))
     room = len(dirty) if parallelism <= 0 else max(parallelism - busy, 0)
-    step.replace = sorted(dirty, key=_numeric)[:room]
-    if dirty or any(_running_since(service, tasks) is None for tasks in fresh.values()):
-        return
-    if last_end > now:
-        step.wake = _earlier(step.wake, last_end)
-    elif _rolling_back(service):
-        step.service = _say(service, "rollback_completed", "rollback completed", now)
-    else:
-        step.service = _say(service, "completed", "update completed", now)
+    retries = {place: _again_at(service, fresh.get(place, ()), now) for place in dirty}
+    ready = sorted((place for place in dirty if retries[place] <= now), key=_numeric)
+    step.replace = ready[:room]
+    moments = [*rests, *(moment for moment in retries.values() if moment > now)]
+    if not dirty and None not in done:
+        monitor = timedelta(seconds=_monitor_s(config))
+        moments = [since + monitor for since in done if since and since + monitor > now]
+        if not moments:
+            state = "rollback_completed" if _rolling_back(service) else "completed"
+            step.service = _say(service, state, _ENDED[state], now)
+    step.wake = min(moments, default=None)
 
 
 def is_dirty(service: Service, task: Task) -> bool:
@@ -110,6 +105,17 @@ def _replaced(service: Service, tasks: Sequence[Task]) -> bool:
     return any(spec_version(task) == version for task in tasks) and any(
         is_dirty(service, task) for task in tasks
     )
+
+
+def _again_at(service: Service, tasks: Sequence[Task], now: datetime) -> datetime:
+    """Return when a place may get (another) new task: one that failed beside the old one waits."""
+    ended = [
+        given(given(task.internal, TaskInternal()).ended_at, now)
+        for task in tasks
+        if spec_version(task) == service_version(service) and task.status.state in _BY_ITSELF
+    ]
+    delay = timedelta(seconds=restart_delay_s(task_spec(service.spec)))
+    return max(ended) + delay if ended else now
 
 
 def _failed(service: Service, task: Task, config: UpdateConfig) -> bool:
@@ -189,10 +195,6 @@ def _give_up(service: Service, action: str, failed: Task, now: datetime) -> Serv
         return _say(service, "paused", f"update paused {reason}", now)
     said = _say(service, "rollback_started", f"update rolled back {reason}", now)
     return msgspec.structs.replace(said, spec=previous, previous_spec=UNSET)
-
-
-def _earlier(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None else min(one, other)
 
 
 def _numeric(place: str) -> tuple[int, str]:

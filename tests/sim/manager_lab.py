@@ -160,6 +160,9 @@ class FakeAgent:
     step_s: float = 0.01
     stop_s: float = 0.05
     fails: Callable[[Task], bool] = lambda _task: False
+    """Which tasks fail once they run."""
+    never_starts: Callable[[Task], bool] = lambda _task: False
+    """Which tasks fail before they run."""
     news: list[Welcome | NodeChanged] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     sessions: int = 0
@@ -270,6 +273,8 @@ class FakeAgent:
                 if following.rank <= max(task.desired_state.rank, TaskState.READY.rank):
                     if following is TaskState.RUNNING:
                         self.started.append(task_id)
+                        if self.never_starts(task):
+                            following = TaskState.FAILED
                     await self._say(task_id, following)
 
     async def _say(self, task_id: str, state: TaskState) -> None:
@@ -353,13 +358,22 @@ class Lab:
             raise ConnectionError("no manager answers")
         return self.rng.choice(sorted(near))
 
-    def lead(self, node_id: str | None) -> None:
-        """Change the leader; None: there is none."""
+    def lead(self, node_id: str | None, *, told_after_s: float = 0.0) -> None:
+        """Change the leader; None: there is none. The former one may learn of it late."""
         former, self.leader = self.leader, node_id
-        if former is not None and former in self.managers:
-            self.managers[former].on_leadership(False)
         if node_id is not None:
             self.managers[node_id].on_leadership(True)
+        if former is None or former not in self.managers:
+            return
+        if told_after_s:
+            clock = asyncio.get_running_loop()
+            clock.call_later(told_after_s, self._tell, former)
+        else:
+            self._tell(former)
+
+    def _tell(self, former: str) -> None:
+        if self.leader != former and former in self.managers:
+            self.managers[former].on_leadership(False)
 
     async def isolate(self, node_id: str) -> None:
         """Cut a manager off from the other managers and from all agents but its own."""

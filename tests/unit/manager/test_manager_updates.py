@@ -1,0 +1,265 @@
+"""Rolling updates in a whole swarm: order, pace, failure, rollback."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import pytest
+from msgspec.structs import replace
+
+from swarmops.model.base import given
+from swarmops.model.service import (
+    ContainerSpec,
+    RestartPolicy,
+    Service,
+    ServiceSpec,
+    TaskSpec,
+    UpdateConfig,
+    UpdateStatus,
+)
+from swarmops.model.task import Task, TaskInternal, TaskState
+from tests.sim.manager_lab import Lab, lab
+from tests.sim.virtual_loop import virtual
+
+SECOND = 1_000_000_000
+
+
+def template(arg: str) -> TaskSpec:
+    """Return a task template that is told apart by an argument."""
+    return TaskSpec(
+        container_spec=ContainerSpec(image="host", args=[arg]),
+        restart_policy=RestartPolicy(delay=SECOND),
+    )
+
+
+async def update(swarm: Lab, arg: str, **config: object) -> None:
+    """Update service ``web`` as the API does."""
+    wanted = UpdateConfig(**config)  # type: ignore[arg-type]
+
+    def change(spec: ServiceSpec) -> ServiceSpec:
+        return replace(
+            spec, task_template=template(arg), update_config=wanted, rollback_config=wanted
+        )
+
+    await swarm.change("web", change)
+
+
+def status(swarm: Lab) -> UpdateStatus:
+    """Return what the service says of its update."""
+    return given(swarm.store.services["web"].update_status, UpdateStatus())
+
+
+def running(swarm: Lab, arg: str) -> list[Task]:
+    """Return the running tasks with this argument."""
+    return [
+        task
+        for task in swarm.store.tasks.by_service("web")
+        if task.status.state is TaskState.RUNNING
+        and task.desired_state is TaskState.RUNNING
+        and task.spec == template(arg)
+    ]
+
+
+async def with_old(swarm: Lab, replicas: int = 4) -> None:
+    """Run the service with argument ``old``."""
+    await swarm.create("web", replicas, template("old"))
+    await swarm.until(lambda: len(running(swarm, "old")) == replicas)
+
+
+def starts(swarm: Lab) -> list[datetime]:
+    """Return when the new tasks began to run, in order."""
+    moments = [given(t.internal, TaskInternal()).running_at for t in running(swarm, "new")]
+    return sorted(moment for moment in moments if isinstance(moment, datetime))
+
+
+@pytest.mark.parametrize(
+    ("config", "least", "most"),
+    [
+        ({"parallelism": 1}, 3, 4),
+        ({"parallelism": 2}, 2, 4),
+        ({"parallelism": 1, "order": "start-first"}, 4, 5),
+        ({"parallelism": 0, "order": "start-first"}, 4, 8),
+    ],
+)
+def test_an_update_keeps_its_bounds(config: dict[str, object], least: int, most: int) -> None:
+    """Never fewer and never more tasks run than parallelism and order say."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=3) as swarm:
+            await with_old(swarm)
+            await update(swarm, "new", **config)
+            seen: set[int] = set()
+
+            def done() -> bool:
+                tasks = swarm.store.tasks.by_service("web")
+                seen.add(sum(t.status.state is TaskState.RUNNING for t in tasks))
+                return status(swarm).state == "completed"
+
+            await swarm.until(done, within_s=20)
+            assert len(running(swarm, "new")) == 4
+            assert status(swarm).message == "update completed"
+            assert min(seen) >= least
+            assert max(seen) <= most
+
+    run()
+
+
+@virtual
+async def test_the_delay_lies_between_two_places() -> None:
+    """With a delay of 2 s each new task starts 2 s after the one before it."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm, 3)
+        await update(swarm, "new", parallelism=1, delay=2 * SECOND)
+        await swarm.until(lambda: len(running(swarm, "new")) == 3, within_s=20)
+        first, second, third = starts(swarm)
+        assert 2 <= (second - first).total_seconds() < 2.5
+        assert 2 <= (third - second).total_seconds() < 2.5
+        assert status(swarm).state == "updating"
+        took_s = await swarm.until(lambda: status(swarm).state == "completed", within_s=20)
+        assert 4 < took_s < 6
+
+
+def break_new(swarm: Lab) -> None:
+    """Let every task with argument ``new`` fail as soon as it runs."""
+    for agent in swarm.agents.values():
+        agent.fails = lambda task: task.spec == template("new")
+
+
+@virtual
+async def test_a_failed_update_rolls_back() -> None:
+    """The old spec is the spec again, all tasks are of it, and there is no way back left."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        break_new(swarm)
+        await update(swarm, "new", parallelism=1, delay=SECOND, failure_action="rollback")
+        await swarm.until(lambda: status(swarm).state == "rollback_started")
+        assert "due to failure or early termination of task" in str(status(swarm).message)
+        await swarm.until(lambda: status(swarm).state == "rollback_completed", within_s=30)
+        assert len(running(swarm, "old")) == 4
+        service = swarm.store.services["web"]
+        assert service.spec.task_template == template("old")
+        assert given(service.previous_spec, None) is None
+
+
+@virtual
+async def test_a_ratio_of_failures_is_borne() -> None:
+    """With a ratio of 1 nothing is too much: all places get the new spec in the end."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        doomed: list[str] = []
+
+        def first_new(task: Task) -> bool:
+            if task.spec == template("new") and not doomed:
+                doomed.append(task.id)
+            return task.id in doomed
+
+        for agent in swarm.agents.values():
+            agent.fails = first_new
+        await update(swarm, "new", parallelism=2, max_failure_ratio=1.0)
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=30)
+        assert doomed
+        assert len(running(swarm, "new")) == 4
+
+
+@virtual
+async def test_a_new_spec_ends_a_paused_update() -> None:
+    """Paused on a bad spec, the service goes on as soon as it gets a good one."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        break_new(swarm)
+        await update(swarm, "new", parallelism=1, delay=SECOND)
+        await swarm.until(lambda: status(swarm).state == "paused")
+        await asyncio.sleep(5)
+        assert status(swarm).state == "paused"
+        assert len(running(swarm, "old")) == 3
+        await update(swarm, "good", parallelism=0)
+        await swarm.until(lambda: len(running(swarm, "good")) == 4, within_s=20)
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=20)
+
+
+@virtual
+async def test_start_first_does_not_hammer_a_spec_that_fails() -> None:
+    """Beside its old task a place tries the new one again only after the restart delay."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm, 1)
+        for agent in swarm.agents.values():
+            agent.never_starts = lambda task: task.spec == template("new")
+        await update(swarm, "new", parallelism=1, order="start-first", failure_action="continue")
+        before = sum(len(agent.started) for agent in swarm.agents.values())
+        await asyncio.sleep(10)
+        tries = sum(len(agent.started) for agent in swarm.agents.values()) - before
+        assert 5 <= tries <= 10
+        assert len(running(swarm, "old")) == 1
+
+
+@virtual
+async def test_a_manual_rollback_goes_through_the_same_machinery() -> None:
+    """Specs swapped and ``rollback_started``, as the API writes them: it ends completed."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        await update(swarm, "new", parallelism=0)
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=20)
+
+        def back(service: Service) -> Service:
+            previous = given(service.previous_spec, service.spec)
+            said = UpdateStatus(state="rollback_started", message="manually requested rollback")
+            return replace(service, spec=previous, previous_spec=service.spec, update_status=said)
+
+        await swarm.store.modify(swarm.store.services, "web", back)
+        await swarm.until(lambda: status(swarm).state == "rollback_completed", within_s=20)
+        assert len(running(swarm, "old")) == 4
+
+
+@virtual
+async def test_scaling_is_no_update() -> None:
+    """No task that stays is touched, and no progress is written."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        before = {task.id for task in swarm.store.tasks}
+        mode = swarm.store.services["web"].spec.mode
+        assert mode
+        bigger = replace(mode, replicated=replace(mode.replicated, replicas=6))  # type: ignore[type-var]
+        await swarm.change("web", lambda spec: replace(spec, mode=bigger))
+        await swarm.until(lambda: len(running(swarm, "old")) == 6)
+        assert before < {task.id for task in swarm.store.tasks}
+        assert status(swarm) == UpdateStatus()
+
+
+@virtual
+async def test_an_update_goes_on_when_a_new_tasks_node_dies() -> None:
+    """Start-first: the old task holds the place, and the place gets another new one elsewhere."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm, 1)
+        for agent in swarm.agents.values():
+            agent.step_s = 1.0
+        await update(swarm, "new", parallelism=1, order="start-first")
+        await swarm.until(lambda: len(swarm.store.tasks) == 2)
+        new = next(task for task in swarm.store.tasks if task.spec == template("new"))
+        await swarm.until(lambda: bool(swarm.store.tasks[new.id].node_id))
+        await swarm.agents[str(swarm.store.tasks[new.id].node_id)].power_off()
+        await swarm.until(lambda: len(running(swarm, "new")) == 1, within_s=15)
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=15)
+
+
+@virtual
+async def test_a_third_spec_while_the_second_starts_leaves_two_tasks_at_most() -> None:
+    """Start-first: what runs stays, what only started for the outdated spec goes."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm, 1)
+        for agent in swarm.agents.values():
+            agent.step_s = 0.5
+        await update(swarm, "new", order="start-first")
+        await swarm.until(lambda: len(swarm.store.tasks) == 2)
+        await update(swarm, "newer", order="start-first")
+        most = 0
+
+        def done() -> bool:
+            nonlocal most
+            wanted = [t for t in swarm.store.tasks if t.desired_state is TaskState.RUNNING]
+            most = max(most, len(wanted))
+            return len(running(swarm, "newer")) == 1
+
+        await swarm.until(done)
+        assert most == 2
