@@ -38,6 +38,7 @@ async def manage_roles(context: LoopContext) -> None:
             try:
                 async with asyncio.timeout(pause_s):
                     await watch.wait()
+                    await asyncio.sleep(context.timing.debounce_s)
             except TimeoutError:
                 continue
 
@@ -45,11 +46,12 @@ async def manage_roles(context: LoopContext) -> None:
 async def _compare(context: LoopContext) -> bool:
     """Do what is to do; return whether all of it could be done."""
     done = True
+    joined = {member.node_id for member in context.raft.status().members}
     for node in list(context.store.nodes):
         role = given(node.internal, NodeInternal()).role
         if node.spec.role is Role.MANAGER and role is Role.WORKER:
             await _set_role(context, node, Role.MANAGER)
-        elif node.spec.role is Role.WORKER and (role is Role.MANAGER or _members(context, node.id)):
+        elif node.spec.role is Role.WORKER and (role is Role.MANAGER or node.id in joined):
             done = await _demote(context, node) and done
     done = await _remove_strangers(context) and done
     await _write_statuses(context)
