@@ -47,8 +47,11 @@ def docker_name(name: str) -> str:
     return "".join(_ACRONYMS.get(part) or part.capitalize() for part in name.strip("_").split("_"))
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, omit_defaults=False):
-    """Immutable; change it with ``msgspec.structs.replace``."""
+class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, gc=False):
+    """Immutable; change it with ``msgspec.structs.replace``.
+
+    The collector doesn't look at models: they are trees, and a manager holds a million of them.
+    """
 
 
 def given(value: T | UnsetType | None, default: T) -> T:
