@@ -32,6 +32,7 @@ from swarmops.pki.wire import CertificateReply, CertificateRequest
 from swarmops.runtime.address import advertise_address, listen_address, why_not_listen
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import first_certificate, join_address, split_address
+from swarmops.runtime.keys import new_key
 from swarmops.runtime.state import NodeState
 from swarmops.store import Store
 
@@ -171,9 +172,7 @@ class Control:
     async def _be_admitted(
         self, remotes: list[str], asked: CertificateRequest
     ) -> tuple[CertificateReply, str, str]:
-        from swarmops.pki.root import new_request  # noqa: PLC0415 - as above
-
-        key_pem, csr_pem = new_request()
+        key_pem, csr_pem = await new_key()
         failure: SwarmopsError = ApiError(400, "no manager's address was given")
         for addr in remotes:
             try:

@@ -33,6 +33,7 @@ from swarmops.pki.tls import NodeTLS
 from swarmops.pki.wire import CertificateReply
 from swarmops.runtime.address import own_address
 from swarmops.runtime.dial import dial_session, renewed_certificate
+from swarmops.runtime.keys import new_key
 from swarmops.runtime.renewal import renewal_due
 from swarmops.runtime.state import (
     STATE_FILE,
@@ -280,9 +281,7 @@ class Daemon:
         state, tls = self._member(), self._tls
         if tls is None:
             raise ApiError(503, "this node has no certificate to renew")
-        from swarmops.pki.root import new_request  # noqa: PLC0415 - see above
-
-        key_pem, csr_pem = await asyncio.to_thread(new_request)
+        key_pem, csr_pem = await new_key()
         failure: SwarmopsError = ApiError(503, "no manager is known")
         for peer in sorted(state.managers, key=lambda peer: peer.node_id == state.node_id):
             try:

@@ -12,7 +12,11 @@ import os
 import sys
 from collections.abc import Iterator
 
-_TRUST = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_ENVIRONMENT = {
+    "SSL_CERT_FILE": os.devnull,
+    "SSL_CERT_DIR": os.devnull,
+    "FROZENLIST_NO_EXTENSIONS": "1",
+}
 
 
 @contextlib.contextmanager
@@ -21,12 +25,13 @@ def imports() -> Iterator[None]:
 
     structlog draws tracebacks with rich if it can be imported; a daemon's log is lines of text.
     aiohttp reads the machine's certificate authorities at its import; nodes trust their swarm's
-    root alone. The garbage collector has nothing to find among modules, which live for ever.
+    root alone. frozenlist's compiled part would be the only one that needs C++'s library. The
+    garbage collector has nothing to find among modules, which live for ever.
     """
-    trust = {name: os.environ.get(name) for name in _TRUST}
+    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     without_rich = "rich" not in sys.modules
     gc.disable()
-    os.environ.update(dict.fromkeys(_TRUST, os.devnull))
+    os.environ.update(_ENVIRONMENT)
     if without_rich:
         # Python's documented way to make an import fail.
         sys.modules["rich"] = None  # type: ignore[assignment]
@@ -35,7 +40,7 @@ def imports() -> Iterator[None]:
     finally:
         if without_rich:
             del sys.modules["rich"]
-        for name, value in trust.items():
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
