@@ -28,6 +28,7 @@ demo: $(READY)
 
 demo-down: $(READY)
 	@$(BIN)/swarmops destroy --yes inventories/local.yml
+	@rm -rf .demo
 
 format: $(READY)
 	$(BIN)/ruff format .
