@@ -184,6 +184,7 @@ def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:
     ``files`` is path → [text, mode], ``links`` path → target.
     """
     os.umask(0o022)
+    bare = not os.path.exists(args["root_dir"])
     if args["size"] and (failed := _unpack(args, payload)):
         return failed
     changed = []
@@ -194,10 +195,10 @@ def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:
         _prune(args["root_dir"], args["release"])
     if args["group"] and _group(args["group"]):
         changed.append("group")
-    known = [path for path in args["files"] if os.path.exists(path)]
     changed += [path for path, (text, mode) in args["files"].items() if _replace(path, text, mode)]
     changed += [path for path, target in args["links"].items() if _link(target, path)]
-    # A unit that is new needs no reload (which takes systemd longer than all of this).
-    if any(path in known and path.startswith("/etc/systemd/") for path in changed):
+    # A unit that systemd never saw needs no reload (which takes longer than all of this). Of one
+    # whose file or link somebody took away, it would go on telling what it saw last.
+    if not bare and any(path.startswith("/etc/systemd/") for path in changed):
         subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True)
     return {"changed": changed}
