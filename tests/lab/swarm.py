@@ -50,9 +50,10 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         start = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[19]
     except OSError:
         continue
-    for line in environ:
-        if line.startswith(b"SWARMOPS_TASK_ID="):
-            print(line.decode().partition("=")[2], pid, start)
+    told = dict(line.split(b"=", 1) for line in environ if b"=" in line)
+    if b"SWARMOPS_TASK_ID" in told:
+        names = (b"SWARMOPS_SERVICE_NAME", b"SWARMOPS_TASK_ID")
+        print(*(told[name].decode() for name in names), pid, start)
 """
 
 
@@ -60,6 +61,7 @@ class Process(NamedTuple):
     """A task's process; the start time, in ticks, tells it from a later one of the same number."""
 
     host: str
+    service: str
     task: str
     pid: int
     start: int
@@ -117,9 +119,14 @@ class Swarm:
 
     def nodes(self, at: Host | None = None) -> dict[str, dict[str, Any]]:
         """Return the nodes by hostname, those that are down only where there is no other."""
-        listed = self._get("/nodes", at)
+        listed = self.all_nodes(at)
         listed.sort(key=lambda node: node["Status"]["State"] != "down")
         return {node["Description"]["Hostname"]: node for node in listed}
+
+    def all_nodes(self, at: Host | None = None) -> list[dict[str, Any]]:
+        """Return every node that the swarm knows, several of one host among them."""
+        listed: list[dict[str, Any]] = self._get("/nodes", at)
+        return listed
 
     def leader(self) -> Host:
         """Return the host that leads, once there is one."""
@@ -221,12 +228,12 @@ def docker(host: Host, command: str, *, check: bool = True) -> str:
 
 
 def processes(hosts: Collection[Host]) -> set[Process]:
-    """Return the processes of tasks on hosts, seen from the hosts' own /proc."""
+    """Return the processes of tasks on hosts, in containers too, from the hosts' own /proc."""
     found = set()
     for host in hosts:
         for line in run_in(host, "python3", "-c", _PROCESSES).stdout.splitlines():
-            task, pid, start = line.split()
-            found.add(Process(host.name, task, int(pid), int(start)))
+            service, task, pid, start = line.split()
+            found.add(Process(host.name, service, task, int(pid), int(start)))
     return found
 
 
