@@ -13,10 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.docker_swarm import print_table
+from bench.measuring import in_lab
 from bench.scenarios import HOSTS
 from bench.watching import now_s
-from tests.lab import lab as labs
 from tests.lab.cache import cache_dir
 from tests.lab.hosts import Host
 from tests.lab.inventory import inventory_text
@@ -105,16 +104,5 @@ def _installed() -> tuple[Path, Path]:
     return ansible, sdk
 
 
-def main() -> None:
-    """Measure in the running lab, or in one started for this."""
-    found = labs.running()
-    lab = found or labs.up()[0]
-    try:
-        print_table("ansible", measure_ansible(lab))
-    finally:
-        if found is None:
-            labs.down()
-
-
 if __name__ == "__main__":
-    main()
+    in_lab("ansible", measure_ansible)

@@ -4,12 +4,11 @@ Three managers and three workers formed with the plain docker CLI over SSH, all 
 the CLI allows it, then every experiment of `scenarios.py`.
 """
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from bench.measuring import in_lab
 from bench.scenarios import MANAGERS, Kind, measure
-from tests.lab import lab as labs
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
 from tests.lab.ssh import ssh
@@ -64,24 +63,5 @@ def measure_docker(lab: Lab) -> dict[str, float]:
     return measure(lab, kind)
 
 
-def print_table(title: str, result: dict[str, float]) -> None:
-    """Print one number a line, then all of them as one line of JSON."""
-    print(title)
-    for name, value in result.items():
-        print(f"  {name:<18} {value:8.2f}")
-    print(json.dumps({title: {name: round(value, 3) for name, value in result.items()}}))
-
-
-def main() -> None:
-    """Measure in the running lab, or in one started for this."""
-    found = labs.running()
-    lab = found or labs.up()[0]
-    try:
-        print_table("docker", measure_docker(lab))
-    finally:
-        if found is None:
-            labs.down()
-
-
 if __name__ == "__main__":
-    main()
+    in_lab("docker", measure_docker)

@@ -1,0 +1,65 @@
+"""A machine that runs `swarmops apply`: a home of its own, and the code as it was at the start."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import swarmops
+from bench.scenarios import MANAGERS
+from bench.watching import now_s
+from tests.lab.hosts import Host
+from tests.lab.inventory import inventory_text
+
+
+class Operator:
+    """Works below a scratch folder. What it built for hosts it keeps, whom it met it forgets."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # A release is named by its files, and a checkout may be edited meanwhile.
+        package = Path(swarmops.__file__).parent
+        leave_out = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, folder / "code" / package.name, ignore=leave_out)
+
+    def meet(self, hosts: Sequence[Host], playbook: Mapping[str, object]) -> None:
+        """Write inventory and playbook for hosts whose keys aren't known yet."""
+        shutil.rmtree(self._folder / "state", ignore_errors=True)
+        (self._folder / "playbook.yml").write_text(json.dumps(playbook))
+        (self._folder / "inventory.yml").write_text(
+            inventory_text(
+                hosts,
+                managers=hosts[:MANAGERS],
+                workers=hosts[MANAGERS:],
+                variables={"swarmops_playbook": "playbook.yml"},
+            )
+        )
+
+    def apply(self) -> tuple[float, str]:
+        """Run it; return its seconds and what it said, RuntimeError with that if it fails."""
+        argv = [sys.executable, "-m", "swarmops", "apply", str(self._folder / "inventory.yml")]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "HOME": str(self._folder),
+            "PYTHONPATH": str(self._folder / "code"),
+            "XDG_CACHE_HOME": str(self._folder / "cache"),
+            "XDG_STATE_HOME": str(self._folder / "state"),
+        }
+        started_s = now_s()
+        done = subprocess.run(
+            argv,
+            env=environment,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        took_s = now_s() - started_s
+        if done.returncode != 0:
+            raise RuntimeError(f"swarmops apply failed:\n{done.stdout}{done.stderr}")
+        return took_s, done.stdout
