@@ -17,6 +17,7 @@ from msgspec import UNSET
 
 from swarmops.agent.database import Database, SqliteDatabase
 from swarmops.agent.executors.base import Executor
+from swarmops.agent.logs import LogSource
 from swarmops.agent.outbox import Outbox
 from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s
 from swarmops.agent.work import NodeFacts
@@ -69,6 +70,7 @@ class Agent:
             outbox=self._outbox,
             now=now,
         )
+        self._logs = LogSource(self.tasks, executors, self._facts, now)
         self._main: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._talk: asyncio.Task[None] | None = None
@@ -173,7 +175,7 @@ class Agent:
         try:
             async with asyncio.timeout(self._timing.dial_timeout_s):
                 channel = await self._dial()
-            session = Session(channel, self, self._outbox, self._timing, self._rng)
+            session = Session(channel, self, self._outbox, self._timing, self._rng, logs=self._logs)
             self._session = session
             self._worker.report_all()
             await session.run(

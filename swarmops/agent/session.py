@@ -1,4 +1,4 @@
-"""One session with a manager: hello, heartbeats and statuses out; assignments and news in.
+"""One session with a manager: hello, heartbeats, statuses and logs out; assignments and news in.
 
 The agent runs one after the other. A session ends with ``ConnectionError`` when the channel breaks
 or the manager does not keep to the protocol; it never dials, and never decides about a task.
@@ -14,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from swarmops.agent.logs import LogSource, LogStreams
 from swarmops.agent.outbox import Outbox
 from swarmops.model.node import NodeDescription
 from swarmops.model.session import (
@@ -21,8 +22,12 @@ from swarmops.model.session import (
     Assignments,
     Channel,
     Described,
+    Frame,
     Heartbeat,
     Hello,
+    LogsMore,
+    LogsStop,
+    LogsWanted,
     ManagerFrame,
     NodeChanged,
     Statuses,
@@ -74,6 +79,8 @@ class Session:
         outbox: Outbox,
         timing: SessionTiming,
         rng: random.Random,
+        *,
+        logs: LogSource,
     ) -> None:
         self._channel = channel
         self._ends = ends
@@ -83,6 +90,7 @@ class Session:
         self._period_s = 1.0
         self._sent: dict[int, list[StatusOf]] = {}
         self._ack = asyncio.Event()
+        self._logs = LogStreams(logs, self._send)
 
     async def run(self, hello: Hello) -> None:
         """Speak with the manager until the channel breaks; always raises, then closes it."""
@@ -117,6 +125,7 @@ class Session:
             for part in parts:
                 part.cancel()
             await asyncio.wait(parts)
+            await self._logs.close()
 
     async def _listen(self) -> None:
         while True:
@@ -129,6 +138,8 @@ class Session:
                     self._ack.set()
                 case Welcome() | NodeChanged():
                     self._welcome(frame)
+                case LogsWanted() | LogsMore() | LogsStop():
+                    self._logs.take(frame)
 
     async def _beat(self) -> None:
         beat = encode(Heartbeat())
@@ -151,6 +162,9 @@ class Session:
         while seq in self._sent:
             self._ack.clear()
             await self._ack.wait()
+
+    async def _send(self, frame: Frame) -> None:
+        await self._channel.send(encode(frame))
 
     async def _receive(self) -> ManagerFrame:
         try:

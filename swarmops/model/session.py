@@ -2,7 +2,8 @@
 
 The agent opens the session with ``Hello``, then sends ``Heartbeat`` each period and ``Statuses``
 until acknowledged. The manager sends ``Welcome``, then ``Assignments`` (first complete, then
-changes), ``NodeChanged`` when the node's own object or the manager list changed.
+changes), ``NodeChanged`` when the node's own object or the manager list changed. Output of tasks
+comes over the same session, each log stream paid with credit that the reader gives.
 """
 
 from __future__ import annotations
@@ -111,8 +112,77 @@ class Ack(Frame, frozen=True):
     seq: int
 
 
-AgentFrame = Hello | Heartbeat | Described | Statuses
-ManagerFrame = Welcome | NodeChanged | Assignments | Ack
+class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which output is wanted. ``tail`` < 0: all; times are Unix nanoseconds, 0: no bound."""
+
+    stdout: bool = True
+    stderr: bool = True
+    follow: bool = False
+    tail: int = -1
+    since_ns: int = 0
+    until_ns: int = 0
+
+
+class LogRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A line with its newline, or a piece of a long one; ``stream`` is 1 stdout or 2 stderr."""
+
+    task_id: str
+    stream: int
+    time_ns: int
+    data: bytes
+
+
+class LogsWanted(Frame, frozen=True):
+    """Manager: send the output of these tasks, at most ``credit_bytes`` until ``LogsMore``."""
+
+    id: int
+    task_ids: list[str]
+    query: LogQuery
+    credit_bytes: int
+
+
+class LogsMore(Frame, frozen=True):
+    """Manager: so much was read, so much more may be sent."""
+
+    id: int
+    credit_bytes: int
+
+
+class LogsStop(Frame, frozen=True):
+    """Manager: nobody reads this stream any more."""
+
+    id: int
+
+
+class LogLines(Frame, frozen=True):
+    """Agent: lines of a stream, oldest first within each of a task's two streams."""
+
+    id: int
+    records: list[LogRecord]
+
+
+class LogsEnd(Frame, frozen=True):
+    """Agent: no more lines come; ``problems`` says in one sentence each what could not be read."""
+
+    id: int
+    problems: list[str]
+
+
+AgentFrame = Hello | Heartbeat | Described | Statuses | LogLines | LogsEnd
+ManagerFrame = Welcome | NodeChanged | Assignments | Ack | LogsWanted | LogsMore | LogsStop
+
+RECORD_BYTES_MAX = 16 * 1024
+"""Longer lines are sent in pieces, as Docker does."""
+RECORD_OVERHEAD_BYTES = 64
+"""What a record counts beside its data when it is paid with credit."""
+LOG_CREDIT_BYTES = 128 * 1024
+"""What may be under way of one log stream, and so what a reader that stands still costs."""
+
+
+def cost_bytes(record: LogRecord) -> int:
+    """Return how much credit a record takes."""
+    return len(record.data) + RECORD_OVERHEAD_BYTES
+
 
 encode = msgspec.msgpack.Encoder().encode
 decode_agent_frame = msgspec.msgpack.Decoder(AgentFrame).decode
