@@ -47,6 +47,8 @@ class Actions:
         self._shells = shells
         self._seen = seen
         self._managers = managers
+        self._node_ids: dict[str, str] = {}
+        """Of the nodes that steps of this plan made, so that nobody has to ask them again."""
         self._kinds: dict[StepKind, Callable[[Step], bool]] = {
             StepKind.INSTALL: self._install,
             StepKind.START: self._start,
@@ -106,6 +108,7 @@ class Actions:
                     availability=step.availability.value if step.availability else "",
                 )
             )
+            self._node_ids[step.target] = client.info().swarm.node_id
         self._managers.add(step.target)
         return True
 
@@ -126,6 +129,7 @@ class Actions:
                     availability=step.availability.value if step.availability else "",
                 )
             )
+            self._node_ids[step.target] = client.info().swarm.node_id
         if role is Role.MANAGER:
             self._managers.add(step.target)
         return True
@@ -175,8 +179,10 @@ class Actions:
 
     def _own_node_id(self, step: Step) -> str:
         """Return the ID of the target's node, once the managers know it."""
-        with self._client(step) as client:
-            node_id = client.info().swarm.node_id
+        node_id = self._node_ids.get(step.target, "")
+        if not node_id:
+            with self._client(step) as client:
+                node_id = client.info().swarm.node_id
         if not node_id:
             raise HostError(step.target, "it is in no swarm, so it has no node to change")
 
