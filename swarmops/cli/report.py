@@ -48,6 +48,8 @@ def _print_refused(applied: Applied) -> None:
         click.echo(f"Warning: {warning}", err=True)
     for refusal in applied.refusals:
         click.echo(f"Error: {refusal}", err=True)
+    for host, reason in applied.problems.items():
+        click.echo(f"Error: {host}: {reason}", err=True)
     if not applied.changed:
         click.echo("Nothing was changed.", err=True)
 

@@ -116,8 +116,12 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
     for _ in range(ROUNDS_MAX):
         seen, plan = look(fleet, progress)
         if plan.refusals:
-            warnings = _warnings(fleet, plan)
-            return Applied(ended=tuple(ended), refusals=plan.refusals, warnings=warnings)
+            return Applied(
+                ended=tuple(ended),
+                refusals=plan.refusals,
+                problems=plan.problems,
+                warnings=_warnings(fleet, plan),
+            )
         current.record(Path(fleet.inventory.path), playbook_name)
         progress.planned(plan)
         managers = Managers(

@@ -50,9 +50,14 @@ CASES: dict[str, tuple[Applied, list[str], list[str]]] = {
         [],
     ),
     "refused": (
-        Applied(refusals=("two swarms",), warnings=("an even number",)),
+        Applied(refusals=("two swarms",), problems={"h2": "no key"}, warnings=("an even number",)),
         [],
-        ["Warning: an even number", "Error: two swarms", "Nothing was changed"],
+        [
+            "Warning: an even number",
+            "Error: two swarms",
+            "Error: h2: no key",
+            "Nothing was changed",
+        ],
     ),
     "failed": (
         Applied(
