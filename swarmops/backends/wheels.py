@@ -112,7 +112,34 @@ def _part(name: str, distribution: metadata.Distribution, platform: Platform) ->
         record = distribution.read_text("RECORD") or ""
         digest = hashlib.sha256(record.encode()).hexdigest()
         return Part(name, distribution.version, digest, distribution)
+    files = {} if tags else _installed_from_source(distribution)
+    if files:
+        return Part(name, distribution.version, _digest_of(files), own=files)
     return Part(name, distribution.version, f"downloaded for {platform.python_tag}")
+
+
+def _installed_from_source(distribution: metadata.Distribution) -> dict[str, bytes]:
+    """Return the files of a pure package that an older pip installed without making a wheel.
+
+    Empty if there are none, or if something compiled is among them.
+    """
+    files: dict[str, bytes] = {}
+    for package in (distribution.read_text("top_level.txt") or "").split():
+        folder = Path(str(distribution.locate_file(package)))
+        for path in folder.rglob("*"):
+            if path.suffix in (".so", ".pyd"):
+                return {}
+            name = f"{package}/{path.relative_to(folder).as_posix()}"
+            if path.is_file() and _is_kept(name):
+                files[name] = path.read_bytes()
+    return files
+
+
+def _digest_of(files: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
+    return digest.hexdigest()
 
 
 def fits(tag: str, platform: Platform) -> bool:
@@ -159,10 +186,7 @@ def own_part() -> Part:
         f"Metadata-Version: 2.1\nName: swarmops\nVersion: {swarmops.__version__}\n".encode()
     )
     files[f"{info}/entry_points.txt"] = _entry_points(package).encode()
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0{len(files[name])}\0".encode() + files[name])
-    return Part("swarmops", swarmops.__version__, digest.hexdigest(), own=files)
+    return Part("swarmops", swarmops.__version__, _digest_of(files), own=files)
 
 
 def _entry_points(package: Path) -> str:
