@@ -19,6 +19,7 @@ from swarmops.agent.executors.base import Executor, LogLine, LogRequest, choose
 from swarmops.agent.work import NodeFacts, plain_work
 from swarmops.errors import SwarmopsError
 from swarmops.model import defaults
+from swarmops.model.base import given
 from swarmops.model.session import (
     RECORD_BYTES_MAX,
     Frame,
@@ -31,7 +32,7 @@ from swarmops.model.session import (
     LogsWanted,
     cost_bytes,
 )
-from swarmops.model.task import Task
+from swarmops.model.task import Task, TaskState
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,8 @@ BATCH_S = 0.02
 """Lines that come within this time go out in one frame."""
 ENDED_S = 1.0
 """A followed task that has ended and said nothing for so long has said all."""
+START_S = 0.1
+"""How often a task that is not started yet is looked at."""
 _STREAM = {"stdout": 1, "stderr": 2}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -128,12 +131,13 @@ class LogStreams:
 
     async def _serve(self, wanted: LogsWanted) -> None:
         problems: list[str] = []
+        missing: list[str] = []
         queue: asyncio.Queue[LogRecord] = asyncio.Queue(16)
         known = self._source.tasks()
         readers: list[asyncio.Task[None]] = []
         for task_id in wanted.task_ids:
             if (task := known.get(task_id)) is None:
-                problems.append(f"task {task_id} is not on this node")
+                missing.append(task_id)
                 continue
             reader = _Reader(task, wanted.query, self._source, queue, problems)
             readers.append(asyncio.create_task(reader.run(), name=f"logs of {task_id}"))
@@ -141,7 +145,7 @@ class LogStreams:
         try:
             with contextlib.suppress(ConnectionError):  # the session ends us soon
                 await self._pump(wanted.id, queue, everything)
-                await self._put(LogsEnd(wanted.id, problems))
+                await self._put(LogsEnd(wanted.id, problems, missing))
         finally:
             everything.cancel()
             await asyncio.gather(everything, return_exceptions=True)
@@ -225,8 +229,18 @@ class _Reader:
         task = self._source.tasks().get(self._task.id)
         return task is None or task.status.state.terminal
 
+    async def _started(self) -> None:
+        """Wait until there may be output: before, an executor has nothing to read from."""
+        while True:
+            task = self._source.tasks().get(self._task.id)
+            if task is None or task.status.state.rank >= TaskState.STARTING.rank:
+                return
+            await asyncio.sleep(START_S)
+
     async def _read(self, *, follow: bool) -> None:
         query = self._query
+        if follow:
+            await self._started()
         request = LogRequest(
             stdout=query.stdout, stderr=query.stderr, follow=follow, tail=query.tail
         )
@@ -242,6 +256,8 @@ class _Reader:
                     continue
                 await self._put(line, at_ns)
         except (SwarmopsError, OSError) as error:
+            if given(self._task.status.container_status, None) is None:
+                return  # it was never started, so there is nothing that is missed
             self._problems.append(f"task {self._task.id}: {error}")
         except Exception:  # an executor's bug costs this stream, not the session
             log.exception("a task's output can't be read", task=self._task.id)

@@ -25,6 +25,7 @@ from swarmops.manager.absences import (
 from swarmops.manager.assignments import concerns_agent
 from swarmops.manager.group import RaftGroup
 from swarmops.manager.keep import end, keep_running
+from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming
@@ -74,6 +75,11 @@ class Dispatcher:
     def sessions(self) -> int:
         """How many agents have their session here."""
         return len(self._sessions)
+
+    def logs_of(self, node_id: str) -> LogIntake | None:
+        """Return what reads the output of a node's tasks, None if its session is not here."""
+        session = self._sessions.get(node_id)
+        return session.logs if session else None
 
     def start(self) -> None:
         """Begin to take sessions."""

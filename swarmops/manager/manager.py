@@ -14,6 +14,7 @@ from datetime import datetime
 from swarmops.manager.dispatcher import Dispatcher
 from swarmops.manager.group import RaftGroup
 from swarmops.manager.keep import end
+from swarmops.manager.logs import LogCollector
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.registry import LOOPS
 from swarmops.manager.supervisor import NotLeading, Supervisor
@@ -42,6 +43,7 @@ class Manager:
         self._timing = timing or ManagerTiming()
         self._running: list[asyncio.Task[None]] = []
         self.dispatcher = Dispatcher(store, raft, node_id=node_id, now=now, timing=self._timing)
+        self.logs = LogCollector(store, node_id, self.dispatcher.logs_of)
         self._supervisor = Supervisor(LOOPS, self._take_lead, self._timing)
 
     async def start(self) -> None:

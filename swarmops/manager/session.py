@@ -18,6 +18,7 @@ from swarmops.errors import SwarmopsError
 from swarmops.manager.absences import grace_s, heartbeat_period_s
 from swarmops.manager.assignments import AssignmentSet
 from swarmops.manager.keep import end
+from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming
 from swarmops.model.base import given
@@ -28,6 +29,8 @@ from swarmops.model.session import (
     Described,
     Frame,
     Hello,
+    LogLines,
+    LogsEnd,
     NodeChanged,
     Statuses,
     Welcome,
@@ -58,6 +61,8 @@ class Session:
         self.session_id = session_id
         self.heard_s = asyncio.get_running_loop().time()
         """When the agent was last heard of, by the event loop's clock."""
+        self.logs = LogIntake(self._send)
+        """The output of the node's tasks, for whoever asks."""
         self._channel = channel
         self._store = store
         self._statuses = statuses
@@ -101,6 +106,7 @@ class Session:
                 if half.done():
                     await half
         finally:
+            self.logs.fail()
             await end([*halves, *self._writes])
 
     async def _read(self) -> None:
@@ -115,6 +121,8 @@ class Session:
                 self._background(self._take(frame))
             elif isinstance(frame, Described):
                 self._background(self._describe(frame))
+            elif isinstance(frame, LogLines | LogsEnd):
+                self.logs.take(frame)
             elif isinstance(frame, Hello):
                 raise ConnectionError("the agent said Hello twice")
 

@@ -162,12 +162,17 @@ class LogLines(Frame, frozen=True):
 
 
 class LogsEnd(Frame, frozen=True):
-    """Agent: no more lines come; ``problems`` says in one sentence each what could not be read."""
+    """Agent: no more lines come; ``problems`` says in one sentence each what could not be read.
+
+    ``missing`` are the tasks that the agent doesn't know, or not yet.
+    """
 
     id: int
     problems: list[str]
+    missing: list[str] = []
 
 
+LogFrame = LogLines | LogsEnd
 AgentFrame = Hello | Heartbeat | Described | Statuses | LogLines | LogsEnd
 ManagerFrame = Welcome | NodeChanged | Assignments | Ack | LogsWanted | LogsMore | LogsStop
 
@@ -179,6 +184,14 @@ LOG_CREDIT_BYTES = 128 * 1024
 """What may be under way of one log stream, and so what a reader that stands still costs."""
 
 
+class LogsAsked(msgspec.Struct, frozen=True):
+    """What a manager asks of the one that holds a node's session: the same, for the node."""
+
+    node_id: str
+    task_ids: list[str]
+    query: LogQuery
+
+
 def cost_bytes(record: LogRecord) -> int:
     """Return how much credit a record takes."""
     return len(record.data) + RECORD_OVERHEAD_BYTES
@@ -186,4 +199,5 @@ def cost_bytes(record: LogRecord) -> int:
 
 encode = msgspec.msgpack.Encoder().encode
 decode_agent_frame = msgspec.msgpack.Decoder(AgentFrame).decode
+decode_log_frame = msgspec.msgpack.Decoder(LogFrame).decode
 decode_manager_frame = msgspec.msgpack.Decoder(ManagerFrame).decode
