@@ -56,13 +56,15 @@ def run_on(
             return error
 
     pool = ThreadPoolExecutor(min(forks, len(todo)), thread_name_prefix="host")
+    futures: dict[Future[R | SwarmopsError], str] = {}
     try:
-        futures = {pool.submit(one, item_name): item_name for item_name in todo}
+        for item_name in todo:  # Ctrl-C may come before all of them are there
+            futures[pool.submit(one, item_name)] = item_name
         _collect(futures, done, on_done)
     except KeyboardInterrupt:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        finished = [n for n, f in zip(todo, futures, strict=True) if _succeeded(f)]
+        finished = [item_name for future, item_name in futures.items() if _succeeded(future)]
         text = ", ".join(finished) if finished else "none"
         raise Interrupted(f"interrupted; done on these hosts: {text}") from None
     finally:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -71,6 +73,22 @@ def test_ctrl_c_lets_what_runs_finish_and_starts_nothing_new() -> None:
         run_on(["a", *(f"h{n}" for n in range(2000))], work, forks=1, on_done=interrupt)
     assert caught.value.exit_code == 130
     assert len(began) < 2000
+
+
+def test_ctrl_c_before_all_have_begun_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may come while the work is being handed out: what has begun ends, and is named."""
+    submit = ThreadPoolExecutor.submit
+
+    def interrupted(
+        pool: ThreadPoolExecutor, work: Callable[[str], object], name: str
+    ) -> Future[object]:
+        if name == "b":
+            raise KeyboardInterrupt
+        return submit(pool, work, name)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(Interrupted, match="done on these hosts: a$"):
+        run_on(["a", "b", "c"], lambda item: item)
 
 
 def test_no_hosts_is_no_work() -> None:
