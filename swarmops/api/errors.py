@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from swarmops.errors import ApiError, SwarmopsError
-from swarmops.store import NameConflict, NotFound, StoreError
+from swarmops.store import NameConflict, NotFound, PortConflict, StoreError
 
 STATUS_OF_CODE = {
     "InvalidArgument": 400,
@@ -121,12 +121,13 @@ def translate(error: SwarmopsError) -> ApiError:
             return ApiError(409, text)
         case NameConflict():
             return rpc("AlreadyExists", text)
+        case PortConflict():
+            return invalid(text)
         case NotFound():
             return ApiError(404, text)
-        case StoreError():
-            return rpc("Unknown", text)
         case _:
-            return rpc("Unknown", text) if _is_of_raft(error) else ApiError(500, text)
+            ours = isinstance(error, StoreError) or _is_of_raft(error)
+            return rpc("Unknown", text) if ours else ApiError(500, text)
 
 
 def _is_of_raft(error: SwarmopsError) -> bool:

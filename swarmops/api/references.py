@@ -6,7 +6,7 @@ Docker's texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -19,11 +19,11 @@ from swarmops.model.secret import Config, Secret
 from swarmops.model.service import (
     ConfigReference,
     NetworkAttachmentConfig,
-    PortConfig,
     SecretReference,
     ServiceSpec,
 )
 from swarmops.store import NamedTable, Store
+from swarmops.store.ports import conflict, published
 
 Reference = SecretReference | ConfigReference
 
@@ -38,33 +38,8 @@ def check_references(spec: ServiceSpec, service_id: str, store: Store) -> None:
 
 def check_ports(spec: ServiceSpec, service_id: str, store: Store) -> None:
     """Refuse a published port that another service has; two in host mode may share one."""
-    wanted = {(number, protocol): mode for number, protocol, mode in _published(spec)}
-    if not wanted:
-        return
-    for other in store.services:
-        if other.id == service_id:
-            continue
-        for number, protocol, mode in _published(other.spec):
-            mine = wanted.get((number, protocol))
-            if mine is None or mine == mode == "host":
-                continue
-            how = "an ingress" if mode == "ingress" else "a host-published"
-            raise invalid(
-                f"port '{number}' is already in use by service "
-                f"'{given(other.spec.name, '')}' ({other.id}) as {how} port"
-            )
-
-
-def _published(spec: ServiceSpec) -> Iterator[tuple[int, str, str]]:
-    """Yield number, protocol and mode of the ports whose number the user chose."""
-    for port in defaults.ports(spec):
-        number = given(port.published_port, 0)
-        if number:
-            yield number, given(port.protocol, "") or "tcp", _mode(port)
-
-
-def _mode(port: PortConfig) -> str:
-    return given(port.publish_mode, "") or "ingress"
+    if text := conflict(published(defaults.ports(spec)), service_id, store.services):
+        raise invalid(text)
 
 
 def _check_files(

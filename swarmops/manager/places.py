@@ -12,7 +12,7 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.model.base import given
-from swarmops.model.defaults import task_spec
+from swarmops.model.defaults import ports, task_spec
 from swarmops.model.ids import new_id
 from swarmops.model.node import Availability, Node, NodeState
 from swarmops.model.service import Service, ServiceInternal
@@ -104,6 +104,7 @@ def new_task(
             spec_version=service_version(service),
             service_name=given(service.spec.name, ""),
             restart_after=UNSET if restart_after is None else restart_after,
+            ports=ports(service.spec),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from swarmops.manager.allocator import Allocator
 from swarmops.manager.loop import LoopContext, run_loop
 from swarmops.manager.nodes import watch_over_nodes
 from swarmops.manager.orchestrator import Orchestrator
@@ -10,6 +11,10 @@ from swarmops.manager.reaper import Reaper
 from swarmops.manager.roles import manage_roles
 from swarmops.manager.scheduler import Scheduler
 from swarmops.manager.supervisor import RunLoop
+
+
+async def _allocator(context: LoopContext) -> None:
+    await run_loop(Allocator(), context)
 
 
 async def _orchestrator(context: LoopContext) -> None:
@@ -29,6 +34,7 @@ async def _orphans(context: LoopContext) -> None:
 
 
 LOOPS: tuple[tuple[str, RunLoop], ...] = (
+    ("allocator", _allocator),
     ("orchestrator", _orchestrator),
     ("scheduler", _scheduler),
     ("reaper", _reaper),

@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from swarmops.manager.places import Places, live, service_version, spec_version
 from swarmops.model.base import given
-from swarmops.model.defaults import NANOSECONDS, restart_delay_s, task_spec
+from swarmops.model.defaults import NANOSECONDS, ports, restart_delay_s, task_spec
 from swarmops.model.service import Service, ServiceInternal, UpdateConfig, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState
 
@@ -89,8 +89,11 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
 
 
 def is_dirty(service: Service, task: Task) -> bool:
-    """Whether a task differs from what the service's present spec says."""
-    return spec_version(task) != service_version(service) and task.spec != task_spec(service.spec)
+    """Whether a task differs from what the service's present spec says, of its ports too."""
+    return spec_version(task) != service_version(service) and (
+        task.spec != task_spec(service.spec)
+        or given(task.internal, TaskInternal()).ports != ports(service.spec)
+    )
 
 
 def _dirty(service: Service, tasks: Sequence[Task]) -> bool:

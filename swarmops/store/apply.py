@@ -33,9 +33,11 @@ from swarmops.store.errors import (
     NameConflict,
     NotFound,
     OutOfSequence,
+    PortConflict,
     StoreError,
     WentBackwards,
 )
+from swarmops.store.ports import conflict, taken_by
 from swarmops.store.table import Table
 from swarmops.store.tables import Tables
 from swarmops.store.transaction import Applied, Failure
@@ -109,8 +111,14 @@ class _Writer:
         if isinstance(obj, Task):
             obj = self._task(action, obj, old)
         elif isinstance(obj, Service):
+            if old is None or _ports_changed(old, obj):
+                self._check_ports(obj)
             obj = _with_spec_version(obj, old, self._version.index)
         self._store(table, obj, old)
+
+    def _check_ports(self, service: Service) -> None:
+        if text := conflict(taken_by(service), service.id, self._tables.services):
+            raise PortConflict(text)
 
     def _task(self, action: Put, obj: Task, old: Task | None) -> Task:
         if old is not None:
@@ -193,6 +201,10 @@ def _with_moments(task: Task, state: TaskState, at: datetime) -> TaskInternal:
     if state.terminal and internal.ended_at is UNSET:
         return msgspec.structs.replace(internal, ended_at=at)
     return internal
+
+
+def _ports_changed(old: Service, new: Service) -> bool:
+    return old.spec.endpoint_spec != new.spec.endpoint_spec or old.endpoint != new.endpoint
 
 
 def _with_spec_version(service: Service, old: Service | None, index: int) -> Service:

@@ -30,6 +30,10 @@ class NameConflict(StoreError):
         self.name = name
 
 
+class PortConflict(StoreError):
+    """Another service publishes one of the service's ports; the text is Docker's."""
+
+
 class AlreadyExists(StoreError):
     """An object with this ID is there already."""
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from swarmops.manager.registry import LOOPS
 from swarmops.model.node import Availability, NodeState
 from swarmops.model.service import (
     ContainerSpec,
@@ -182,17 +183,17 @@ async def test_a_broken_session_that_comes_back_elsewhere_is_no_outage() -> None
 async def test_only_the_leader_runs_loops() -> None:
     """All loops run on the leader, none on the others; after a change it is the other way."""
     async with lab(managers=3, workers=1) as swarm:
-        await swarm.until(lambda: len(swarm.managers["m1"].running_loops) == 6)
+        await swarm.until(lambda: len(swarm.managers["m1"].running_loops) == len(LOOPS))
         assert not swarm.managers["m2"].running_loops
         swarm.lead("m2")
-        await swarm.until(lambda: len(swarm.managers["m2"].running_loops) == 6)
+        await swarm.until(lambda: len(swarm.managers["m2"].running_loops) == len(LOOPS))
         assert not swarm.managers["m1"].running_loops
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert "scheduler" in names
         swarm.lead(None)
         await swarm.until(lambda: not swarm.managers["m2"].running_loops)
         names = {task.get_name() for task in asyncio.all_tasks()}
-        assert not names & {"scheduler", "orchestrator", "reaper", "nodes", "orphans", "roles"}
+        assert not names & {name for name, _ in LOOPS}
 
 
 @virtual
