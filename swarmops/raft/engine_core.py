@@ -1,7 +1,7 @@
 """PySyncObj's engine with its clock, its log and its unsafe entrances replaced: the lowest layer.
 
-``elections`` and ``replication`` build on the class here, ``engine`` completes it. These four are
-the only files that know PySyncObj. Each class is called ``_SyncObj``, so that Python's own name
+``elections`` and ``replication`` build on the class here, ``engine`` completes it. These four and
+``stock`` are the only files that know PySyncObj. Each class is called ``_SyncObj``, so that Python's own name
 mangling makes ``self.__x`` here the engine's private ``_SyncObj__x``: a method with two leading
 underscores overrides the engine's, and ``check_release`` proves at import that it is there.
 """
@@ -12,16 +12,13 @@ import types
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import pysyncobj.syncobj as stock
-from pysyncobj.node import Node
-from pysyncobj.transport import Transport
-from pysyncobj.version import VERSION
-
 from swarmops.raft.errors import IncompatibleEngine
 from swarmops.raft.journal import Journal
 from swarmops.raft.membership import Configuration
 from swarmops.raft.messages import Message, SnapshotAck, SnapshotChunk, Vote
 from swarmops.raft.seam import Timing
+from swarmops.raft.stock import VERSION, Node, Transport
+from swarmops.raft.stock import syncobj as stock
 
 __all__ = ["CANDIDATE", "FOLLOWER", "LEADER", "Host", "Node", "check_release"]
 

@@ -76,3 +76,15 @@ def test_every_override_of_a_private_name_says_which_fault_it_corrects():
         for name, member in vars(layer).items():
             if name.startswith("_SyncObj__") and callable(member):
                 assert "Fault" in (member.__doc__ or ""), name
+
+
+def test_the_engine_leaves_the_socket_module_as_it_was():
+    """PySyncObj's import breaks ``socket.inet_ntop``, which name resolution needs: it is mended."""
+    import subprocess
+    import sys
+
+    program = (
+        "import socket; before = socket.inet_ntop; import swarmops.raft.raft; "
+        "assert socket.inet_ntop is before; socket.inet_ntop(socket.AF_INET, bytes(4))"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
