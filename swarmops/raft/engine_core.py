@@ -1,9 +1,10 @@
 """PySyncObj's engine with its clock, its log and its unsafe entrances replaced: the lowest layer.
 
 ``elections`` and ``replication`` build on the class here, ``engine`` completes it. These four and
-``stock`` are the only files that know PySyncObj. Each class is called ``_SyncObj``, so that Python's own name
-mangling makes ``self.__x`` here the engine's private ``_SyncObj__x``: a method with two leading
-underscores overrides the engine's, and ``check_release`` proves at import that it is there.
+``stock`` are the only files that know PySyncObj. Each class is called ``_SyncObj``, so that
+Python's own name mangling makes ``self.__x`` here the engine's private ``_SyncObj__x``: a method
+with two leading underscores overrides the engine's, and ``check_release`` proves at import that it
+is there.
 """
 
 from __future__ import annotations
