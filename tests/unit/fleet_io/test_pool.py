@@ -87,7 +87,7 @@ def test_ctrl_c_before_all_have_begun_is_no_defect(monkeypatch: pytest.MonkeyPat
         return submit(pool, work, name)
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
-    with pytest.raises(Interrupted, match="done on these hosts: a$"):
+    with pytest.raises(Interrupted, match=r"done on these hosts: a$"):
         run_on(["a", "b", "c"], lambda item: item)
 
 
