@@ -29,6 +29,7 @@ RECIPE = "3"
 ROOTS = (
     "aiohttp",
     "click",
+    "cronsim",
     "cryptography",
     "docker",
     "jinja2",

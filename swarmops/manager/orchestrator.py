@@ -14,17 +14,21 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from swarmops.manager import global_, replicated, restarts, updates
+from swarmops.manager import global_, jobs, replicated, restarts, updates
 from swarmops.manager.loop import Step
 from swarmops.manager.places import (
     Places,
     by_place,
+    is_job,
     live,
     may_run,
     new_task,
+    run_of,
+    service_run,
     service_version,
     stopping,
     unfit,
+    wanted_state,
 )
 from swarmops.manager.restarts import PlaceStep
 from swarmops.model.base import given
@@ -37,8 +41,9 @@ from swarmops.store import Event, Store, place_of
 Key = tuple[str, str]
 """A service's ID and one of its places; an empty place is the whole service."""
 
+Version = tuple[int, int]
+"""Of a service's spec, and the run of a job."""
 CREATED_PER_STEP = 500
-_MODES = ("replicated", "global")
 _IN_PROGRESS = ("updating", "rollback_started")
 
 
@@ -49,8 +54,8 @@ class Orchestrator:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._filling: dict[str, tuple[int, list[str]]] = {}
-        """Service: version of its spec, and free slots, the next one last."""
+        self._filling: dict[str, tuple[Version, list[str]]] = {}
+        """Service: its version, and free places, the next one last."""
 
     def reset(self, store: Store) -> Iterable[Key]:
         """Return every service and every place."""
@@ -79,7 +84,7 @@ class Orchestrator:
                 (task.service_id, place_of(task)) for task in store.tasks.by_node(changed.id)
             }
         for service in store.services:
-            if mode_name(service.spec) == "global":
+            if _is_global(service):
                 yield service.id, ""
 
     def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
@@ -93,7 +98,7 @@ class Orchestrator:
             elif service is None:
                 self._filling.pop(service_id, None)
                 _remove(store.tasks.by_service(service_id), step)
-            elif mode_name(service.spec) in _MODES:
+            else:
                 self._service(store, service, step, now)
         for service_id, place in keys:
             service = store.services.get(service_id)
@@ -107,12 +112,11 @@ class Orchestrator:
         self, store: Store, service: Service, place: str, step: Step[Key], now: datetime
     ) -> None:
         tasks = store.tasks.by_place(service.id, place)
-        if not tasks or mode_name(service.spec) not in _MODES:
+        if not tasks:
             return
-        keep = mode_name(service.spec) != "global" or global_.keeps(service, store.nodes.get(place))
-        found = restarts.tend(
-            service, place, tuple(tasks), store.nodes, now=now, rng=self._rng, keep=keep
-        )
+        keep = not _is_global(service) or global_.keeps(service, store.nodes.get(place))
+        tend = jobs.tend if is_job(service) else restarts.tend
+        found = tend(service, place, tuple(tasks), store.nodes, now=now, rng=self._rng, keep=keep)
         _write(step, (service.id, place), found)
 
     def _service(self, store: Store, service: Service, step: Step[Key], now: datetime) -> None:
@@ -121,6 +125,9 @@ class Orchestrator:
             step.again.append((service.id, ""))
             return
         places = by_place(store.tasks.by_service(service.id))
+        if is_job(service):
+            self._job(store, service, places, step, now)
+            return
         if mode_name(service.spec) == "global":
             kept = self._global(store, service, places, step, now)
         else:
@@ -149,7 +156,7 @@ class Orchestrator:
         used = {slot: tasks for slot, tasks in places.items() if replicated.in_use(tasks, now)}
         wanted = replicas(service.spec)
         free = replicated.free_slots(used, wanted - len(used))
-        self._filling[service.id] = (service_version(service), free[::-1])
+        self._filling[service.id] = (_version(service), free[::-1])
         self._go_on_filling(store, service, step, now)
         gone = replicated.victims(service, used, max(len(used) - wanted, 0))
         for slot in gone:
@@ -176,16 +183,37 @@ class Orchestrator:
             self._fill(store, service, node_id, step, now)
         return used
 
+    def _job(
+        self, store: Store, service: Service, places: Places, step: Step[Key], now: datetime
+    ) -> None:
+        """Begin what may begin of a job's present run; its places go on by themselves."""
+        if _is_global(service):
+            for node_id, tasks in places.items():
+                keep = global_.keeps(service, store.nodes.get(node_id))
+                if not keep or jobs.needs_tending(service, tasks, now):
+                    step.again.append((service.id, node_id))
+            begun = [p for p, tasks in places.items() if jobs.state(service, tasks, now) != "open"]
+            free = global_.new_places(service, store.nodes, begun)
+        else:
+            found = jobs.plan(service, places, now)
+            step.again.extend((service.id, slot) for slot in found.tend)
+            for slot in found.surplus:
+                _remove(places[slot], step)
+            free = found.free
+        self._filling[service.id] = (_version(service), free[::-1])
+        if self._go_on_filling(store, service, step, now) and service.id in self._filling:
+            step.again.append((service.id, ""))
+
     def _go_on_filling(
         self, store: Store, service: Service, step: Step[Key], now: datetime
     ) -> bool:
         """Fill some of the slots that were found free; return whether any was left to fill."""
-        version, free = self._filling.pop(service.id, (0, []))
-        if version != service_version(service) or not free:
+        version, free = self._filling.pop(service.id, ((0, 0), []))
+        if version != _version(service) or not free:
             return False
         for _ in range(min(len(free), CREATED_PER_STEP)):
             slot = free.pop()
-            if not any(live(task) for task in store.tasks.by_place(service.id, slot)):
+            if not _begun(service, store.tasks.by_place(service.id, slot)):
                 self._fill(store, service, slot, step, now)
         if free:
             self._filling[service.id] = (version, free)
@@ -195,8 +223,11 @@ class Orchestrator:
         self, store: Store, service: Service, place: str, step: Step[Key], now: datetime
     ) -> None:
         """Put a task into a place that has none; it waits for a former one that still stops."""
-        busy = stopping(store.tasks.by_place(service.id, place), store.nodes)
-        desired = TaskState.READY if busy else TaskState.RUNNING
+        tasks = store.tasks.by_place(service.id, place)
+        busy = stopping(tasks, store.nodes)
+        if is_job(service):
+            busy = any(may_run(task, store.nodes) for task in tasks)
+        desired = TaskState.READY if busy else wanted_state(service)
         step.tx.put(new_task(service, place, self._rng, now, desired=desired))
 
     def _update_place(  # noqa: PLR0917 - the parts of one decision
@@ -235,8 +266,26 @@ def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[
             return
     yield task.service_id, place_of(task)
     service = store.services.get(task.service_id)
+    if service is not None and is_job(service):
+        if new is None or new.status.state.terminal:
+            yield task.service_id, ""
+        return
     if service is None or (new is None and live(task)) or _updating(service):
         yield task.service_id, ""
+
+
+def _is_global(service: Service) -> bool:
+    return mode_name(service.spec).startswith("global")
+
+
+def _version(service: Service) -> Version:
+    return service_version(service), service_run(service)
+
+
+def _begun(service: Service, tasks: Iterable[Task]) -> bool:
+    """Whether a place that was free has got its task meanwhile."""
+    run = service_run(service)
+    return any(live(task) and (run_of(task) == run or not is_job(service)) for task in tasks)
 
 
 def _updating(service: Service) -> bool:

@@ -12,10 +12,11 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.model.base import given
-from swarmops.model.defaults import ports, task_spec
+from swarmops.model.defaults import mode_name, ports, task_spec
 from swarmops.model.ids import new_id
 from swarmops.model.node import Availability, Node, NodeState
-from swarmops.model.service import Service, ServiceInternal
+from swarmops.model.object import ObjectVersion
+from swarmops.model.service import JobStatus, Service, ServiceInternal
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import NodeTable, place_of
 
@@ -40,8 +41,8 @@ def made(task: Task) -> tuple[datetime, int, str]:
 
 
 def live(task: Task) -> bool:
-    """Whether the task is wanted to run, now or after its delay."""
-    return task.desired_state.rank <= TaskState.RUNNING.rank
+    """Whether the task is wanted to run, now or after its delay; a job's, to its end."""
+    return task.desired_state.rank <= TaskState.COMPLETE.rank
 
 
 def spec_version(task: Task) -> int:
@@ -52,6 +53,26 @@ def spec_version(task: Task) -> int:
 def service_version(service: Service) -> int:
     """Return the version of the service's present spec."""
     return given(service.internal, ServiceInternal()).spec_version
+
+
+def is_job(service: Service) -> bool:
+    """Whether the service's tasks run once, to completion."""
+    return mode_name(service.spec).endswith("-job")
+
+
+def service_run(service: Service) -> int:
+    """Return the number of a job's present run."""
+    return given(service.job_status, JobStatus()).job_iteration.index
+
+
+def run_of(task: Task) -> int:
+    """Return the number of the job's run that the task was made for."""
+    return given(task.job_iteration, ObjectVersion()).index
+
+
+def wanted_state(service: Service) -> TaskState:
+    """Return what is desired of a task that shall run."""
+    return TaskState.COMPLETE if is_job(service) else TaskState.RUNNING
 
 
 def unfit(node: Node | None) -> bool:
@@ -100,6 +121,7 @@ def new_task(
         node_id=UNSET if slot else place,
         status=TaskStatus(timestamp=now, state=TaskState.NEW, message="created"),
         desired_state=desired,
+        job_iteration=ObjectVersion(index=service_run(service)) if is_job(service) else UNSET,
         internal=TaskInternal(
             spec_version=service_version(service),
             service_name=given(service.spec.name, ""),

@@ -13,10 +13,11 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.manager.loop import Step
-from swarmops.manager.places import live, made
+from swarmops.manager.places import is_job, live, made, run_of, service_run
 from swarmops.model.base import given
 from swarmops.model.defaults import TASK_HISTORY_LIMIT, restart_max_attempts
 from swarmops.model.node import Node, NodeState
+from swarmops.model.service import Service
 from swarmops.model.swarm import Cluster, OrchestrationConfig
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Event, Store, place_of
@@ -58,7 +59,8 @@ class Reaper:
         for service_id, place in keys:
             tasks = sorted(store.tasks.by_place(service_id, place), key=made)
             doomed = [task for task in tasks if _removable(store, task)]
-            for task in doomed + _surplus([task for task in tasks if task not in doomed], limit):
+            rest = [task for task in tasks if task not in doomed]
+            for task in doomed + _surplus(store.services.get(service_id), rest, limit):
                 step.tx.delete(task)
         return step
 
@@ -67,21 +69,35 @@ def _removable(store: Store, task: Task) -> bool:
     """Whether a task that shall be removed needs no more word from its node."""
     state = task.status.state
     if task.desired_state is not TaskState.REMOVE:
-        return state is TaskState.ORPHANED and task.service_id not in store.services
+        if state is TaskState.ORPHANED and task.service_id not in store.services:
+            return True
+        # Nobody looks again at a place that was a node which is gone for good.
+        node_id = given(task.node_id, "") if task.slot is UNSET else ""
+        return bool(node_id) and state.terminal and node_id not in store.nodes
     if state.terminal or state.rank < TaskState.ASSIGNED.rank or task.node_id is UNSET:
         return True
     node = store.nodes.get(task.node_id)
     return node is None or node.status.state is NodeState.DOWN
 
 
-def _surplus(tasks: Sequence[Task], limit: int) -> list[Task]:
-    """Return the oldest ended tasks beyond the limit, which counts the live ones too."""
+def _surplus(service: Service | None, tasks: Sequence[Task], limit: int) -> list[Task]:
+    """Return the oldest ended tasks beyond the limit, which counts the live ones too.
+
+    The newest stays, whatever the limit: what becomes of its place is read from it.
+    """
     if not tasks or limit < 0:
         return []
     attempts = restart_max_attempts(tasks[-1].spec)
     keep = attempts + 1 if attempts else limit
-    ended = [task for task in tasks if not live(task) and _over(task)]
+    ended = [task for task in tasks[:-1] if _is_history(service, task)]
     return ended[: max(len(tasks) - keep, 0)]
+
+
+def _is_history(service: Service | None, task: Task) -> bool:
+    """Whether a task is done with: a job's completed one only once another run has begun."""
+    if task.status.state is TaskState.COMPLETE and service is not None and is_job(service):
+        return run_of(task) != service_run(service)
+    return not live(task) and _over(task)
 
 
 def _over(task: Task) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from swarmops.manager.allocator import Allocator
+from swarmops.manager.enforcer import Enforcer
 from swarmops.manager.loop import LoopContext, run_loop
 from swarmops.manager.nodes import watch_over_nodes
 from swarmops.manager.orchestrator import Orchestrator
 from swarmops.manager.orphans import Orphans
 from swarmops.manager.reaper import Reaper
 from swarmops.manager.roles import manage_roles
+from swarmops.manager.scheduled_jobs import ScheduledJobs
 from swarmops.manager.scheduler import Scheduler
 from swarmops.manager.supervisor import RunLoop
 
@@ -25,6 +27,14 @@ async def _scheduler(context: LoopContext) -> None:
     await run_loop(Scheduler(), context)
 
 
+async def _scheduled_jobs(context: LoopContext) -> None:
+    await run_loop(ScheduledJobs(), context)
+
+
+async def _enforcer(context: LoopContext) -> None:
+    await run_loop(Enforcer(), context)
+
+
 async def _reaper(context: LoopContext) -> None:
     await run_loop(Reaper(), context)
 
@@ -37,6 +47,8 @@ LOOPS: tuple[tuple[str, RunLoop], ...] = (
     ("allocator", _allocator),
     ("orchestrator", _orchestrator),
     ("scheduler", _scheduler),
+    ("scheduled jobs", _scheduled_jobs),
+    ("enforcer", _enforcer),
     ("reaper", _reaper),
     ("nodes", watch_over_nodes),
     ("orphans", _orphans),

@@ -13,14 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import UNSET
+
+from swarmops.manager import extensions
 from swarmops.manager.places import (
     live,
     made,
     may_run,
     new_task,
+    service_version,
     spec_version,
     stopping,
     stranded,
+    wanted_state,
 )
 from swarmops.model.base import given
 from swarmops.model.defaults import (
@@ -35,6 +40,9 @@ from swarmops.store import NodeTable
 
 STOP_WAIT = timedelta(seconds=60)
 """A replacement waits no longer than this for the task before it to stop."""
+
+BACKOFF_LEAST_S = 1.0
+"""The least delay where a backoff is wanted: 0 would not grow."""
 
 
 @dataclass
@@ -64,11 +72,11 @@ def tend(
     step.desire += [(task.id, TaskState.SHUTDOWN) for task in lost]
     rest = [task for task in wanted if task not in lost]
     if lost and not rest and keep and should_restart(lost[-1], tasks, now):
-        _replace(step, service, place, lost[-1], tasks, nodes, now, rng)
+        replace(step, service, place, lost[-1], tasks, nodes, now, rng)
     rest = _one(step, rest)
     for task in rest:
         if task.desired_state is TaskState.READY:
-            _promote(step, task, tasks, nodes, now)
+            promote(step, service, task, tasks, nodes, now)
     return step
 
 
@@ -92,7 +100,7 @@ def _attempts(task: Task, tasks: Sequence[Task], now: datetime) -> int:
     return sum(1 for each in same[1:] if not window_s or each.created_at > since)
 
 
-def _replace(  # noqa: PLR0917 - the parts of one decision
+def replace(  # noqa: PLR0917 - the parts of one decision
     step: PlaceStep,
     service: Service,
     place: str,
@@ -102,10 +110,11 @@ def _replace(  # noqa: PLR0917 - the parts of one decision
     now: datetime,
     rng: random.Random,
 ) -> None:
-    delay_s = 0.0 if stranded(old, nodes) else restart_delay_s(old.spec)
+    """Put a new task in the old one's place: at once, or after its delay and the old one's end."""
+    delay_s = 0.0 if stranded(old, nodes) else _delay_s(service, old)
     busy = may_run(old, nodes) or stopping(tasks, nodes)
     if delay_s <= 0 and not busy:
-        step.create.append(new_task(service, place, rng, now))
+        step.create.append(new_task(service, place, rng, now, desired=wanted_state(service)))
         return
     after = now + timedelta(seconds=delay_s)
     step.create.append(
@@ -132,8 +141,39 @@ def most_advanced(tasks: Sequence[Task]) -> Task:
     return max(tasks, key=lambda task: (task.desired_state.rank, task.status.state.rank, task.id))
 
 
-def _promote(
-    step: PlaceStep, task: Task, tasks: Sequence[Task], nodes: NodeTable, now: datetime
+def _delay_s(service: Service, old: Task) -> float:
+    """Return the policy's delay, or with a backoff the delay before ``old``, grown by its factor.
+
+    A task that ran for longer than the longest delay, or that was not itself a replacement of the
+    same spec, begins anew. What the last delay was, its task says: no history is needed for it.
+    """
+    delay_s = restart_delay_s(old.spec)
+    wanted = extensions.read(service.spec)
+    if wanted.backoff <= 1:
+        return delay_s
+    delay_s = max(delay_s, BACKOFF_LEAST_S)
+    if spec_version(old) != service_version(service):
+        return delay_s
+    internal = given(old.internal, TaskInternal())
+    if internal.restart_after is UNSET:
+        return delay_s
+    if internal.running_at is not UNSET and internal.ended_at is not UNSET:
+        ran_s = (internal.ended_at - internal.running_at).total_seconds()
+        if ran_s > max(wanted.backoff_max_s, delay_s):
+            return delay_s
+    before_s = (internal.restart_after - old.created_at).total_seconds()
+    if before_s < delay_s:
+        return delay_s
+    return max(min(before_s * wanted.backoff, wanted.backoff_max_s), delay_s)
+
+
+def promote(  # noqa: PLR0917 - the parts of one decision
+    step: PlaceStep,
+    service: Service,
+    task: Task,
+    tasks: Sequence[Task],
+    nodes: NodeTable,
+    now: datetime,
 ) -> None:
     """Let a replacement start once its delay is over and the task before it has stopped."""
     after = given(given(task.internal, TaskInternal()).restart_after, now)
@@ -143,4 +183,4 @@ def _promote(
     elif now < patience and stopping(tasks, nodes):
         step.wake = patience
     else:
-        step.desire.append((task.id, TaskState.RUNNING))
+        step.desire.append((task.id, wanted_state(service)))

@@ -12,9 +12,11 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.manager import Manager
+from swarmops.manager.scheduled_jobs import next_run
 from swarmops.model.base import given
 from swarmops.model.node import (
     Availability,
@@ -29,11 +31,13 @@ from swarmops.model.node import (
 )
 from swarmops.model.service import (
     ContainerSpec,
+    JobStatus,
     ReplicatedMode,
     Service,
     ServiceMode,
     ServiceSpec,
     TaskSpec,
+    UpdateConfig,
 )
 from swarmops.model.session import (
     Ack,
@@ -163,6 +167,8 @@ class FakeAgent:
     """Which tasks fail once they run."""
     never_starts: Callable[[Task], bool] = lambda _task: False
     """Which tasks fail before they run."""
+    completes: Callable[[Task], bool] = lambda _task: False
+    """Which tasks end well, as soon as they run."""
     news: list[Welcome | NodeChanged] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
     sessions: int = 0
@@ -268,6 +274,8 @@ class FakeAgent:
             elif state is TaskState.RUNNING:
                 if self.fails(task):
                     await self._say(task_id, TaskState.FAILED)
+                elif self.completes(task):
+                    await self._say(task_id, TaskState.COMPLETE)
             else:
                 following = next(each for each in LIVES if each.rank > state.rank)
                 if following.rank <= max(task.desired_state.rank, TaskState.READY.rank):
@@ -419,14 +427,37 @@ class Lab:
         ]
         return "\n".join([*nodes, *tasks])
 
-    async def create(self, name: str, replicas: int = 1, spec: TaskSpec | None = None) -> str:
-        """Create a replicated service; return its ID."""
+    async def create(
+        self,
+        name: str,
+        replicas: int = 1,
+        spec: TaskSpec | None = None,
+        *,
+        mode: ServiceMode | None = None,
+        labels: dict[str, str] | None = None,
+        update_config: UpdateConfig | None = None,
+    ) -> str:
+        """Create a service, replicated if nothing else is said; return its ID."""
         template = spec or TaskSpec(container_spec=ContainerSpec(image="host"))
-        mode = ServiceMode(replicated=ReplicatedMode(replicas=replicas))
+        wanted = ServiceSpec(
+            name=name,
+            labels=labels or {},
+            task_template=template,
+            mode=mode or ServiceMode(replicated=ReplicatedMode(replicas=replicas)),
+            update_config=update_config,
+        )
+        job = wanted.mode and (wanted.mode.replicated_job or wanted.mode.global_job)
+        status = JobStatus(last_execution=virtual_now()) if job else UNSET
         tx = Transaction()
-        tx.put(Service(id=name, spec=ServiceSpec(name=name, task_template=template, mode=mode)))
+        tx.put(Service(id=name, spec=wanted, job_status=status))
         await self.store.commit(tx)
         return name
+
+    async def run_again(self, service_id: str) -> None:
+        """Begin another run of a job, as the API does with every update."""
+        await self.store.modify(
+            self.store.services, service_id, lambda old: next_run(old, virtual_now())
+        )
 
     async def change(self, service_id: str, change: Callable[[ServiceSpec], ServiceSpec]) -> None:
         """Change a service's spec as the API does."""

@@ -1,0 +1,97 @@
+"""The enforcer: takes tasks off nodes that no longer fulfil what they were placed for.
+
+A control loop; a key is a node. When an active node loses a label, a role or resources, tasks whose
+constraints or reservations no longer hold there are written REJECTED, as Docker does, and the
+orchestrator replaces them like any task that failed. It writes nothing else, and leaves nodes alone
+that are paused, drained or not heard of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from swarmops.errors import InputError
+from swarmops.manager import constraints
+from swarmops.manager.filters import available
+from swarmops.manager.load import amounts, reservations
+from swarmops.manager.loop import Step
+from swarmops.manager.places import made
+from swarmops.model.base import given
+from swarmops.model.defaults import placement, task_spec
+from swarmops.model.node import Node, NodeInternal
+from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.store import Event, Store
+
+MESSAGE = "task rejected by constraint enforcer"
+REASON = "assigned node no longer meets constraints"
+
+
+class Enforcer:
+    """The loop; it remembers nothing between steps."""
+
+    tables = ("nodes",)
+
+    def reset(self, store: Store) -> Iterable[str]:
+        """Return every node."""
+        return [node.id for node in store.nodes]
+
+    def observe(self, store: Store, event: Event) -> Iterable[str]:
+        """Return the node, if it changed in what tasks may ask for."""
+        del store
+        old, new = event.old, event.new
+        if not isinstance(new, Node):
+            return ()
+        return [new.id] if not isinstance(old, Node) or _matters(old, new) else ()
+
+    def step(self, store: Store, keys: Sequence[str], now: datetime) -> Step[str]:
+        """Reject what must not stay on these nodes."""
+        step: Step[str] = Step()
+        status = TaskStatus(timestamp=now, state=TaskState.REJECTED, message=MESSAGE, err=REASON)
+        for node_id in keys:
+            node = store.nodes.get(node_id)
+            if node is not None and available(node):
+                for task in misplaced(node, store):
+                    step.tx.patch_task(task.id, status=status)
+        return step
+
+
+def misplaced(node: Node, store: Store) -> Iterator[Task]:
+    """Yield the tasks that the node must not keep: of too many, the newest."""
+    free = dict(amounts(given(node.description.resources, None)))
+    for task in sorted(filter(_held, store.tasks.by_node(node.id)), key=made):
+        needs = reservations(task)
+        fits = all(free.get(kind, 0) >= amount for kind, amount in needs.items())
+        if not fits or not _allowed(task, node, store):
+            yield task
+            continue
+        for kind, amount in needs.items():
+            free[kind] -= amount
+
+
+def _held(task: Task) -> bool:
+    state = task.status.state
+    wanted = task.desired_state.rank <= TaskState.COMPLETE.rank
+    return wanted and TaskState.ASSIGNED.rank <= state.rank <= TaskState.RUNNING.rank
+
+
+def _allowed(task: Task, node: Node, store: Store) -> bool:
+    """Whether the constraints hold, the service's present ones where there is a service."""
+    service = store.services.get(task.service_id)
+    spec = task.spec if service is None else task_spec(service.spec)
+    try:
+        wanted = constraints.parse(given(placement(spec).constraints, []))
+    except InputError:
+        return True
+    return constraints.matches(wanted, node)
+
+
+def _matters(old: Node, new: Node) -> bool:
+    roles = [given(node.internal, NodeInternal()).role for node in (old, new)]
+    return (
+        old.spec != new.spec
+        or roles[0] is not roles[1]
+        or old.status.state is not new.status.state
+        or old.status.addr != new.status.addr
+        or (old.description is not new.description and old.description != new.description)
+    )
