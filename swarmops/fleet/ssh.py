@@ -35,8 +35,11 @@ class SshShell:
     def __init__(self, target: Target, known: KnownHosts) -> None:
         self._target = target
         self._known = known
-        self._lock = threading.Lock()
         self._channels = threading.BoundedSemaphore(_CHANNELS_MAX)
+        self._connecting = threading.Lock()
+        # Guards what follows, never for long: closing must not wait for a silent host.
+        self._lock = threading.Lock()
+        self._closed_times = 0
         self._connection: fabric.Connection | None = None
 
     @property
@@ -50,10 +53,18 @@ class SshShell:
         return self._target.python_interpreter
 
     def _transport(self) -> paramiko.Transport:
-        with self._lock:
-            if self._connection is None or not self._connection.is_connected:
-                self._connection = connect(self._target, self._known)
-            transport: paramiko.Transport = self._connection.transport
+        with self._connecting:
+            with self._lock:
+                connection, closed_times = self._connection, self._closed_times
+            if connection is None or not connection.is_connected:
+                connection = connect(self._target, self._known)
+                with self._lock:
+                    if self._closed_times == closed_times:
+                        self._connection = connection
+                    else:
+                        disconnect(connection)
+                        raise HostError(self.host, "it was closed before it was connected")
+            transport: paramiko.Transport = connection.transport
             return transport
 
     def _sudo(self) -> Sudo | None:
@@ -178,8 +189,9 @@ class SshShell:
         return HostError(self.host, f"{path} can't be reached: {result.last_line}")
 
     def close(self) -> None:
-        """See ``Shell.close``."""
+        """See ``Shell.close``; what is being connected meanwhile is closed by who connects it."""
         with self._lock:
+            self._closed_times += 1
             connection, self._connection = self._connection, None
         if connection is not None:
             disconnect(connection)

@@ -213,6 +213,30 @@ def test_a_host_that_is_silent_is_given_up(shells: Shells, server: Server) -> No
         assert time.monotonic() - before < 20
 
 
+def test_closing_does_not_wait_for_a_host_that_is_silent(shells: Shells, server: Server) -> None:
+    """Whoever was answered by another host goes on; the connection under way comes to nothing."""
+    errors: list[HostError] = []
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        shell = shells.of(server.target(port=silent.getsockname()[1], connect_timeout_s=2))
+
+        def run() -> None:
+            with pytest.raises(HostError) as caught:
+                shell.run("true")
+            errors.append(caught.value)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        connected, _ = silent.accept()
+        before = time.monotonic()
+        shell.close()
+        assert time.monotonic() - before < 0.5
+        connected.close()
+    thread.join(60)
+    assert len(errors) == 1
+
+
 @pytest.mark.parametrize("interpreter", ["/absent/python3", "false"])
 def test_no_python_is_one_sentence(interpreter: str, server: Server, shells: Shells) -> None:
     """An interpreter that isn't there, or fails, is named with the cure."""
