@@ -8,24 +8,39 @@ a task should run, and never starts one a second time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
 from msgspec.structs import replace
 
 from swarmops.agent.database import Database, Record
-from swarmops.agent.executors.base import Executor, TaskError, TemporaryError, choose
-from swarmops.agent.steps import Action, Verb, ended, failed, moved, next_step, with_container
+from swarmops.agent.executors.base import Executor, Exit, TaskError, TemporaryError, choose
+from swarmops.agent.steps import (
+    Action,
+    Verb,
+    ended,
+    failed,
+    moved,
+    next_step,
+    started,
+    with_container,
+    with_report,
+)
 from swarmops.agent.work import NodeFacts, Work, make_work, plain_work
 from swarmops.errors import SwarmopsError
 from swarmops.model import defaults
 from swarmops.model.task import TaskState, TaskStatus
 
 RETRY_S = 1.0
-_CANCELLABLE = {Verb.PREPARE, Verb.WAIT}
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class _InterruptedError(Exception):
+    """The task shall stop, so what was waited for is of no interest any more."""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -49,7 +64,7 @@ class Runner:
         self._around = around
         self._work: Work | None = None
         self._loop: asyncio.Task[None] | None = None
-        self._verb: asyncio.Task[TaskStatus] | None = None
+        self._verb: asyncio.Task[Any] | None = None
 
     def poke(self) -> None:
         """See whether there is something to do, and do it in the background."""
@@ -111,7 +126,9 @@ class Runner:
         """Return the status that the step led to, None where it has to be tried again."""
         status = self.record.status
         try:
-            return await self._interruptible(step)
+            return await self._do(step)
+        except _InterruptedError:
+            return None
         except TemporaryError as error:
             log.info("a task waits", task=self.record.id, verb=step.verb.value, error=str(error))
         except (SwarmopsError, OSError) as error:
@@ -126,18 +143,24 @@ class Runner:
         await asyncio.sleep(RETRY_S)
         return None
 
-    async def _interruptible(self, step: Action) -> TaskStatus | None:
-        if step.verb not in _CANCELLABLE:
-            return await self._do(step)
-        self._verb = asyncio.create_task(self._do(step))
+    async def _unless_stopped(self, doing: Coroutine[Any, Any, T]) -> T:
+        """Return its result; it is cancelled, and nothing returned, once the task shall stop."""
+        if self._shall_stop:
+            doing.close()
+            raise _InterruptedError
+        self._verb = verb = asyncio.create_task(doing)
         try:
-            await asyncio.wait([self._verb])
+            await asyncio.wait([verb])
         except asyncio.CancelledError:
-            self._verb.cancel()
-            await asyncio.wait([self._verb])
+            verb.cancel()
+            await asyncio.wait([verb])
             raise
-        verb, self._verb = self._verb, None
-        return None if verb.cancelled() else verb.result()
+        finally:
+            self._verb = None
+        if verb.cancelled():
+            raise _InterruptedError
+        result: T = verb.result()
+        return result
 
     async def _do(self, step: Action) -> TaskStatus:
         at = self._around.now
@@ -153,16 +176,26 @@ class Runner:
                 work = self._make_work()
                 executor = self._choose(work.image)
                 await self._around.database.flush()
-                await executor.prepare(work)
+                await self._unless_stopped(executor.prepare(work))
                 return moved(self.record.status, step, at())
             case Verb.START:
-                work = self._make_work()
-                await self._around.database.flush()
-                container = await self._executor().start(work)
-                return moved(with_container(self.record.status, container), step, at())
+                return await self._start(step)
             case Verb.WAIT:
-                end = await self._executor().wait(self._make_work())
+                end = await self._unless_stopped(self._executor().wait(self._make_work()))
                 return ended(self.record.status, end, at())
+
+    async def _start(self, step: Action) -> TaskStatus:
+        """Start the task and wait until it is healthy."""
+        work, executor = self._make_work(), self._executor()
+        await self._around.database.flush()
+        container = await executor.start(work)
+        report = await executor.report(work)
+        status = with_report(with_container(self.record.status, container), report)
+        self._set(replace(self.record, status=status))
+        end: Exit | None = await self._unless_stopped(executor.healthy(work))
+        if end is not None and (end.code or end.error):
+            return ended(status, end, self._around.now())
+        return started(status, step, report, self._around.now())
 
     def _make_work(self) -> Work:
         if self._work is None:

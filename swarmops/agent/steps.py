@@ -13,8 +13,8 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import Exit
-from swarmops.model.task import ContainerStatus, TaskState, TaskStatus
+from swarmops.agent.executors.base import Exit, Report
+from swarmops.model.task import ContainerStatus, PortStatus, TaskState, TaskStatus
 
 
 class Verb(Enum):
@@ -86,3 +86,16 @@ def ended(status: TaskStatus, end: Exit, at: datetime) -> TaskStatus:
 def with_container(status: TaskStatus, container: ContainerStatus) -> TaskStatus:
     """Return the status with what the executor says of the container."""
     return replace(status, container_status=container)
+
+
+def with_report(status: TaskStatus, report: Report) -> TaskStatus:
+    """Return the status with the ports that the task has on its node."""
+    return replace(status, port_status=PortStatus(ports=report.ports)) if report.ports else status
+
+
+def started(status: TaskStatus, action: Action, report: Report, at: datetime) -> TaskStatus:
+    """Return the status of a task that runs; its message says what it has to do without."""
+    status = moved(status, action, at)
+    if not report.warning:
+        return status
+    return replace(status, message=f"{action.message}, {report.warning}")

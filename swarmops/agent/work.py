@@ -14,7 +14,7 @@ from swarmops.agent.templates import expand
 from swarmops.errors import InputError
 from swarmops.model import defaults
 from swarmops.model.base import given
-from swarmops.model.service import ContainerSpec, Resources, TaskSpec
+from swarmops.model.service import ContainerSpec, PortConfig, Resources, TaskSpec
 from swarmops.model.task import Task, TaskInternal, task_name
 
 STOP_SIGNAL = "SIGTERM"
@@ -37,6 +37,8 @@ class Work(msgspec.Struct, frozen=True):
     task: Task
     node: NodeFacts
     container: ContainerSpec
+    registry_auth: str = ""
+    """What the registry wants to see when the image is pulled, as clients send it to the API."""
 
     @property
     def id(self) -> str:
@@ -57,6 +59,11 @@ class Work(msgspec.Struct, frozen=True):
     def slot(self) -> str:
         """The task's slot as text, empty for a task of a global service."""
         return "" if self.task.slot is UNSET else str(self.task.slot)
+
+    @property
+    def ports(self) -> list[PortConfig]:
+        """What the task publishes."""
+        return given(self.task.internal, _NO_INTERNAL).ports
 
     @property
     def image(self) -> str:
@@ -98,6 +105,7 @@ class Work(msgspec.Struct, frozen=True):
             "SWARMOPS_TASK_NAME": self.name,
             "SWARMOPS_TASK_SLOT": self.slot,
         }
+        told |= generic_resources(self.task)
         pairs = (entry.partition("=") for entry in given(self.container.env, []))
         return told | {name: value for name, eq, value in pairs if eq}
 
@@ -147,6 +155,17 @@ def reserved_memory_bytes(spec: TaskSpec) -> int:
     resources = given(spec.resources, None)
     reserved = given(resources.reservations, Resources()) if resources else Resources()
     return given(reserved.memory_bytes, 0)
+
+
+def generic_resources(task: Task) -> dict[str, str]:
+    """Return the variables that name the generic resources given to the task, as Docker's do."""
+    found: dict[str, list[str]] = {}
+    for each in given(task.assigned_generic_resources, []):
+        if named := given(each.named_resource_spec, None):
+            found.setdefault(named.kind, []).append(named.value)
+        elif counted := given(each.discrete_resource_spec, None):
+            found.setdefault(counted.kind, []).append(str(counted.value))
+    return {f"DOCKER_RESOURCE_{kind.upper()}": ",".join(all_) for kind, all_ in found.items()}
 
 
 def _values(task: Task, node: NodeFacts) -> dict[str, str]:

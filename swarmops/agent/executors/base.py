@@ -17,6 +17,7 @@ import msgspec
 from swarmops.agent.work import Work
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Plugin
+from swarmops.model.service import PortConfig
 from swarmops.model.task import ContainerStatus
 
 ENTRY_POINTS = "swarmops.executors"
@@ -45,6 +46,17 @@ class Exit(msgspec.Struct, frozen=True):
     code: int
     container: ContainerStatus
     error: str = ""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What else there is to say of a started task.
+
+    ``ports`` says where its published targets listen on this node; ``warning`` what the spec asks
+    for and the node cannot give, for the task's message.
+    """
+
+    ports: list[PortConfig] = []
+    warning: str = ""
 
 
 class LogRequest(msgspec.Struct, frozen=True):
@@ -94,8 +106,22 @@ class Executor(Protocol):
         """Start what was prepared; if it was started before, only say how it is."""
         ...
 
+    async def report(self, work: Work) -> Report:
+        """Say where a started task listens, and what it has to do without."""
+        ...
+
+    async def healthy(self, work: Work) -> Exit | None:
+        """Return None once a started task is healthy, at once if nothing tests its health.
+
+        The end is returned of one that ended first, or was stopped because it is unhealthy.
+        """
+        ...
+
     async def wait(self, work: Work) -> Exit:
-        """Return once the task's process has ended, at once if it has or is gone."""
+        """Return once the task's process has ended, at once if it has or is gone.
+
+        A task that becomes unhealthy is stopped, and its end has that as the error.
+        """
         ...
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:

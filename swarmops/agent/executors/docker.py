@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Literal
@@ -20,10 +20,11 @@ from swarmops.agent.executors.base import (
     Exit,
     LogLine,
     LogRequest,
+    Report,
     TaskError,
     TemporaryError,
 )
-from swarmops.agent.executors.docker_config import container_config
+from swarmops.agent.executors.docker_config import container_config, port_status
 from swarmops.agent.executors.docker_engine import (
     TASK_LABEL,
     ConflictError,
@@ -39,8 +40,13 @@ from swarmops.model.node import Plugin
 from swarmops.model.task import ContainerStatus
 
 KILL_TIMEOUT_S = 30.0
+UNHEALTHY = "dockerexec: unhealthy container"
 _STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
 log = structlog.get_logger(__name__)
+
+
+class _GoneError(TaskError):
+    """The task's container is not there."""
 
 
 class DockerExecutor:
@@ -77,7 +83,7 @@ class DockerExecutor:
         """Have the image here and the container made."""
         if await self._inspect(work) is not None:
             return
-        await self._fetch(work.image)
+        await self._fetch(work)
         config = container_config(work)
         with contextlib.suppress(ConflictError):  # it was made just before a crash
             await self._engine.call(
@@ -97,13 +103,28 @@ class DockerExecutor:
             found = await self._existing(work)
         return _status(found)
 
+    async def report(self, work: Work) -> Report:
+        """Say which of the node's ports lead to the container."""
+        if not work.ports:
+            return Report()
+        found = await self._existing(work)
+        return Report(ports=port_status(work.ports, found["NetworkSettings"].get("Ports") or {}))
+
+    async def healthy(self, work: Work) -> Exit | None:
+        """Wait until the engine calls the container healthy, if it or its image has a test."""
+        found = await self._once(
+            work, lambda state: _health(state) != "starting" or not state["Running"]
+        )
+        if found["State"]["Running"] and _health(found["State"]) != "unhealthy":
+            return None
+        return await self._end(work, found)
+
     async def wait(self, work: Work) -> Exit:
-        """Wait for the container's end."""
-        found = await self._ended(work)
-        if found is None:
-            raise TaskError(f"No such container: {work.name}")
-        state = found["State"]
-        return Exit(state["ExitCode"], _status(found), state.get("Error", ""))
+        """Wait for the container's end, or bring it about if it becomes unhealthy."""
+        found = await self._once(
+            work, lambda state: not state["Running"] or _health(state) == "unhealthy"
+        )
+        return await self._end(work, found)
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Send the signal, kill after the grace."""
@@ -150,15 +171,37 @@ class DockerExecutor:
     async def _kill(self, work: Work, signal: str) -> None:
         await self._engine.call(lambda client: client.kill(work.name, signal))
 
+    async def _end(self, work: Work, found: dict[str, Any]) -> Exit:
+        """Return how the container ended; a running one is unhealthy and stopped first.
+
+        The engine calls every container with a test unhealthy once it has ended: that says nothing.
+        """
+        unhealthy = found["State"]["Running"]
+        if unhealthy:
+            await self.stop(work, work.stop_signal, work.stop_grace_s)
+            found = await self._existing(work)
+        state = found["State"]
+        error = UNHEALTHY if unhealthy else state.get("Error", "")
+        return Exit(state["ExitCode"], _status(found), error)
+
+    async def _once(
+        self, work: Work, condition: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
+        """Return the container once its state is as wished. Raises ``TaskError`` without one."""
+        with self._engine.news(work.id) as news:
+            while True:
+                news.clear()
+                found = await self._existing(work)
+                if condition(found["State"]):
+                    return found
+                await news.wait()
+
     async def _ended(self, work: Work) -> dict[str, Any] | None:
         """Return the container once it does not run, None if there is none."""
-        with self._engine.death(work.id) as death:
-            while True:
-                death.clear()
-                found = await self._inspect(work)
-                if found is None or not found["State"]["Running"]:
-                    return found
-                await death.wait()
+        try:
+            return await self._once(work, lambda state: not state["Running"])
+        except _GoneError:
+            return None
 
     async def _inspect(self, work: Work) -> dict[str, Any] | None:
         try:
@@ -168,18 +211,19 @@ class DockerExecutor:
 
     async def _existing(self, work: Work) -> dict[str, Any]:
         if (found := await self._inspect(work)) is None:
-            raise TaskError(f"No such container: {work.name}")
+            raise _GoneError(f"No such container: {work.name}")
         return found
 
-    async def _fetch(self, image: str) -> None:
+    async def _fetch(self, work: Work) -> None:
         """Pull the image if it isn't here. Raises ``TaskError`` as Docker words it."""
+        image = work.image
         try:
             await self._engine.call(
                 lambda client: client.inspect_image(image)  # type: ignore[no-untyped-call]
             )
         except NotFoundError:
             try:
-                await self._engine.pull(image)
+                await self._engine.pull(image, work.registry_auth)
             except TaskError as error:
                 name = image_name(image)
                 raise TaskError(f"No such image: {name} (pulling it failed: {error})") from error
@@ -256,6 +300,11 @@ def _status(found: dict[str, Any]) -> ContainerStatus:
     if state["Status"] in ("exited", "dead"):
         return ContainerStatus(container_id=found["Id"], pid=0, exit_code=state["ExitCode"])
     return status
+
+
+def _health(state: dict[str, Any]) -> str:
+    """Return ``starting``, ``healthy`` or ``unhealthy``; something else where nothing tests it."""
+    return str((state.get("Health") or {}).get("Status", "none"))
 
 
 def _time(text: str) -> datetime:

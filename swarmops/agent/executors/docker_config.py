@@ -6,11 +6,16 @@ Called by the container executors. Knows nothing of the SDK; the result is the J
 
 from __future__ import annotations
 
+import base64
+import math
 from typing import Any
 
+from msgspec.structs import replace
+
+from swarmops.agent.executors.base import TaskError
 from swarmops.agent.work import Work, limits, reserved_memory_bytes
 from swarmops.model.base import given, to_builtins
-from swarmops.model.service import ContainerSpec, DNSConfig, Driver
+from swarmops.model.service import ContainerSpec, DNSConfig, Driver, Mount, PortConfig
 
 
 def container_config(work: Work) -> dict[str, Any]:
@@ -30,7 +35,9 @@ def container_config(work: Work) -> dict[str, Any]:
         "Tty": given(spec.tty, False),
         "OpenStdin": given(spec.open_stdin, False),
         "StopSignal": given(spec.stop_signal, ""),
+        "StopTimeout": math.ceil(work.stop_grace_s),
         "Healthcheck": _plain(spec.healthcheck),
+        "ExposedPorts": {_port(port): {} for port in work.ports},
     }
     return _filled(config) | {"HostConfig": _filled(_host_config(work))}
 
@@ -41,7 +48,8 @@ def _host_config(work: Work) -> dict[str, Any]:
     return {
         "Init": given(spec.init, None),
         "ReadonlyRootfs": given(spec.read_only, False),
-        "Mounts": [_filled(_plain(mount)) for mount in given(spec.mounts, [])],
+        "Mounts": [_mount(mount) for mount in given(spec.mounts, [])],
+        "PortBindings": {_port(port): [_binding(port)] for port in work.ports},
         "GroupAdd": given(spec.groups, []),
         "CapAdd": given(spec.capability_add, []),
         "CapDrop": given(spec.capability_drop, []),
@@ -76,7 +84,52 @@ def _log_config(driver: Driver | None) -> dict[str, Any] | None:
 
 def _security(spec: ContainerSpec) -> list[str]:
     privileges = given(spec.privileges, {})
-    return ["no-new-privileges"] if privileges.get("NoNewPrivileges") else []
+    options = ["no-new-privileges"] if privileges.get("NoNewPrivileges") else []
+    apparmor, seccomp, selinux = (
+        _part(privileges, name) for name in ("AppArmor", "Seccomp", "SELinuxContext")
+    )
+    if apparmor.get("Mode") == "disabled":
+        options.append("apparmor=unconfined")
+    if seccomp.get("Mode") == "unconfined":
+        options.append("seccomp=unconfined")
+    if seccomp.get("Mode") == "custom":
+        profile = base64.b64decode(str(seccomp.get("Profile", "")))
+        options.append(f"seccomp={profile.decode(errors='replace')}")
+    if selinux.get("Disable"):
+        options.append("label=disable")
+    named = ((name, selinux.get(name)) for name in ("User", "Role", "Type", "Level"))
+    return [*options, *(f"label={name.lower()}:{value}" for name, value in named if value)]
+
+
+def _part(privileges: dict[str, object], name: str) -> dict[str, Any]:
+    part = privileges.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    if mount.type == "cluster":
+        raise TaskError("mounts of type cluster need a CSI plugin, which this node doesn't have")
+    return _filled(_plain(mount))
+
+
+def _port(port: PortConfig) -> str:
+    return f"{given(port.target_port, 0)}/{given(port.protocol, 'tcp') or 'tcp'}"
+
+
+def _binding(port: PortConfig) -> dict[str, str]:
+    """Return the node's port: the published one in host mode; for the mesh, any that is free."""
+    published = given(port.published_port, 0) if port.publish_mode == "host" else 0
+    return {"HostPort": str(published) if published else ""}
+
+
+def port_status(ports: list[PortConfig], bound: dict[str, Any]) -> list[PortConfig]:
+    """Return where the ports are on this node; ``bound`` is ``NetworkSettings.Ports``."""
+    found = []
+    for port in ports:
+        for each in (bound.get(_port(port)) or [])[:1]:
+            where = replace(port, published_port=int(each["HostPort"]), publish_mode="host")
+            found.append(where)
+    return found
 
 
 def _extra_host(entry: str) -> str:

@@ -1,4 +1,4 @@
-"""A container engine behind its API: the SDK's blocking calls on a few threads, deaths as events.
+"""A container engine behind its API: the SDK's blocking calls on threads, news as events.
 
 Used by the container executors. The SDK is imported with the first call, so a node without an
 engine never pays for it. Pulls have threads of their own: a slow registry holds up no other call.
@@ -7,6 +7,7 @@ engine never pays for it. Pulls have threads of their own: a slow registry holds
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import threading
@@ -86,7 +87,7 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 class Engine:
-    """One engine. ``call`` runs a function of the SDK's client; ``death`` says what to wait for."""
+    """One engine. ``call`` runs a function of the SDK's client; ``news`` says what to wait for."""
 
     def __init__(self, address: str, node_id: str) -> None:
         self._address = address
@@ -107,13 +108,17 @@ class Engine:
         """
         return await _finished(self._calls, lambda: self._guarded(function))
 
-    async def pull(self, image: str) -> None:
-        """Fetch the image from its registry. Raises ``TaskError`` with the registry's reason."""
+    async def pull(self, image: str, registry_auth: str = "") -> None:
+        """Fetch the image from its registry. Raises ``TaskError`` with the registry's reason.
+
+        ``registry_auth`` is what clients send as ``X-Registry-Auth``: base64 of a JSON object.
+        """
+        credentials = _credentials(registry_auth)
         cancelled = threading.Event()
 
         def pulling(client: APIClient) -> None:
             name = image_name(image)
-            for line in client.pull(name, stream=True, decode=True):
+            for line in client.pull(name, stream=True, decode=True, auth_config=credentials):
                 if cancelled.is_set():
                     return
                 if "error" in line:
@@ -122,8 +127,8 @@ class Engine:
         await _finished(self._pulls, lambda: self._guarded(pulling), cancelled)
 
     @contextlib.contextmanager
-    def death(self, task_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set when a container of the task may have ended.
+    def news(self, task_id: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set when the task's container may have ended or changed health.
 
         It is also set whenever events may have been missed: who waits looks again then.
         """
@@ -201,9 +206,9 @@ class Engine:
             self._listener.start()
 
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Pass on deaths until closed; a broken stream is opened again."""
+        """Pass on news until closed; a broken stream is opened again."""
         label = f"{NODE_LABEL}={self._node_id}"
-        filters = {"type": "container", "event": "die", "label": label}
+        filters = {"type": "container", "event": ["die", "health_status"], "label": label}
         while not self._closed.is_set():
             try:
                 self._guarded(lambda client: self._hear_once(client, filters, loop))
@@ -216,7 +221,7 @@ class Engine:
             self._closed.wait(RETRY_S)
 
     def _hear_once(
-        self, client: APIClient, filters: dict[str, str], loop: asyncio.AbstractEventLoop
+        self, client: APIClient, filters: dict[str, Any], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._stream = client.events(filters=filters, decode=True)
         self._tell(loop, None)
@@ -252,6 +257,16 @@ async def _finished(
         if not future.cancel():
             await asyncio.wait([future])
         raise
+
+
+def _credentials(registry_auth: str) -> dict[str, Any] | None:
+    if not registry_auth:
+        return None
+    try:
+        found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(registry_auth + "=="))
+    except ValueError:  # not chained: the cause would show what was sent
+        raise TaskError("the image's registry credentials make no sense: log in again") from None
+    return found
 
 
 def image_name(image: str) -> str:

@@ -18,6 +18,7 @@ from swarmops.agent.executors.base import TaskError
 SCRIPT_FILE = "run.sh"
 PID_FILE = "pid"
 EXIT_FILE = "exit"
+PROBE_FILE = "probe.sh"
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHELLS_OWN = {"_", "UID", "EUID", "PPID", "GROUPS", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"}
 """Names that some shell keeps to itself."""
@@ -32,7 +33,10 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """What to run. ``setsid``, ``setpriv`` and ``env`` are the paths of these programs."""
+    """What to run. ``setsid``, ``setpriv`` and ``env`` are the paths of these programs.
+
+    ``doors`` are the files of control groups into which the command writes 0 to enter them.
+    """
 
     argv: Sequence[str]
     environment: Mapping[str, str]
@@ -42,6 +46,7 @@ class Launch(msgspec.Struct, frozen=True):
     setsid: str
     setpriv: str
     env: str
+    doors: Sequence[str] = ()
 
 
 def script(launch: Launch) -> str:
@@ -52,13 +57,6 @@ def script(launch: Launch) -> str:
     start time of the script, boot ID. The start times are those of ``/proc/PID/stat``. The file is
     made exclusively, so that a task is started once however often it is tried.
     """
-    words = [*launch.argv, *launch.environment, *launch.environment.values(), launch.work_dir]
-    if any("\0" in word for word in words):
-        raise TaskError("the task's command or environment has a NUL character: take it out.")
-    plain = {n: v for n, v in launch.environment.items() if _exportable(n)}
-    odd = [f"{n}={v}" for n, v in launch.environment.items() if not _exportable(n)]
-    prefix = [launch.env, *odd] if odd else []
-    command = [*prefix, launch.setsid, *_switch(launch), "--", *launch.argv]
     return "\n".join(
         [
             "# One task of swarmops: runs its command and keeps its exit code.",
@@ -74,9 +72,7 @@ def script(launch: Launch) -> str:
             f'echo "$1 ${{22}} $shim" > {PID_FILE} || exit 125',
             'echo "$1 ${22} $shim" >&3',
             "exec 3>&-",
-            f"cd -- {shlex.quote(launch.work_dir)} || exit 126",
-            *(f"export {name}={shlex.quote(value)}" for name, value in plain.items()),
-            f"exec {shlex.join(command)}",
+            *_command(launch, [launch.setsid, *(["--"] if launch.identity else [])]),
             ")",
             "code=$?",
             "IFS=' ' read -r up rest < /proc/uptime",
@@ -84,6 +80,29 @@ def script(launch: Launch) -> str:
             "",
         ]
     )
+
+
+def probe_script(launch: Launch) -> str:
+    """Return the text of the script that tests the task's health, with ``argv`` as the test."""
+    return "\n".join(["# Tests the health of a task of swarmops.", *_command(launch, []), ""])
+
+
+def _command(launch: Launch, before: list[str]) -> list[str]:
+    """Return the lines by which a shell becomes the command."""
+    words = [*launch.argv, *launch.environment, *launch.environment.values(), launch.work_dir]
+    if any("\0" in word for word in words):
+        raise TaskError("the task's command or environment has a NUL character: take it out.")
+    plain = {n: v for n, v in launch.environment.items() if _exportable(n)}
+    odd = [f"{n}={v}" for n, v in launch.environment.items() if not _exportable(n)]
+    prefix = [launch.env, *odd, *before] if odd else before
+    switch = _switch(launch)
+    end = ["--"] if switch or before else []
+    return [
+        *(f"echo 0 >> {shlex.quote(door)} || exit 125" for door in launch.doors),
+        f"cd -- {shlex.quote(launch.work_dir)} || exit 126",
+        *(f"export {name}={shlex.quote(value)}" for name, value in plain.items()),
+        f"exec {shlex.join([*prefix, *switch, *end, *launch.argv])}",
+    ]
 
 
 def _exportable(name: str) -> bool:
@@ -95,7 +114,6 @@ def _switch(launch: Launch) -> list[str]:
         return []
     groups = ",".join(map(str, launch.identity.groups))
     return [
-        "--",
         launch.setpriv,
         f"--reuid={launch.identity.uid}",
         f"--regid={launch.identity.gid}",

@@ -3,7 +3,8 @@
 Each task has a folder ``<data_dir>/tasks/<id>`` with all that is known of it: the script that
 supervises it, who its process is, its exit code, its output, its work directory. No process is a
 child whose end would be lost with the daemon. What a process cannot have (mounts, networks, an own
-root) is refused, never left out silently.
+root) is refused, never left out silently; limits that the node may not set are named in the task's
+message.
 """
 
 from __future__ import annotations
@@ -13,34 +14,42 @@ import contextlib
 import os
 import shutil
 import signal as signals
-from collections.abc import AsyncIterator, Collection
+import time
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
+import msgspec
 from msgspec import UNSET
 
-from swarmops.agent.executors import output, procfs
+from swarmops.agent.executors import health, output, probing, procfs
 from swarmops.agent.executors.base import (
     ExecutorContext,
     Exit,
     LogLine,
     LogRequest,
+    Report,
     TaskError,
 )
 from swarmops.agent.executors.census import Census, Group
-from swarmops.agent.executors.identity import home, identity
-from swarmops.agent.executors.launch import SCRIPT_FILE, Launch, script
+from swarmops.agent.executors.launch import PROBE_FILE, SCRIPT_FILE, probe_script, script
+from swarmops.agent.executors.port_book import PortBook, environment
+from swarmops.agent.executors.process_launch import (
+    launch_of,
+    refuse_what_no_process_has,
+    signal_number,
+)
+from swarmops.agent.executors.process_limits import TaskLimits
 from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid, spawn
 from swarmops.agent.work import Work
-from swarmops.model.base import given
 from swarmops.model.defaults import PROCESS_IMAGE
 from swarmops.model.node import Plugin
 from swarmops.model.task import ContainerStatus
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STARTS_MAX = 8
 """So many tasks are started at a time."""
 TRIM_S = 5.0
-_WORK = "work"
+UNHEALTHY = "unhealthy task"
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ProcessExecutor:
@@ -53,6 +62,8 @@ class ProcessExecutor:
         self._census = Census()
         self._starting = asyncio.Semaphore(STARTS_MAX)
         self._trimming: asyncio.Task[None] | None = None
+        self._limits = TaskLimits()
+        self._ports = PortBook(self._tasks)
 
     def runs(self, image: str) -> bool:
         """Whether the image is ``host``."""
@@ -70,7 +81,7 @@ class ProcessExecutor:
 
     async def prepare(self, work: Work) -> None:
         """Check that the task can run, and make its folder and script."""
-        _refuse_what_no_process_has(work)
+        refuse_what_no_process_has(work)
         await asyncio.to_thread(self._prepare, work)
 
     async def start(self, work: Work) -> ContainerStatus:
@@ -83,8 +94,53 @@ class ProcessExecutor:
             self._trimming = asyncio.create_task(self._keep_trimmed(), name="trim output")
         return ContainerStatus(pid=known.leader.pid)
 
+    async def report(self, work: Work) -> Report:
+        """Say which ports the process was told, and which limits it doesn't have."""
+        warning = await asyncio.to_thread(self._limits.missing, work)
+        return Report(ports=self._ports.of(work), warning=warning)
+
+    async def healthy(self, work: Work) -> Exit | None:
+        """Wait until the spec's test succeeds, if there is one."""
+        return await self._tested(work, lambda seen: seen.up or seen.unhealthy, health.Health())
+
     async def wait(self, work: Work) -> Exit:
         """Wait for the end of the process; what it leaves running is killed."""
+        end = await self._tested(work, lambda seen: seen.unhealthy, health.Health(up=True))
+        return end or await self._end(work)
+
+    async def _tested(
+        self, work: Work, enough: Callable[[health.Health], bool], before: health.Health
+    ) -> Exit | None:
+        """Test the task until that is enough. Returns its end if it ended, or was unhealthy."""
+        probe = health.probe_of(work.container)
+        folder = self._folder(work)
+        known = read_pid(folder)
+        if probe is None or known is None or not known.of_this_boot:
+            return None
+
+        async def ask() -> bool:
+            return await probing.succeeds(folder, probe.timeout_s)
+
+        def age_s() -> float:
+            return time.clock_gettime(time.CLOCK_BOOTTIME) - known.leader.start / _TICKS
+
+        watching = asyncio.create_task(health.watch(probe, ask, age_s, enough, before))
+        ending = asyncio.create_task(_end_of_script(known))
+        try:
+            await asyncio.wait([watching, ending], return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                return await self._end(work)
+            if not watching.result().unhealthy:
+                return None
+        finally:
+            watching.cancel()
+            ending.cancel()
+            await asyncio.wait([watching, ending])
+        await self.stop(work, work.stop_signal, work.stop_grace_s)
+        end = await self._end(work)
+        return Exit(end.code, end.container, UNHEALTHY)
+
+    async def _end(self, work: Work) -> Exit:
         folder = self._folder(work)
         known = read_pid(folder)
         if known is None:
@@ -96,7 +152,8 @@ class ProcessExecutor:
             raise TaskError("the machine was restarted while the task ran")
         if end is None:
             raise TaskError("the task's supervising shell was killed, so its exit code is lost")
-        return Exit(end.code, ContainerStatus(pid=known.leader.pid, exit_code=end.code))
+        status = ContainerStatus(pid=known.leader.pid, exit_code=end.code)
+        return Exit(end.code, status, self._limits.broken(work) if end.code else "")
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Signal the process's group, kill everything of the task after the grace."""
@@ -132,10 +189,12 @@ class ProcessExecutor:
     def _prepare(self, work: Work) -> None:
         folder = self._folder(work)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        launch = _launch(work, folder)
-        path = folder / SCRIPT_FILE
-        path.touch(mode=0o600)
-        path.write_text(script(launch), encoding="utf-8", errors="surrogateescape")
+        told = environment(self._ports.choose(work))
+        launch = launch_of(work, folder, told, self._limits.set(work))
+        _write(folder / SCRIPT_FILE, script(launch))
+        if probe := health.probe_of(work.container):
+            test = msgspec.structs.replace(launch, argv=probe.argv)
+            _write(folder / PROBE_FILE, probe_script(test))
 
     async def _remove(self, folder: Path) -> None:
         if (known := read_pid(folder)) is not None:
@@ -143,8 +202,10 @@ class ProcessExecutor:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):  # it has only its exit code to write
                     await _end_of_script(known)
+        await asyncio.to_thread(self._limits.lift, folder.name)
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, folder)
+        self._ports.forget(folder.name)
 
     async def _clear_away(self, known: Supervised, folder: Path) -> None:
         """Kill all processes of the task, except the script, which has an exit code to write."""
@@ -159,58 +220,6 @@ class ProcessExecutor:
             await asyncio.to_thread(_trim_all, self._tasks)
 
 
-def _launch(work: Work, folder: Path) -> Launch:
-    spec = work.container
-    argv = [*given(spec.command, []), *given(spec.args, [])]
-    if not argv:
-        raise TaskError("no command specified: a task of the image `host` needs one")
-    who = identity(given(spec.user, ""), given(spec.groups, []))
-    uid = os.geteuid() if who is None else who.uid
-    environment = {"PATH": PATH, "HOME": home(uid)} | work.environment
-    if not (work_dir := given(spec.dir, "")):
-        own = folder / _WORK
-        own.mkdir(exist_ok=True, mode=0o700)
-        if who is not None:
-            os.chown(own, who.uid, who.gid)
-        work_dir = str(own)
-    if not os.path.isdir(work_dir):  # noqa: PTH112 - a path of the task's, maybe not valid
-        raise TaskError(f'the task\'s working directory "{work_dir}" does not exist')
-    program = argv[0] if "/" not in argv[0] else os.path.join(work_dir, argv[0])  # noqa: PTH118 - as the system does it
-    if shutil.which(program, path=environment["PATH"]) is None:
-        where = "no such executable" if "/" in argv[0] else "executable file not found in $PATH"
-        raise TaskError(f'exec: "{argv[0]}": {where}')
-    return Launch(
-        argv=argv,
-        environment=environment,
-        task_dir=str(folder),
-        work_dir=work_dir,
-        identity=who,
-        setsid=_tool("setsid"),
-        setpriv=_tool("setpriv") if who is not None else "",
-        env=_tool("env"),
-    )
-
-
-def _tool(name: str) -> str:
-    if (path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{PATH}")) is None:
-        raise TaskError(f"the program {name} is missing on this node: install util-linux")
-    return path
-
-
-def _refuse_what_no_process_has(work: Work) -> None:
-    spec = work.container
-    asked = {
-        "mounts": bool(spec.mounts),
-        "a hostname": bool(spec.hostname),
-        "a read-only root": spec.read_only is True,
-        "a terminal": spec.tty is True,
-    }
-    for what, wanted in asked.items():
-        if wanted:
-            raise TaskError(f"a task of the image `host` cannot have {what}: use a container image")
-    _signal_number(work.stop_signal)
-
-
 async def _end_of_script(known: Supervised) -> None:
     if known.of_this_boot:
         await procfs.wait_for_end(known.script)
@@ -218,7 +227,7 @@ async def _end_of_script(known: Supervised) -> None:
 
 def _signal_group(known: Supervised, name: str) -> None:
     try:
-        number = _signal_number(name)
+        number = signal_number(name)
     except TaskError:
         number = signals.SIGKILL
     if not known.of_this_boot or not known.leader.alive:
@@ -230,18 +239,13 @@ def _signal_group(known: Supervised, name: str) -> None:
             os.kill(known.leader.pid, number)
 
 
-def _signal_number(name: str) -> int:
-    """Return the number of ``SIGTERM``, ``TERM`` or ``15``. Raises ``TaskError``."""
-    if name.isdecimal():
-        return int(name)
-    try:
-        return signals.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
-    except KeyError:
-        raise TaskError(f"Invalid signal: {name}") from None
-
-
 def _folders(tasks: Path) -> list[Path]:
     return list(tasks.iterdir()) if tasks.is_dir() else []
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _trim_all(tasks: Path) -> None:

@@ -35,16 +35,21 @@ def now() -> datetime:
 def make_task(**container: Any) -> Task:
     """Return an assigned task of the service ``web``, slot 2."""
     slot = container.pop("slot", 2)
+    named = container.pop("named", True)
     desired = container.pop("desired_state", TaskState.RUNNING)
+    internal = TaskInternal(service_name="web", ports=container.pop("ports", []))
+    around = {
+        name: container.pop(name, UNSET) for name in ("resources", "log_driver", "restart_policy")
+    }
     return Task(
         id=new_id(_rng),
         service_id="service1",
         slot=slot,
         node_id="node1",
-        spec=TaskSpec(container_spec=ContainerSpec(**({"image": "host"} | container))),
+        spec=TaskSpec(container_spec=ContainerSpec(**({"image": "host"} | container)), **around),
         status=TaskStatus(state=TaskState.ASSIGNED),
         desired_state=desired,
-        internal=TaskInternal(service_name="web") if container.pop("named", True) else UNSET,
+        internal=internal if named else UNSET,
     )
 
 

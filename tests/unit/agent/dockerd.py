@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 IMAGE = "busybox:1"
 WITHIN_S = 60.0
@@ -21,20 +23,42 @@ WITHIN_S = 60.0
 def engine(folder: Path) -> Iterator[str]:
     """Start an engine with a busybox image, give its address, stop it and remove all of it."""
     address = f"unix://{folder}/docker.sock"
-    with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen(
-            [
-                "dockerd",
-                f"--data-root={folder}/data",
-                f"--exec-root={folder}/exec",
-                f"--pidfile={folder}/pid",
-                f"--host={address}",
-                "--bridge=none",
-                "--iptables=false",
-            ],
-            stdout=log,
-            stderr=log,
-        )
+    with _bridge() as bridge, (folder / "log").open("wb") as log:
+        yield from _run(folder, address, bridge, log)
+
+
+@contextmanager
+def _bridge() -> Iterator[str]:
+    """Make a bridge for the engine's containers, so that it leaves the machine's own alone."""
+    name = f"sw{secrets.token_hex(5)}"
+    address = f"10.{secrets.randbelow(50) + 150}.{secrets.randbelow(256)}.1/24"
+    _ip("link", "add", "name", name, "type", "bridge")
+    try:
+        _ip("address", "add", address, "dev", name)
+        _ip("link", "set", name, "up")
+        yield name
+    finally:
+        _ip("link", "delete", name)
+
+
+def _ip(*args: str) -> None:
+    subprocess.run(["ip", *args], check=True)
+
+
+def _run(folder: Path, address: str, bridge: str, log: IO[bytes]) -> Iterator[str]:
+    daemon = subprocess.Popen(
+        [
+            "dockerd",
+            f"--data-root={folder}/data",
+            f"--exec-root={folder}/exec",
+            f"--pidfile={folder}/pid",
+            f"--host={address}",
+            f"--bridge={bridge}",
+            "--iptables=false",
+        ],
+        stdout=log,
+        stderr=log,
+    )
     try:
         _until_it_answers(address, daemon, folder / "log")
         docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=_busybox())

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from swarmops.agent.executors.base import Exit, LogLine, LogRequest, TemporaryError
+from swarmops.agent.executors.base import Exit, LogLine, LogRequest, Report, TemporaryError
 from swarmops.agent.work import Work
 from swarmops.model.node import Node, NodeDescription, Plugin
 from swarmops.model.service import Platform
@@ -167,6 +167,10 @@ class AirExecutor:
         self.away = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.health = asyncio.Event()
+        self.health.set()
+        self.sick: Exit | None = None
+        self.warning = ""
 
     def end(self, task: Task, code: int) -> None:
         """Let a task's process end."""
@@ -198,6 +202,16 @@ class AirExecutor:
             raise TemporaryError("the engine is away")
         self.running.setdefault(work.id, asyncio.get_running_loop().create_future())
         return ContainerStatus(pid=1)
+
+    async def report(self, work: Work) -> Report:
+        """Say where the task listens."""
+        return Report(ports=work.ports, warning=self.warning)
+
+    async def healthy(self, work: Work) -> Exit | None:
+        """Wait until it is healthy."""
+        self.calls.append(("healthy", work.id))
+        await self.health.wait()
+        return self.sick
 
     async def wait(self, work: Work) -> Exit:
         """Wait for ``end``."""

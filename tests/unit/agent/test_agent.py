@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from swarmops.agent import runner
 from swarmops.agent.agent import Agent
 from swarmops.agent.database import MemoryDatabase
+from swarmops.agent.executors.base import Exit
 from swarmops.agent.session import SessionTiming, next_backoff_s
 from swarmops.model.node import Node, NodeDescription
+from swarmops.model.service import PortConfig
 from swarmops.model.session import (
     Described,
     Heartbeat,
@@ -22,7 +24,7 @@ from swarmops.model.session import (
     Statuses,
     Welcome,
 )
-from swarmops.model.task import Task, TaskState
+from swarmops.model.task import ContainerStatus, Task, TaskState
 from tests.unit.agent.conftest import make_task, now
 from tests.unit.agent.fake_manager import SOMEWHERE, AirExecutor, FakeManager, describe
 
@@ -116,7 +118,7 @@ async def test_an_assigned_task_comes_to_run_and_complete(bench: Bench):
     assert status.message == "finished"
     ranks = [state.rank for state in bench.manager.states(task)]
     assert ranks == sorted(ranks)
-    assert [verb for verb, _ in bench.executor.calls] == ["prepare", "start"]
+    assert [verb for verb, _ in bench.executor.calls] == ["prepare", "start", "healthy"]
 
 
 async def test_a_failing_task_is_reported_with_its_code(bench: Bench):
@@ -411,3 +413,39 @@ async def test_a_manager_that_talks_nonsense_is_left(bench: Bench):
     assert bench.manager.channel is not None
     bench.manager.channel.to_agent.put_nowait(b"\xff\xff nonsense")
     await bench.manager.until(lambda: len(bench.manager.hellos) == 2)
+
+
+async def test_a_task_runs_once_it_is_healthy(bench: Bench):
+    """STARTING lasts until the executor says so; where it listens is known by then."""
+    bench.executor.health.clear()
+    bench.executor.warning = "without its limits"
+    task = make_task(ports=[PortConfig(target_port=80, published_port=4711)])
+    await bench.start(task)
+    await bench.manager.until(lambda: ("healthy", task.id) in bench.executor.calls)
+    await bench.manager.reported(task, S.STARTING)
+    await bench.manager.until(lambda: bench.manager.last(task).port_status.ports)
+    assert bench.manager.last(task).state is S.STARTING
+    bench.executor.health.set()
+    status = await bench.manager.reported(task, S.RUNNING)
+    assert status.message == "started, without its limits"
+    assert status.port_status.ports == [PortConfig(target_port=80, published_port=4711)]
+
+
+async def test_a_task_that_starts_unhealthy_fails(bench: Bench):
+    """It never was RUNNING, and the error has Docker's words."""
+    bench.executor.sick = Exit(137, ContainerStatus(), "dockerexec: unhealthy container")
+    task = make_task()
+    await bench.start(task)
+    status = await bench.manager.reported(task, S.FAILED)
+    assert status.err == "task: non-zero exit (137): dockerexec: unhealthy container"
+    assert S.RUNNING not in bench.manager.states(task)
+
+
+async def test_a_task_that_is_not_yet_healthy_can_be_stopped(bench: Bench):
+    """A shutdown does not wait for health."""
+    bench.executor.health.clear()
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.until(lambda: ("healthy", task.id) in bench.executor.calls)
+    bench.manager.assign(replace(task, desired_state=S.SHUTDOWN))
+    await bench.manager.reported(task, S.SHUTDOWN)

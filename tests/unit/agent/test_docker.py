@@ -174,6 +174,7 @@ def test_everything_that_a_spec_says_reaches_the_engine():
         init=True,
         read_only=True,
         stop_signal="SIGQUIT",
+        stop_grace_period=7_500_000_000,
         mounts=[Mount(type="bind", source="/data/{{.Task.Slot}}", target="/data", read_only=True)],
         hosts=["10.0.0.9 db"],
         dns_config=DNSConfig(nameservers=["10.0.0.53"], search=["example"]),
@@ -201,6 +202,7 @@ def test_everything_that_a_spec_says_reaches_the_engine():
         "User": "www:web",
         "Tty": True,
         "StopSignal": "SIGQUIT",
+        "StopTimeout": 8,
     }
     assert host == {
         "Init": True,
