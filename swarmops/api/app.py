@@ -19,6 +19,7 @@ from swarmops.api import (
     configs,
     distribution,
     errors,
+    logs,
     networks,
     nodes,
     services,
@@ -32,7 +33,7 @@ from swarmops.api.route import NODE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
 
-RESOURCES = (system, swarm, nodes, services, tasks, configs, networks, distribution)
+RESOURCES = (system, swarm, nodes, services, tasks, logs, configs, networks, distribution)
 
 log = structlog.get_logger("swarmops.api")
 

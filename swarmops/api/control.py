@@ -7,13 +7,16 @@ It never speaks HTTP, and nothing of aiohttp appears in it.
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import datetime
 from typing import Literal, Protocol
 
 import msgspec
 
 from swarmops import __version__
+from swarmops.model.session import LogFrame, LogQuery
 from swarmops.model.swarm import InitRequest, JoinRequest, Peer
+from swarmops.model.task import Task
 from swarmops.store import Store
 
 LocalState = Literal["inactive", "pending", "active", "error", "locked"]
@@ -37,6 +40,25 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     version: str = __version__
     git_commit: str = ""
     build_time: str = ""
+
+
+class Logs(Protocol):
+    """The output of tasks, wherever they run."""
+
+    def read(
+        self, selected: Callable[[], Iterable[Task]], query: LogQuery
+    ) -> AsyncGenerator[LogFrame, None]:
+        """Iterate over the selected tasks' output; the last frame is ``LogsEnd``."""
+        ...
+
+
+class Insight(Protocol):
+    """What a manager can say beyond its store."""
+
+    @property
+    def logs(self) -> Logs:
+        """The output of tasks."""
+        ...
 
 
 class NodeControl(Protocol):
@@ -63,6 +85,11 @@ class NodeControl(Protocol):
     @property
     def store(self) -> Store | None:
         """The local replica; None unless this node is an active manager."""
+        ...
+
+    @property
+    def insight(self) -> Insight | None:
+        """Logs, events and figures; None unless this node is an active manager."""
         ...
 
     def now(self) -> datetime:

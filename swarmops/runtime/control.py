@@ -14,7 +14,7 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
-from swarmops.api.control import HostFacts, LocalState
+from swarmops.api.control import HostFacts, Insight, LocalState
 from swarmops.errors import ApiError, InputError, SwarmopsError
 from swarmops.model.base import given
 from swarmops.model.defaults import DEFAULT_PORT
@@ -68,6 +68,11 @@ class Control:
     def store(self) -> Store | None:
         """The local replica, on a manager."""
         return self._daemon.manager.store if self._daemon.manager else None
+
+    @property
+    def insight(self) -> Insight | None:
+        """Logs, events and figures, on a manager."""
+        return self._daemon.manager.manager if self._daemon.manager else None
 
     def state(self) -> LocalState:
         """Return where this node stands."""

@@ -9,7 +9,7 @@ import asyncio
 import random
 import secrets
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -22,13 +22,14 @@ from swarmops.manager import Manager
 from swarmops.manager.ca import CertificateAuthority
 from swarmops.model.base import given
 from swarmops.model.node import Node, NodeInternal, Role
-from swarmops.model.session import Channel
+from swarmops.model.session import Channel, LogFrame, LogsAsked
 from swarmops.model.swarm import Peer
 from swarmops.pki.identity import load_credentials, write_private
-from swarmops.pki.tls import NodeTLS, PeerIdentity
+from swarmops.pki.tls import ALPN_AGENT, NodeTLS, PeerIdentity
 from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
 from swarmops.raft import Member, Raft, StreamTransport
 from swarmops.runtime.dial import UnreachableError, become_member, dial_raft, split_address
+from swarmops.runtime.log_stream import fetch_logs
 from swarmops.runtime.port import NodePort
 from swarmops.runtime.requests import make_port_app
 from swarmops.runtime.state import NodeState
@@ -75,6 +76,9 @@ class ManagerPart:
         )
         self.store.propose = self._propose
         self.manager = Manager(self.store, self.raft, node_id=state.node_id, now=now, rng=rng)
+        self.manager.logs.fetch = lambda addr, asked: fetch_logs(
+            addr, tls.client(ALPN_AGENT), asked
+        )
         self.raft.on_leadership(self.manager.on_leadership)
         self.raft.on_removed(on_removed)
         self._connections: set[asyncio.Task[None]] = set()
@@ -208,6 +212,10 @@ class ManagerPart:
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Serve an agent until its session ends."""
         await self.manager.dispatcher.serve(channel, node_id, addr)
+
+    def read_logs(self, asked: LogsAsked) -> AsyncGenerator[LogFrame, None]:
+        """Read the output of tasks of a node whose session is here."""
+        return self.manager.logs.of_held_node(asked)
 
 
 def _with_raft_id(node: Node, raft_id: str) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model.node import Role
-from swarmops.model.session import FRAME_BYTES_MAX, Channel
+from swarmops.model.session import FRAME_BYTES_MAX, Channel, LogFrame, LogsAsked
 from swarmops.pki.tls import ALPN_AGENT, PeerIdentity, peer_identity
 from swarmops.pki.wire import (
     CertificateReply,
@@ -27,6 +27,7 @@ from swarmops.pki.wire import (
     MemberRequest,
     RootReply,
 )
+from swarmops.runtime import log_stream
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,10 @@ class ManagerServices(Protocol):
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Serve an agent until its session ends."""
 
+    def read_logs(self, asked: LogsAsked) -> AsyncGenerator[LogFrame, None]:
+        """Read the output of tasks of a node whose session is here."""
+        ...
+
 
 def make_port_app(services: ManagerServices) -> web.Application:
     """Build the HTTP application of the node port."""
@@ -74,6 +79,13 @@ def make_port_app(services: ManagerServices) -> web.Application:
             raise ApiError(403, "only a manager can become a member: promote the node first")
         return _json(await services.add_member(await _body(request, MemberRequest), peer))
 
+    async def logs(request: web.Request) -> web.StreamResponse:
+        peer = _peer(request)
+        if peer is None or peer.role is not Role.MANAGER:
+            raise ApiError(403, "only managers read the logs of other managers' nodes")
+        asked = await _body(request, LogsAsked)
+        return await log_stream.serve_logs(request, services.read_logs(asked))
+
     async def session(request: web.Request) -> web.StreamResponse:
         peer = _peer(request)
         if peer is None or _alpn(request) != ALPN_AGENT:
@@ -91,6 +103,7 @@ def make_port_app(services: ManagerServices) -> web.Application:
     app.router.add_post("/certificate", certificate)
     app.router.add_post("/member", member)
     app.router.add_get("/session", session)
+    app.router.add_post(log_stream.PATH, logs)
     return app
 
 

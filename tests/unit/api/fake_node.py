@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from swarmops.api.control import HostFacts, LocalState
+from swarmops.api.control import HostFacts, Insight, LocalState
 from swarmops.api.swarmspec import DEFAULT_SPEC
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
@@ -52,6 +52,7 @@ class FakeNode:
         self.node_id = ""
         self.node_addr = ""
         self.store: Store | None = None
+        self.insight: Insight | None = None
         self.local_state: LocalState = "inactive"
         self.problem = ""
         self.manager = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,15 @@ import pytest_asyncio
 
 from swarmops.errors import ApiError
 from swarmops.model.node import Role, TLSInfo
-from swarmops.model.session import Channel
+from swarmops.model.session import (
+    Channel,
+    LogFrame,
+    LogLines,
+    LogQuery,
+    LogRecord,
+    LogsAsked,
+    LogsEnd,
+)
 from swarmops.pki.identity import Credentials, save_credentials
 from swarmops.pki.root import RootCA, issue, new_request, new_root
 from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity
@@ -34,6 +42,7 @@ from swarmops.runtime.dial import (
     first_certificate,
     renewed_certificate,
 )
+from swarmops.runtime.log_stream import fetch_logs
 from swarmops.runtime.port import NodePort
 from swarmops.runtime.requests import make_port_app
 
@@ -64,6 +73,7 @@ class FakeManager:
         self.root = root
         self.asked: list[PeerIdentity | None] = []
         self.raft_peers: list[str] = []
+        self.logs_ended = asyncio.Event()
 
     def root_pem(self) -> str:
         """The root that joiners fetch."""
@@ -91,6 +101,17 @@ class FakeManager:
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Echo one frame behind the node's ID."""
         await channel.send(f"{node_id}@{addr}:".encode() + await channel.receive())
+
+    async def read_logs(self, asked: LogsAsked) -> AsyncGenerator[LogFrame, None]:
+        """Give a line that names what was asked, and take note of the end of the reading."""
+        try:
+            text = f"{asked.node_id} {asked.query.tail}".encode()
+            yield LogLines(1, [LogRecord(asked.task_ids[0], 1, 5, text)])
+            if asked.query.follow:
+                await asyncio.Event().wait()
+            yield LogsEnd(1, ["p"])
+        finally:
+            self.logs_ended.set()
 
     def accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
@@ -240,3 +261,31 @@ async def test_a_port_in_use_is_refused_in_dockers_words(world: World, tmp_path:
     host, _, number = world.addr.partition(":")
     with pytest.raises(ApiError, match=r"listen tcp .*: bind: address already in use: stop what"):
         await port.listen(host, int(number))
+
+
+async def test_a_manager_reads_the_logs_of_another_s_node(world: World, tmp_path: Path):
+    """Frame by frame, to their end; one that goes away ends the reading."""
+    tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER).client(ALPN_AGENT)
+    asked = LogsAsked("n7", ["t1"], LogQuery(tail=3))
+    got = [frame async for frame in fetch_logs(world.addr, tls, asked)]
+    assert got == [LogLines(1, [LogRecord("t1", 1, 5, b"n7 3")]), LogsEnd(1, ["p"])]
+
+    world.manager.logs_ended.clear()
+    following = LogsAsked("n7", ["t1"], LogQuery(follow=True))
+    frames = fetch_logs(world.addr, tls, following)
+    await anext(frames)
+    await frames.aclose()
+    await asyncio.wait_for(world.manager.logs_ended.wait(), 10)
+
+
+async def test_workers_read_no_logs_and_a_dead_manager_is_a_broken_stream(
+    world: World, tmp_path: Path
+):
+    """Logs may hold secrets: they go to managers alone."""
+    asked = LogsAsked("n7", ["t1"], LogQuery())
+    worker = node_tls(tmp_path / "w", world.root, Role.WORKER).client(ALPN_AGENT)
+    with pytest.raises(ConnectionError, match="403"):
+        await anext(fetch_logs(world.addr, worker, asked))
+    assert not world.manager.logs_ended.is_set()
+    with pytest.raises(ConnectionError):
+        await anext(fetch_logs("127.0.0.1:1", worker, asked))

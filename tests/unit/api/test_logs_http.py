@@ -1,0 +1,264 @@
+"""Logs over HTTP and through the real docker CLI: frames, what stands before a line, gaps."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import struct
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from swarmops.api.logs import MULTIPLEXED, NO_STREAM, RAW
+from swarmops.model.ids import new_id
+from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
+from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord, LogsEnd
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from tests.unit.api.conftest import Api
+from tests.unit.api.fake_node import FakeNode
+from tests.unit.api.test_docker_cli import Cli, docker, swarm  # noqa: F401 - fixtures
+
+SECOND_NS = 1_767_323_045_000_000_000  # 2026-01-02T03:04:05Z
+BOTH = "stdout=1&stderr=1"
+
+
+class FakeInsight:
+    """Logs that a test wrote; remembers what was asked."""
+
+    def __init__(self, *records: LogRecord, problems: Iterable[str] = ()) -> None:
+        self.records = records
+        self.problems = list(problems)
+        self.queries: list[LogQuery] = []
+        self.selected: Callable[[], Iterable[Task]] = lambda: ()
+        self.more: asyncio.Queue[LogRecord] = asyncio.Queue()
+        self.ended = asyncio.Event()
+        self.given = 0
+
+    @property
+    def logs(self) -> FakeInsight:
+        """Return itself."""
+        return self
+
+    async def read(
+        self, selected: Callable[[], Iterable[Task]], query: LogQuery
+    ) -> AsyncGenerator[LogFrame, None]:
+        """Give the records, then, following, what the test adds."""
+        self.queries.append(query)
+        self.selected = selected
+        try:
+            for record in self.records:
+                yield LogLines(0, [record])
+                self.given += 1
+            while query.follow:
+                yield LogLines(0, [await self.more.get()])
+            yield LogsEnd(0, self.problems)
+        finally:
+            self.ended.set()
+
+
+async def service_with_task(node: FakeNode, *, tty: bool = False) -> Task:
+    """Store service web with one running task."""
+    container = ContainerSpec(image="host", args=["x"], tty=tty)
+    spec = ServiceSpec(name="web", task_template=TaskSpec(container_spec=container))
+    service = Service(id=new_id(node.rng), spec=spec)
+    task = Task(
+        id=new_id(node.rng),
+        spec=TaskSpec(container_spec=container),
+        service_id=service.id,
+        slot=1,
+        node_id=node.node_id,
+        status=TaskStatus(state=TaskState.RUNNING),
+        internal=TaskInternal(service_name="web"),
+    )
+    await node.put(service, task)
+    return task
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Take a stream apart: which stream, and its payload."""
+    found = []
+    while data:
+        kind, size = struct.unpack(">BxxxI", data[:8])
+        found.append((kind, data[8 : 8 + size]))
+        data = data[8 + size :]
+    return found
+
+
+async def read(api: Api, path: str) -> tuple[str, bytes]:
+    """Return a stream's type and all that it says."""
+    async with api.client.get(path) as response:
+        assert response.status == 200, await response.text()
+        assert response.headers.get("Transfer-Encoding") == "chunked"
+        return response.headers["Content-Type"], await response.read()
+
+
+async def test_each_line_is_a_frame_with_what_was_asked_before_it(manager: Api):
+    """Time, then details, then the line; the type of the answer goes by the version."""
+    task = await service_with_task(manager.node)
+    out = LogRecord(task.id, 1, SECOND_NS + 20_000, b"one\n")
+    err = LogRecord(task.id, 2, SECOND_NS, b"two\n")
+    manager.node.insight = FakeInsight(out, err)
+    kind, data = await read(manager, f"/services/web/logs?{BOTH}")
+    assert (kind, frames(data)) == (MULTIPLEXED, [(1, b"one\n"), (2, b"two\n")])
+    details = (
+        f"com.docker.swarm.node.id={manager.node.node_id},"
+        f"com.docker.swarm.service.id={task.service_id},com.docker.swarm.task.id={task.id}"
+    )
+    kind, data = await read(
+        manager, f"/v1.41/tasks/{task.id}/logs?{BOTH}&timestamps=1&details=true"
+    )
+    stamp = "2026-01-02T03:04:05.000020000Z"
+    assert kind == RAW
+    assert frames(data)[0] == (1, f"{stamp} {details} one\n".encode())
+
+
+async def test_what_is_asked_reaches_the_nodes(manager: Api):
+    """Tail, since and until in nanoseconds; the task's own stream selects it alone."""
+    task = await service_with_task(manager.node)
+    insight = manager.node.insight = FakeInsight()
+    await read(manager, "/services/web/logs?stderr=1&tail=5&since=12.000000003&until=1970-01-02")
+    assert insight.queries == [
+        LogQuery(stdout=False, tail=5, since_ns=12_000_000_003, until_ns=86_400 * 10**9)
+    ]
+    await read(manager, f"/tasks/{task.id}/logs?stdout=1&tail=all")
+    assert insight.queries[1] == LogQuery(stderr=False)
+    assert [one.id for one in insight.selected()] == [task.id]
+    manager.node.store = None
+    assert not list(insight.selected()), "nothing is followed on a node that is no manager"
+
+
+async def test_a_terminal_is_sent_bare_and_gaps_are_said_in_docker_s_words(manager: Api):
+    """Bare bytes for a TTY; the third stream makes a client print the sentence and fail."""
+    task = await service_with_task(manager.node, tty=True)
+    manager.node.insight = FakeInsight(LogRecord(task.id, 1, 1, b"bare\n"))
+    assert await read(manager, f"/services/web/logs?{BOTH}") == (RAW, b"bare\n")
+    other = Task(id=new_id(manager.node.rng), service_id=task.service_id)
+    await manager.node.put(other)
+    manager.node.insight = FakeInsight(problems=["node x is not available"])
+    _, data = await read(manager, f"/tasks/{other.id}/logs?{BOTH}")
+    sentence = (
+        b"some logs could not be retrieved for the following reasons: node x is not available\n"
+    )
+    ((kind, text),) = frames(data)
+    assert kind == 3
+    assert text.endswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/services/web/logs", 500, NO_STREAM),
+        ("/services/web/logs?stdout=0", 500, NO_STREAM),
+        (f"/services/nope/logs?{BOTH}", 404, "service nope not found"),
+        (f"/tasks/nope/logs?{BOTH}", 404, "task nope not found"),
+        (f"/services/web/logs?{BOTH}&tail=x", 500, "tail value must be a positive integer"),
+        (f"/services/web/logs?{BOTH}&tail=-2", 500, "negative tail values not supported"),
+        (f"/services/web/logs?{BOTH}&since=x", 400, "invalid value for since"),
+    ],
+)
+async def test_wrong_questions_are_refused_before_a_stream_begins(
+    manager: Api, path: str, status: int, message: str
+):
+    """With Docker's status and text."""
+    await service_with_task(manager.node)
+    manager.node.insight = FakeInsight()
+    answer = await manager.ask("GET", path)
+    assert (answer.status, message in answer.message) == (status, True), answer
+
+
+async def test_the_head_comes_before_the_first_line_and_a_gone_client_ends_the_reading(
+    manager: Api,
+):
+    """A follower knows at once that it is connected; nobody reads on for nobody."""
+    await service_with_task(manager.node)
+    insight = manager.node.insight = FakeInsight()
+    async with asyncio.timeout(10):
+        response = await manager.client.get(f"/services/web/logs?{BOTH}&follow=1")
+        assert response.status == 200
+        assert not insight.ended.is_set()
+        response.close()
+        await insight.ended.wait()
+
+
+async def test_200_followers_that_read_nothing_hold_up_the_source_and_nobody_else(manager: Api):
+    """Each costs what the sockets hold; other requests are answered at once."""
+    task = await service_with_task(manager.node)
+    record = LogRecord(task.id, 1, 1, b"x" * 16_000)
+    followers = [FakeInsight(*[record] * 10_000) for _ in range(200)]
+    waiting = iter(followers)
+
+    class Each:
+        """A reading of its own for each client."""
+
+        @property
+        def logs(self) -> Any:
+            return next(waiting)
+
+    manager.node.insight = Each()
+    url = manager.client.make_url(f"/services/web/logs?{BOTH}&follow=1")
+    loop = asyncio.get_running_loop()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        for _ in followers:
+            assert (await session.get(url)).status == 200
+        given = -1
+        async with asyncio.timeout(20):
+            while given != (given := sum(one.given for one in followers)):
+                begun = loop.time()
+                await manager.get("/services/web")
+                assert loop.time() - begun < 1.0
+        assert given < 200 * 500, "the sockets' buffers are full long before"
+    async with asyncio.timeout(20):
+        for one in followers:
+            await one.ended.wait()
+
+
+@pytest.fixture(params=["/usr/local/bin/docker", "/usr/bin/docker"])
+def cli(request: pytest.FixtureRequest, swarm: Cli) -> Cli:  # noqa: F811 - the fixture
+    """Each docker CLI of this machine: they ask differently."""
+    if shutil.which(request.param) is None:
+        pytest.skip(f"no {request.param}")
+    swarm._command = (request.param, *swarm._command[1:])
+    return swarm
+
+
+async def test_docker_service_logs(cli: Cli):
+    """The real CLI shows task, node and line; raw, timed, with details, of a task, with a gap."""
+    task = await service_with_task(cli.node)
+    line = LogRecord(task.id, 1, SECOND_NS, b"hello\n")
+    insight = cli.node.insight = FakeInsight(line)
+    shown = await cli("service logs web")
+    assert shown.startswith("web.1.")
+    assert shown.endswith("@a1    | hello\n")
+    assert await cli("service logs --raw web") == "hello\n"
+    assert await cli("service logs --raw --timestamps web") == (
+        "2026-01-02T03:04:05.000000000Z hello\n"
+    )
+    assert task.id in await cli("service logs --no-trunc --tail 3 --since 1h web")
+    assert insight.queries[-1].tail == 3
+    assert insight.queries[-1].since_ns > 0
+    assert "hello" in await cli("service logs --details -t web")
+    assert "hello" in await cli(f"service logs --no-resolve --no-task-ids {task.id}")
+    cli.node.insight = FakeInsight(line, problems=["node x is not available"])
+    assert "incomplete log stream" in await cli.refused("service logs web")
+
+
+async def test_docker_service_logs_follow(cli: Cli):
+    """Lines are shown as they come."""
+    task = await service_with_task(cli.node)
+    insight = cli.node.insight = FakeInsight()
+    process = await asyncio.create_subprocess_exec(
+        *cli._command, "service", "logs", "-f", "--raw", "web", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            for text in (b"one\n", b"two\n"):
+                insight.more.put_nowait(LogRecord(task.id, 1, 1, text))
+                assert await process.stdout.readline() == text
+    finally:
+        process.kill()
+        await process.wait()
+    async with asyncio.timeout(20):
+        await insight.ended.wait()
