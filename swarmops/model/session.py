@@ -2,7 +2,8 @@
 
 The agent opens the session with ``Hello``, then sends ``Heartbeat`` each period and ``Statuses``
 until acknowledged. The manager sends ``Welcome``, then ``Assignments`` (first complete, then
-changes), ``NodeChanged`` when the node's own object or the manager list changed. Output of tasks
+changes), ``NodeChanged`` when the node's own object or the manager list changed, and ``Ingress``,
+what all nodes publish, ahead of the assignments that change it. Output of tasks
 comes over the same session, each log stream paid with credit that the reader gives.
 """
 
@@ -112,6 +113,39 @@ class Ack(Frame, frozen=True):
     seq: int
 
 
+class Backend(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a running task takes connections: its node's address, a port there."""
+
+    addr: str
+    port: int
+
+
+class PublishedPort(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A port that every node listens on, and the tasks behind it."""
+
+    protocol: str
+    number: int
+    backends: list[Backend]
+
+
+class Ingress(Frame, frozen=True):
+    """Manager: what every node publishes. ``complete``: whatever is not named is gone.
+
+    ``ports`` holds each new or changed port with all of its tasks; ``removed`` protocol and number
+    of those that nobody publishes any more.
+    """
+
+    complete: bool
+    ports: list[PublishedPort]
+    removed: list[tuple[str, int]]
+
+
+class NodeTrouble(Frame, frozen=True):
+    """Agent: what of the swarm's work this node can't do, in a sentence; empty: nothing."""
+
+    text: str
+
+
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which output is wanted. ``tail`` < 0: all; times are Unix nanoseconds, 0: no bound."""
 
@@ -173,8 +207,10 @@ class LogsEnd(Frame, frozen=True):
 
 
 LogFrame = LogLines | LogsEnd
-AgentFrame = Hello | Heartbeat | Described | Statuses | LogLines | LogsEnd
-ManagerFrame = Welcome | NodeChanged | Assignments | Ack | LogsWanted | LogsMore | LogsStop
+AgentFrame = Hello | Heartbeat | Described | Statuses | LogLines | LogsEnd | NodeTrouble
+ManagerFrame = (
+    Welcome | NodeChanged | Assignments | Ack | Ingress | LogsWanted | LogsMore | LogsStop
+)
 
 RECORD_BYTES_MAX = 16 * 1024
 """Longer lines are sent in pieces, as Docker does."""
