@@ -7,6 +7,7 @@ is ever rewritten in place. Compaction deletes whole segments from the front.
 
 from __future__ import annotations
 
+import errno
 import random
 
 import msgspec
@@ -21,6 +22,7 @@ FIRST_INDEX = 2
 """Entry 1 is the engine's own, the same on every member, and never stored."""
 UNKNOWN_TERM = -1
 _PREFIX = "log-"
+_COPY = "newest.copy"
 
 
 class Batch(msgspec.Struct):
@@ -51,12 +53,43 @@ def segment_numbers(disk: Disk) -> list[int]:
 
 
 def load(disk: Disk, data_key: bytes) -> Loaded:
-    """Read all segments; cut a torn tail that nobody was promised; raises StorageCorrupt."""
+    """Read all segments; cut a torn tail that nobody was promised.
+
+    When it returns, all that it read survives a loss of power. Raises StorageCorrupt, OSError.
+    """
     loaded = Loaded((1, 0), [], [])
     numbers = segment_numbers(disk)
     for number in numbers:
         _load_segment(disk, data_key, number, loaded, newest=number == numbers[-1])
+    if loaded.segments:
+        _make_durable(disk, segment_name(loaded.segments[-1][0]))
     return loaded
+
+
+def _make_durable(disk: Disk, name: str) -> None:
+    """Write the newest segment anew: what it says may stand in the kernel's memory alone.
+
+    A run that was killed between a write and its sync leaves such a tail, and one whose sync
+    failed leaves a tail that no later sync writes. The older segments were synced when they ended.
+    """
+    try:
+        file = disk.create(_COPY)
+        try:
+            file.write(disk.read(name))
+            file.sync()
+        finally:
+            file.close()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        disk.remove(_COPY)
+        file = disk.open(name)
+        try:
+            file.sync()
+        finally:
+            file.close()
+    else:
+        disk.replace(_COPY, name)
 
 
 def _load_segment(

@@ -24,11 +24,12 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """First frame of a connection: who dials, and whom it means to reach."""
+    """First frame of a connection: who dials, from where, and whom it means to reach."""
 
     protocol: int
     sender: str
     receiver: str
+    addr: str = ""
 
 
 class Append(_Message, frozen=True, tag="append"):

@@ -48,6 +48,7 @@ from swarmops.raft.waiting import Waiters
 
 Mode = Literal["bootstrap", "open", "join"]
 _FAREWELL_S = 5.0
+_STRANGERS_MAX = 16
 _logger = logging.getLogger(__name__)
 
 
@@ -85,6 +86,7 @@ class Raft:
         self._join_peers: tuple[Member, ...] = ()
         self._known: dict[str, Member] = {}
         self._departing: dict[str, Member] = {}
+        self._strangers: dict[str, Member] = {}
         self._leadership: list[Callable[[bool], object]] = []
         self._removal: list[Callable[[], object]] = []
         self._was_leading = False
@@ -123,8 +125,11 @@ class Raft:
     def _prepare(self, mode: Mode) -> storage.Opened:
         disk, key, rng, me, timing = self._disk, self._data_key, self._rng, self._me, self._timing
         if mode != "open":
-            storage.create(disk, key, rng, me, timing, alone=mode == "bootstrap")
-        return storage.open_member(disk, key, rng, me.raft_id, timing)
+            alone, peers = mode == "bootstrap", self._join_peers
+            storage.create(disk, key, rng, me, timing, alone=alone, peers=peers)
+        opened = storage.open_member(disk, key, rng, me.raft_id, timing)
+        self._join_peers = self._join_peers or opened.term.peers
+        return opened
 
     async def _restore(self, opened: storage.Opened) -> None:
         """Bring the state machine to where the snapshot is."""
@@ -403,7 +408,9 @@ class Raft:
         if self._me.raft_id not in members:
             members = {member.raft_id: member for member in self._join_peers} | members
         self._known |= members
-        self._transport.set_peers((self._departing | members).values())
+        known = members.keys() | committed.removed
+        self._strangers = {r: m for r, m in self._strangers.items() if r not in known}
+        self._transport.set_peers((self._strangers | self._departing | members).values())
 
     def role_changed(self) -> None:
         """Look around soon."""
@@ -517,6 +524,27 @@ class Raft:
     def peer_lost(self, raft_id: str) -> None:
         """Note that a member's connection to here broke."""
         self._core.lost_from(raft_id)
+
+    @property
+    def addr(self) -> str:
+        """Where this member is reached."""
+        return self._me.addr
+
+    def stranger_dialled(self, member: Member) -> bool:
+        """Listen to a manager that isn't known here, as long as no leader is; says whether.
+
+        This member may have been away while the whole group changed: the leader whose log would
+        tell it so is then one that it does not know.
+        """
+        engine = self._core
+        if engine.leader() is not None or self._stopped or self._was_removed:
+            return False
+        self._strangers.pop(member.raft_id, None)
+        if len(self._strangers) >= _STRANGERS_MAX:
+            del self._strangers[next(iter(self._strangers))]
+        self._strangers[member.raft_id] = member
+        self.configuration_changed()
+        return member.raft_id in self._strangers
 
     def is_removed(self, raft_id: str) -> bool:
         """Say whether a member's removal is committed."""

@@ -45,9 +45,16 @@ def is_empty(disk: Disk) -> bool:
 
 
 def create(
-    disk: Disk, data_key: bytes, rng: random.Random, me: Member, timing: Timing, *, alone: bool
+    disk: Disk,
+    data_key: bytes,
+    rng: random.Random,
+    me: Member,
+    timing: Timing,
+    *,
+    alone: bool,
+    peers: tuple[Member, ...] = (),
 ) -> None:
-    """Make a directory for a new member: of a group of its own (alone), or of one it will join.
+    """Make a directory for a new member: of a group of its own (alone), or of its peers' one.
 
     The term file is written last: without it and with nothing but a first entry, a directory is
     one whose making was interrupted, and is made again. Raises RaftError, OSError.
@@ -66,7 +73,7 @@ def create(
         command = commands.membership(membership.encode(Configuration(voters=(me,))))
         writer.commit(Batch(entries=[(command, FIRST_INDEX, 1)]))
         writer.close()
-    termfile.store(disk, TermState(me.raft_id, 1 if alone else 0, None))
+    termfile.store(disk, TermState(me.raft_id, 1 if alone else 0, None, peers))
 
 
 def open_member(

@@ -12,6 +12,7 @@ import msgspec
 
 from swarmops.raft.disk import Disk
 from swarmops.raft.errors import StorageCorrupt
+from swarmops.raft.seam import Member
 
 NAME = "term"
 _MAGIC = b"SWOPTRM1"
@@ -19,11 +20,16 @@ _CRC_BYTES = 4
 
 
 class TermState(msgspec.Struct, frozen=True):
-    """The member's id, the newest term it knows and whom it voted for in that term."""
+    """The member's id, the newest term it knows and whom it voted for in that term.
+
+    ``peers`` are those it was told to join: a joiner that crashes before any configuration reached
+    it would know nobody and listen to nobody.
+    """
 
     raft_id: str
     term: int
     vote: str | None
+    peers: tuple[Member, ...] = ()
 
 
 def load(disk: Disk) -> TermState | None:

@@ -58,6 +58,13 @@ class Upcalls(Protocol):
     def is_removed(self, raft_id: str) -> bool:
         """Say whether the removal of this id is committed."""
 
+    def stranger_dialled(self, member: Member) -> bool:
+        """Say whether to listen to a manager that is no peer; it is one then (``set_peers``)."""
+
+    @property
+    def addr(self) -> str:
+        """Where this member is reached."""
+
 
 class Transport(Protocol):
     """Message level: loses messages at will, may reorder and repeat them, never forges them."""
@@ -173,6 +180,10 @@ class StreamTransport:
             await writer.drain()
             return ""
         peer = self._peers.get(hello.sender)
+        if peer is None and self._upcalls is not None and hello.receiver == self._me:
+            stranger = Member(hello.sender, peer_node_id, hello.addr)
+            if hello.addr and self._upcalls.stranger_dialled(stranger):
+                peer = self._peers.get(hello.sender)
         if hello.receiver != self._me or peer is None:
             raise ValueError(f"raft member {hello.sender} and this one are no peers")
         if peer.member.node_id != peer_node_id:
@@ -260,7 +271,8 @@ class StreamTransport:
         try:
             if node_id != peer.member.node_id:
                 raise ValueError(f"it is node {node_id}, not {peer.member.node_id}")
-            body = encode(Hello(PROTOCOL, self._me, peer.member.raft_id))
+            addr = self._upcalls.addr if self._upcalls is not None else ""
+            body = encode(Hello(PROTOCOL, self._me, peer.member.raft_id, addr))
             writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
             self._mark(peer, connected=True)
             watch = asyncio.get_running_loop().create_task(self._watch(reader, peer))

@@ -58,6 +58,9 @@ class SimTransport:
         self.peers = {p.raft_id: p for p in peers if p.raft_id != self.me.raft_id}
         for raft_id in sorted(set(self.connections) - set(self.peers)):
             self.network.close(self.connections[raft_id])
+        for connection in self.network.connections_to(self):
+            if connection.sender.me.raft_id not in self.peers:
+                self.network.close(connection)
 
     def send(self, raft_id: str, message: Message) -> bool:
         """Queue a message on the connection, if there is one."""
@@ -121,7 +124,7 @@ class Network:
             return
         if receiver.upcalls.is_removed(me):
             sender.process.run(sender.upcalls.message_received, to, Removed(me))
-        elif me in receiver.peers:
+        elif me in receiver.peers or receiver.upcalls.stranger_dialled(sender.me):
             connection = Connection(sender, receiver, self.rng.uniform(2.0, 12.0))
             sender.connections[to] = connection
             sender.process.run(sender.upcalls.peer_connected, to)
@@ -150,11 +153,14 @@ class Network:
         if end.upcalls is not None:
             end.upcalls.peer_lost(peer)
 
+    def connections_to(self, end: SimTransport) -> list[Connection]:
+        """List what others dialled to an end."""
+        ends = self.ends.values()
+        return [c for e in ends for c in list(e.connections.values()) if c.receiver is end]
+
     def hang_up(self, end: SimTransport, *, quietly: bool) -> None:
         """Close all connections of an end that is gone; ``quietly``: the peers are not told."""
-        others = [
-            c for e in self.ends.values() for c in e.connections.values() if c.receiver is end
-        ]
+        others = self.connections_to(end)
         for connection in [*end.connections.values(), *others]:
             if quietly:
                 connection.cut_since = asyncio.get_running_loop().time()

@@ -73,6 +73,7 @@ class World:
         self.error: BaseException | None = None
         self.in_peace = False
         self.obstacle = ""
+        self.undecided = 0
         self._number = 0
 
     def fork(self) -> random.Random:
@@ -88,8 +89,8 @@ class World:
             trailing_entries=min(snapshot_entries - 1, rng.choice((1, 5, 50))),
             segment_bytes=rng.choice((300, 2_000, 20_000)),
             batch_bytes=rng.choice((300, 5_000, 1_000_000)),
-            inflight_messages=rng.choice((1, 4, 64)),
-            inflight_bytes=rng.choice((1_000, 8_000_000)),
+            inflight_messages=rng.choice((4, 64)),
+            inflight_bytes=rng.choice((10_000, 8_000_000)),
         )
 
     # Who is there.
@@ -210,26 +211,31 @@ class World:
     async def run(self) -> None:
         """Form, harm, leave in peace, judge."""
         loop = asyncio.get_running_loop()
-        self.trace.use_clock(loop.time)
-        loop.set_exception_handler(self._unhandled)
-        self.drift = self.rng.choice((0.0, 0.01, 0.05))
+        await self.begin(drift=self.rng.choice((0.0, 0.01, 0.05)))
         self._draw_network()
-        self.spawn(self._poll())
-        await self._form()
+        await self.form()
         self.clients = Clients(self)
         clients = asyncio.ensure_future(self.clients.run(self.rng.choice((2, 4, 8))))
         harm_s = self.rng.choice((4.0, 8.0, 16.0))
         self.spawn(Nemesis(self).run(harm_s))
         harm_end = loop.time() + harm_s
-        await self._until(lambda: loop.time() >= harm_end, harm_s + 1, "the end of the faults")
+        await self.until(lambda: loop.time() >= harm_end, harm_s + 1, "the end of the faults")
         self._make_peace()
         await self._recover()
         await self._stay_calm()
         self.clients.is_stopping = True
-        await self._until(clients.done, 20, "all clients have their answers")
+        await self.until(clients.done, 20, "all clients have their answers")
         clients.result()
         await self._settle()
         self._judge()
+
+    async def begin(self, *, drift: float) -> None:
+        """Start the clockwork: time, network, and the watch for errors."""
+        loop = asyncio.get_running_loop()
+        self.drift = drift
+        self.trace.use_clock(loop.time)
+        loop.set_exception_handler(self._unhandled)
+        self.spawn(self._poll())
 
     def _draw_network(self) -> None:
         network = self.network
@@ -247,7 +253,8 @@ class World:
             self.network.poll()
             await asyncio.sleep(0.05)
 
-    async def _until(self, condition: Callable[[], bool], bound_s: float, what: str) -> None:
+    async def until(self, condition: Callable[[], bool], bound_s: float, what: str) -> None:
+        """Wait for a condition; raises what went wrong meanwhile, or Violation at the bound."""
         loop = asyncio.get_running_loop()
         end = loop.time() + bound_s
         while True:
@@ -259,14 +266,15 @@ class World:
                 raise Violation(f"liveness: not within {bound_s:g} s: {what} {self.obstacle}")
             await asyncio.sleep(0.05)
 
-    async def _form(self) -> None:
+    async def form(self) -> None:
+        """Bootstrap one member and let the others join."""
         first = self.new_member()
         await first.start("bootstrap")
         first.fate = "member"
-        await self._until(lambda: self.leader() is not None, _FORM_S, "a bootstrapped leader")
+        await self.until(lambda: self.leader() is not None, _FORM_S, "a bootstrapped leader")
         for _ in range(self.size - 1):
             self.spawn(self.join())
-        await self._until(self._is_whole, _FORM_S, "all vote")
+        await self.until(self._is_whole, _FORM_S, "all vote")
 
     def _is_whole(self) -> bool:
         """All that shall be members run, vote and know it."""
@@ -293,9 +301,9 @@ class World:
 
     async def _recover(self) -> None:
         """Liveness: a leader, everyone in, those that are out know it, all take proposals."""
-        await self._until(lambda: self.leader() is not None, _RECOVER_S, "a leader after faults")
-        await self._until(lambda: not self.orders, _RECOVER_S, "orders are carried out")
-        await self._until(self._members_agree, _RECOVER_S, "members agree on who is one")
+        await self.until(lambda: self.leader() is not None, _RECOVER_S, "a leader after faults")
+        await self.until(lambda: not self.orders, _RECOVER_S, "orders are carried out")
+        await self.until(self._members_agree, _RECOVER_S, "members agree on who is one")
         for member in self.running():
             if not await self.clients.write(member, 1, 5.0):
                 self.invariants.fail(member, "a proposal in peace was not answered")
@@ -329,7 +337,7 @@ class World:
         before = max(self.invariants.leaders)
         loop = asyncio.get_running_loop()
         end = loop.time() + _CALM_S
-        await self._until(lambda: loop.time() >= end, 60, "time passes")
+        await self.until(lambda: loop.time() >= end, 60, "time passes")
         if max(self.invariants.leaders) != before:
             raise Violation(f"an election in peace: term {max(self.invariants.leaders)}")
 
@@ -337,7 +345,7 @@ class World:
         def same() -> bool:
             return len({m.raft.status().applied_index for m in self.running()}) == 1
 
-        await self._until(same, 20, "all members apply everything")
+        await self.until(same, 20, "all members apply everything")
 
     def tell_members(self) -> None:
         """Put everyone's view at the end of the trace."""
@@ -371,7 +379,6 @@ class World:
                 self.invariants.fail(member, f"refused, yet applied: {sorted(wrong)[:5]}")
             if member.machine.chain != self.running()[0].machine.chain:
                 self.invariants.fail(member, "its state is another")
-        self.undecided = 0
         for key, operations in sorted(history.by_key.items()):
             try:
                 if not linearizability.is_linearizable(operations, machine.ABSENT):

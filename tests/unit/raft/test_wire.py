@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ class Upcalls:
         self.received: list[Any] = []
         self.gone: set[str] = set()
         self.lost: list[str] = []
+        self.addr = "127.0.0.1:2"
+        self.welcome: Callable[[Member], bool] = lambda _member: False
 
     def message_received(self, sender: str, message: Any) -> None:
         """Remember."""
@@ -49,6 +52,10 @@ class Upcalls:
     def is_removed(self, raft_id: str) -> bool:
         """Say who is out."""
         return raft_id in self.gone
+
+    def stranger_dialled(self, member: Member) -> bool:
+        """Ask the test."""
+        return self.welcome(member)
 
 
 def frame(body: bytes) -> bytes:
@@ -133,6 +140,51 @@ async def test_a_removed_member_that_dials_is_told():
     upcalls, answer = await spoken(HELLO + frame(encode(VOTE)), gone=PEER.raft_id)
     assert upcalls.received == []
     assert decode(answer[4:]) == Removed(PEER.raft_id)
+
+
+@pytest.mark.parametrize(
+    ("node_id", "knows", "heard"),
+    [
+        pytest.param("node-z", True, True, id="while no leader is known"),
+        pytest.param("node-z", False, False, id="while there is one"),
+    ],
+)
+async def test_a_stranger_is_heard_only_when_the_member_wants_it(
+    node_id: str,
+    knows: bool,  # noqa: FBT001 - a table
+    heard: bool,  # noqa: FBT001 - the same
+):
+    """A manager that joined while this member was away: its node id is the certificate's."""
+    asked: list[Member] = []
+
+    async def dial(_addr: str) -> Any:
+        raise OSError("nobody is there")
+
+    transport, upcalls = StreamTransport(dial), Upcalls()
+
+    def welcome(member: Member) -> bool:
+        asked.append(member)
+        if knows:
+            transport.set_peers([PEER, member])
+        return knows
+
+    upcalls.welcome = welcome
+    transport.start(ME.raft_id, upcalls)
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame(encode(Hello(PROTOCOL, "zz", ME.raft_id, "10.0.0.9:2377"))))
+    reader.feed_data(frame(encode(VOTE)))
+    reader.feed_eof()
+    closed: list[bool] = []
+
+    class Closed:
+        def close(self) -> None:
+            closed.append(True)
+
+    await transport.accept(reader, Closed(), node_id)  # type: ignore[arg-type]
+    await transport.stop()
+    assert asked == [Member("zz", "node-z", "10.0.0.9:2377")]
+    assert upcalls.received == ([("zz", VOTE)] if heard else [])
+    assert closed == [True]
 
 
 async def test_a_slow_peer_costs_bounded_memory():
