@@ -9,13 +9,12 @@ What only managers need is imported where it is needed: a worker's memory is for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from msgspec import UNSET
@@ -24,16 +23,15 @@ from msgspec.structs import replace
 from swarmops.agent.agent import Agent
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
-from swarmops.errors import ApiError, SwarmopsError
+from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
-from swarmops.model.swarm import Peer
-from swarmops.pki.identity import Credentials, save_credentials
-from swarmops.pki.tls import NodeTLS
+from swarmops.pki.identity import Credentials
 from swarmops.pki.wire import CertificateReply
 from swarmops.runtime.address import own_address
-from swarmops.runtime.dial import dial_session, renewed_certificate
-from swarmops.runtime.keys import new_key
+from swarmops.runtime.background import Background
+from swarmops.runtime.certificate import NodeCertificate
+from swarmops.runtime.dial import dial_session
 from swarmops.runtime.renewal import renewal_due
 from swarmops.runtime.state import (
     STATE_FILE,
@@ -67,9 +65,9 @@ class Daemon:
         self.manager: ManagerPart | None = None
         self.pending = False
         self.error = ""
+        self.certificate = NodeCertificate(data_dir / _CERTIFICATES)
         self._agent: Agent | None = None
-        self._tls: NodeTLS | None = None
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background(self._part_failed)
         self._wanted_role: Role | None = None
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
@@ -82,7 +80,7 @@ class Daemon:
         if state is None:
             return
         self.state = state
-        self._use_certificate()
+        self.certificate.use()
         if state.manager:
             part = self.new_manager_part(state)
             if part.has_state():
@@ -99,7 +97,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Stop all parts; tasks go on, and a leader hands over first."""
-        self._cancel_background()
+        self._background.cancel()
         if self._agent is not None:
             await self._agent.stop()
             await self._agent.close()
@@ -108,29 +106,20 @@ class Daemon:
 
     # Membership: called by the API through ``control`` -------------------------------------------
 
-    @property
-    def certificates(self) -> Path:
-        """The folder of this node's key, certificate and root."""
-        return self.data_dir / _CERTIFICATES
-
     def adopt(self, state: NodeState, credentials: Credentials) -> None:
         """Take up a membership: keep it on disk, use its certificate."""
-        save_credentials(self.certificates, credentials)
-        save_state(self.data_dir, state)
-        self.state = state
-        self._use_certificate()
+        self.certificate.adopt(credentials)
+        self._remember(state)
 
     def new_manager_part(self, state: NodeState) -> ManagerPart:
         """Build a manager part for this membership, not started yet."""
         from swarmops.runtime.manager_part import ManagerPart  # noqa: PLC0415 - see above
 
-        if self._tls is None:
-            raise RuntimeError("a manager part needs the node's certificate first")
         return ManagerPart(
             data_dir=self.data_dir,
-            certificates=self.certificates,
+            certificates=self.certificate.folder,
             state=state,
-            tls=self._tls,
+            tls=self.certificate.tls,
             now=self.now,
             rng=self.rng,
             on_removed=self._removed_from_raft,
@@ -158,12 +147,12 @@ class Daemon:
             now=self.now,
             rng=self.rng,
         )
-        self._spawn(self._run_agent(self._agent))
-        self._spawn(self._renew_certificates())
+        self._background.spawn(self._run_agent(self._agent))
+        self._background.spawn(self._renew_certificates())
 
     async def forget(self) -> None:
         """Leave the swarm: stop and remove the tasks, the manager part and all state."""
-        self._cancel_background()
+        self._background.cancel()
         if self._agent is not None:
             await self._agent.remove_tasks()
             await self._agent.stop()
@@ -173,7 +162,8 @@ class Daemon:
             await self.manager.stop(transfer=True)
             self.manager = None
         (self.data_dir / STATE_FILE).unlink(missing_ok=True)
-        for folder in (self.certificates, self.data_dir / "raft", self.data_dir / _WORKER):
+        self.certificate.forget()
+        for folder in (self.data_dir / "raft", self.data_dir / _WORKER):
             shutil.rmtree(folder, ignore_errors=True)
         (self.data_dir / "raft.key").unlink(missing_ok=True)
         self.state = None
@@ -191,14 +181,12 @@ class Daemon:
 
     async def _dial(self) -> Channel:
         """Open a session with one of the managers, never twice in a row with one that failed."""
-        state, tls = self._member(), self._tls
-        if tls is None:
-            raise ConnectionError("no certificate yet")
+        state = self._member()
         others = [p.addr for p in state.managers if p.addr != self._last_manager]
         addr = self.rng.choice(others or [p.addr for p in state.managers])
         self._last_manager = addr
         # Managers show the address that a session comes from: it shall be the advertised one.
-        return await dial_session(addr, tls, own_address(state.advertise_addr))
+        return await dial_session(addr, self.certificate.tls, own_address(state.advertise_addr))
 
     def _on_node(self, frame: Welcome | NodeChanged) -> None:
         state = self._member()
@@ -217,7 +205,7 @@ class Daemon:
         if self._role_task is None or self._role_task.done():
             if role is self._role():
                 return
-            self._role_task = self._spawn(self._take_role())
+            self._role_task = self._background.spawn(self._take_role())
 
     async def _take_role(self) -> None:
         """Follow the swarm's decision about this node's role until both agree."""
@@ -261,7 +249,7 @@ class Daemon:
 
     def _removed_from_raft(self) -> None:
         """Raft says that this member was removed: the manager part has nothing to do any more."""
-        self._spawn(self._stop_removed())
+        self._background.spawn(self._stop_removed())
 
     async def _stop_removed(self) -> None:
         part = self.manager
@@ -278,25 +266,11 @@ class Daemon:
 
     async def _renew(self) -> CertificateReply:
         """Get a new certificate in the role that the swarm now gives this node."""
-        state, tls = self._member(), self._tls
-        if tls is None:
-            raise ApiError(503, "this node has no certificate to renew")
-        key_pem, csr_pem = await new_key()
-        failure: SwarmopsError = ApiError(503, "no manager is known")
-        for peer in sorted(state.managers, key=lambda peer: peer.node_id == state.node_id):
-            try:
-                reply = await renewed_certificate(peer.addr, tls, csr_pem)
-            except SwarmopsError as exc:
-                failure = exc
-                continue
-            credentials = Credentials(
-                key_pem=key_pem, cert_pem=reply.cert_pem, root_pem=reply.root_pem
-            )
-            save_credentials(self.certificates, credentials)
-            self._use_certificate()
-            self._remember(replace(self._member(), certificate=reply.described))
-            return reply
-        raise failure
+        state = self._member()
+        others_first = sorted(state.managers, key=lambda peer: peer.node_id == state.node_id)
+        reply = await self.certificate.renew(others_first)
+        self._remember(replace(self._member(), certificate=reply.described))
+        return reply
 
     async def _renew_certificates(self) -> None:
         """Renew at a random point between 50 and 80 % of the certificate's life, for ever."""
@@ -309,12 +283,6 @@ class Daemon:
                 log.warning("could not renew the certificate yet", reason=str(exc))
                 await asyncio.sleep(_ROLE_RETRY_S)
 
-    def _use_certificate(self) -> None:
-        if self._tls is None:
-            self._tls = NodeTLS(self.certificates)
-        else:
-            self._tls.reload()
-
     # Small things --------------------------------------------------------------------------------
 
     def _member(self) -> NodeState:
@@ -326,24 +294,5 @@ class Daemon:
         save_state(self.data_dir, state)
         self.state = state
 
-    def remember_managers(self, managers: list[Peer]) -> None:
-        """Keep the list of managers that the swarm told."""
-        self._remember(replace(self._member(), managers=tuple(managers)))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a part of the daemon failed", exc_info=task.exception())
-            self.error = f"a part of the daemon failed: {task.exception()}"
-
-    def _cancel_background(self) -> None:
-        for task in list(self._background):
-            task.cancel()
-        with contextlib.suppress(RuntimeError):
-            self._background.clear()
+    def _part_failed(self, reason: str) -> None:
+        self.error = reason

@@ -1,0 +1,67 @@
+"""This node's certificate in use: kept on disk, renewed by a manager, taken up by TLS.
+
+Held by the daemon; the only writer of the folder. It decides nothing about roles: a manager issues
+for the role that the swarm gives the node, and the reply says which.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.swarm import Peer
+from swarmops.pki.identity import Credentials, save_credentials
+from swarmops.pki.tls import NodeTLS
+from swarmops.pki.wire import CertificateReply
+from swarmops.runtime.dial import renewed_certificate
+from swarmops.runtime.keys import new_key
+
+
+class NodeCertificate:
+    """Key, certificate and root of one node, and the TLS settings made of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tls: NodeTLS | None = None
+
+    @property
+    def tls(self) -> NodeTLS:
+        """The TLS settings; ConnectionError while the node is in no swarm."""
+        if self._tls is None:
+            raise ConnectionError("this node has no certificate: it is in no swarm")
+        return self._tls
+
+    def use(self) -> None:
+        """Take up what is on disk; raises CertificateError if it can't be used."""
+        if self._tls is None:
+            self._tls = NodeTLS(self.folder)
+        else:
+            self._tls.reload()
+
+    def adopt(self, credentials: Credentials) -> None:
+        """Keep new credentials and take them up."""
+        save_credentials(self.folder, credentials)
+        self.use()
+
+    def forget(self) -> None:
+        """Remove them: nothing of a swarm that was left is trusted in the next one."""
+        self._tls = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def renew(self, managers: Iterable[Peer]) -> CertificateReply:
+        """Get a new certificate from any of these managers; raises what the last one said."""
+        key_pem, csr_pem = await new_key()
+        failure: SwarmopsError = ApiError(503, "no manager is known")
+        for peer in managers:
+            try:
+                reply = await renewed_certificate(peer.addr, self.tls, csr_pem)
+            except SwarmopsError as exc:
+                failure = exc
+                continue
+            self.adopt(
+                Credentials(key_pem=key_pem, cert_pem=reply.cert_pem, root_pem=reply.root_pem)
+            )
+            return reply
+        raise failure
