@@ -19,6 +19,7 @@ from swarmops.api import (
     configs,
     distribution,
     errors,
+    events,
     logs,
     networks,
     nodes,
@@ -33,7 +34,7 @@ from swarmops.api.route import NODE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
 
-RESOURCES = (system, swarm, nodes, services, tasks, logs, configs, networks, distribution)
+RESOURCES = (system, swarm, nodes, services, tasks, logs, configs, networks, distribution, events)
 
 log = structlog.get_logger("swarmops.api")
 

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from swarmops import __version__
+from swarmops.model.events import EventMessage
 from swarmops.model.session import LogFrame, LogQuery
 from swarmops.model.swarm import InitRequest, JoinRequest, Peer
 from swarmops.model.task import Task
@@ -52,8 +53,24 @@ class Logs(Protocol):
         ...
 
 
+class Events(Protocol):
+    """What changes in the swarm."""
+
+    def read(self, since_ns: int, *, follow: bool) -> AsyncGenerator[EventMessage, None]:
+        """Iterate over kept events since a time, then over new ones.
+
+        Ends where the reader has fallen too far behind.
+        """
+        ...
+
+
 class Insight(Protocol):
     """What a manager can say beyond its store."""
+
+    @property
+    def events(self) -> Events:
+        """What changes."""
+        ...
 
     @property
     def logs(self) -> Logs:

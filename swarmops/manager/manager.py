@@ -12,8 +12,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from swarmops.manager.dispatcher import Dispatcher
+from swarmops.manager.events import EventHistory
 from swarmops.manager.group import RaftGroup
-from swarmops.manager.keep import end
+from swarmops.manager.keep import end, keep_running
 from swarmops.manager.logs import LogCollector
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.registry import LOOPS
@@ -43,13 +44,17 @@ class Manager:
         self._timing = timing or ManagerTiming()
         self._running: list[asyncio.Task[None]] = []
         self.dispatcher = Dispatcher(store, raft, node_id=node_id, now=now, timing=self._timing)
+        self.events = EventHistory(store, now)
         self.logs = LogCollector(store, node_id, self.dispatcher.logs_of)
         self._supervisor = Supervisor(LOOPS, self._take_lead, self._timing)
 
     async def start(self) -> None:
         """Begin to serve agents, and to lead when told so."""
         self.dispatcher.start()
-        self._running = [asyncio.create_task(self._supervisor.run(), name="supervisor")]
+        self._running = [
+            asyncio.create_task(self._supervisor.run(), name="supervisor"),
+            asyncio.create_task(keep_running("events", self.events.run, self._timing)),
+        ]
 
     async def stop(self) -> None:
         """End every loop and session; when it returns, nothing of it runs any more."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
-from swarmops.api.control import HostFacts, Insight, LocalState
+from swarmops.api.control import Events, HostFacts, Insight, LocalState, Logs
 from swarmops.api.swarmspec import DEFAULT_SPEC
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
@@ -41,6 +41,20 @@ from swarmops.store import Store, Transaction
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOT_PEM = "-----BEGIN CERTIFICATE-----\nroot\n-----END CERTIFICATE-----\n"
+
+
+class NoInsight:
+    """Implements ``Insight``; a test replaces what it asks for."""
+
+    @property
+    def events(self) -> Events:
+        """Fail."""
+        raise NotImplementedError
+
+    @property
+    def logs(self) -> Logs:
+        """Fail."""
+        raise NotImplementedError
 
 
 class FakeNode:

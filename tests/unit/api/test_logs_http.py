@@ -17,14 +17,14 @@ from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
 from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord, LogsEnd
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from tests.unit.api.conftest import Api
-from tests.unit.api.fake_node import FakeNode
+from tests.unit.api.fake_node import FakeNode, NoInsight
 from tests.unit.api.test_docker_cli import Cli, docker, swarm  # noqa: F401 - fixtures
 
 SECOND_NS = 1_767_323_045_000_000_000  # 2026-01-02T03:04:05Z
 BOTH = "stdout=1&stderr=1"
 
 
-class FakeInsight:
+class FakeInsight(NoInsight):
     """Logs that a test wrote; remembers what was asked."""
 
     def __init__(self, *records: LogRecord, problems: Iterable[str] = ()) -> None:
@@ -189,7 +189,7 @@ async def test_200_followers_that_read_nothing_hold_up_the_source_and_nobody_els
     followers = [FakeInsight(*[record] * 10_000) for _ in range(200)]
     waiting = iter(followers)
 
-    class Each:
+    class Each(NoInsight):
         """A reading of its own for each client."""
 
         @property

@@ -1,0 +1,96 @@
+"""``/events``: the swarm's changes as they happen, and kept ones, one JSON object a line.
+
+A node that is no manager has none to tell; its stream stays open, as the engine's does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from aiohttp import web
+
+from swarmops.api import errors, query
+from swarmops.api.control import NodeControl
+from swarmops.api.route import Route, node_of
+from swarmops.api.stream import with_ticks, write_all
+from swarmops.api.timestamps import timestamp_ns
+from swarmops.model.events import EventMessage
+
+OBJECTS = ("service", "node", "secret", "config", "network")
+FOREIGN = ("container", "image", "volume", "plugin", "daemon")
+FILTERS = frozenset((*OBJECTS, *FOREIGN, "type", "event", "scope", "label"))
+LOOK_S = 0.25
+"""How exactly a stream ends at ``until``, and how soon one finds that the node is a manager."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_encode = msgspec.json.Encoder().encode
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """``GET /events``."""
+    filters = query.filters_of(request, FILTERS)
+    since_ns = timestamp_ns(request.query.get("since", ""), "since")
+    until_ns = timestamp_ns(request.query.get("until", ""), "until")
+    if until_ns and since_ns > until_ns:
+        raise errors.bad_request(
+            f"`since` time ({_text(since_ns)}) cannot be after `until` time ({_text(until_ns)})"
+        )
+    response = web.StreamResponse()
+    response.content_type = "application/json"
+    return await write_all(request, response, _lines(node_of(request), filters, since_ns, until_ns))
+
+
+async def _lines(
+    node: NodeControl, filters: query.Filters, since_ns: int, until_ns: int
+) -> AsyncGenerator[bytes, None]:
+    messages = _messages(node, since_ns, follow=not until_ns or until_ns > _now_ns(node))
+    async for message in with_ticks(messages, LOOK_S):
+        if until_ns and _now_ns(node) > until_ns and message is None:
+            return
+        if message is None:
+            yield b""
+        elif wanted(message, filters) and (not until_ns or message.time_ns <= until_ns):
+            yield _encode(message) + b"\n"
+
+
+async def _messages(
+    node: NodeControl, since_ns: int, *, follow: bool
+) -> AsyncGenerator[EventMessage | None, None]:
+    """Iterate over what this node knows, with a None now and then where it knows nothing."""
+    while node.insight is None and follow:
+        await asyncio.sleep(LOOK_S)
+        yield None
+    if node.insight is not None:
+        async for message in node.insight.events.read(since_ns, follow=follow):
+            yield message
+
+
+def wanted(message: EventMessage, filters: query.Filters) -> bool:
+    """Whether all filters let the event pass; a name may be cut short, as may an ID."""
+    name = message.actor.attributes.get("name", "")
+    return (
+        query.equals(filters, "type", message.type)
+        and query.equals(filters, "event", message.action)
+        and query.equals(filters, "scope", message.scope)
+        and query.labelled(filters, "label", message.actor.attributes)
+        and not any(kind in filters for kind in FOREIGN)
+        and all(
+            message.type == kind
+            and (query.begins(filters, kind, message.actor.id) or query.begins(filters, kind, name))
+            for kind in OBJECTS
+            if kind in filters
+        )
+    )
+
+
+def _now_ns(node: NodeControl) -> int:
+    return (node.now() - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _text(time_ns: int) -> str:
+    return f"{time_ns // 1_000_000_000}.{time_ns % 1_000_000_000:09d}"
+
+
+ROUTES = [Route("GET", "/events", events, deadline_s=None)]

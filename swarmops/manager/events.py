@@ -1,0 +1,163 @@
+"""Docker's events, made from the store's changes, and the last of them for who asks later.
+
+Every manager keeps its own ``EventHistory`` from its start on. Readers share one ring: one that is
+slower than the ring is cut off, since events it has missed can't be had again. What only managers
+may see makes no event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+
+from swarmops.model import defaults
+from swarmops.model.base import given
+from swarmops.model.events import Actor, EventMessage
+from swarmops.model.network import Network
+from swarmops.model.node import ManagerStatus, Node
+from swarmops.model.object import Object, public
+from swarmops.model.secret import Config, Secret
+from swarmops.model.service import Service, UpdateStatus
+from swarmops.store import Event, Store
+
+KEPT = 2048
+"""So many past events are kept, and so far may a reader be behind."""
+TYPES = {
+    "services": "service",
+    "nodes": "node",
+    "secrets": "secret",
+    "configs": "config",
+    "networks": "network",
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Changes = dict[str, str]
+
+
+class EventHistory:
+    """The last events, and whoever reads on."""
+
+    def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+        self._ring: deque[EventMessage] = deque(maxlen=KEPT)
+        self._count = 0
+        """How many events there ever were; the ring has the last of them."""
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Collect for ever."""
+        with self._store.watch(*TYPES) as watch:
+            while True:
+                events, _ = await watch.next()
+                for event in events:
+                    if (message := message_of(event, self._now())) is not None:
+                        self._ring.append(message)
+                        self._count += 1
+                news, self._news = self._news, asyncio.Event()
+                news.set()
+
+    async def read(self, since_ns: int, *, follow: bool) -> AsyncGenerator[EventMessage, None]:
+        """Iterate over the kept events since a time (0: none of them), then over new ones.
+
+        Ends where the reader has fallen behind what is kept.
+        """
+        place = self._count
+        if since_ns:
+            for message in list(self._ring):
+                if message.time_ns >= since_ns:
+                    yield message
+        while follow:
+            first = self._count - len(self._ring)
+            if place < first:
+                return
+            if place == self._count:
+                await self._news.wait()
+                continue
+            message = self._ring[place - first]
+            place += 1
+            yield message
+
+
+def message_of(event: Event, now: datetime) -> EventMessage | None:
+    """Return the event's message, None for a change that nobody but managers can see."""
+    obj = event.new or event.old
+    if obj is None or _same(event.old, event.new):
+        return None
+    at = {"create": obj.created_at, "update": obj.updated_at, "remove": now}[event.kind]
+    time_ns = (at - _EPOCH) // timedelta(microseconds=1) * 1000
+    return EventMessage(
+        type=TYPES[event.table],
+        action=event.kind,
+        actor=Actor(id=obj.id, attributes=attributes(event.old, obj)),
+        time=time_ns // 1_000_000_000,
+        time_ns=time_ns,
+    )
+
+
+def _same(old: Object | None, new: Object | None) -> bool:
+    if old is None or new is None:
+        return False
+    as_old = replace(new, version=old.version, updated_at=old.updated_at)
+    return bool(public(as_old) == public(old))
+
+
+def attributes(old: Object | None, obj: Object) -> Changes:
+    """Return the name, and what of Docker's list differs from the old object, before and after."""
+    match obj:
+        case Service():
+            return {"name": given(obj.spec.name, "")} | (
+                _service_changes(old, obj) if isinstance(old, Service) and old is not obj else {}
+            )
+        case Node():
+            name = given(obj.spec.name, "") or given(obj.description.hostname, "")
+            return {"name": name} | (
+                _node_changes(old, obj) if isinstance(old, Node) and old is not obj else {}
+            )
+        case Secret() | Config() | Network():
+            return {"name": given(obj.spec.name, "")}
+        case _:
+            return {}
+
+
+def _service_changes(old: Service, new: Service) -> Changes:
+    changes = _changed("image", *(defaults.image(defaults.task_spec(s.spec)) for s in (old, new)))
+    modes = {defaults.mode_name(old.spec), defaults.mode_name(new.spec)}
+    if modes == {"replicated"}:
+        changes |= _changed("replicas", *(str(defaults.replicas(s.spec)) for s in (old, new)))
+    return changes | _changed("updatestate", _update_state(old), _update_state(new))
+
+
+def _node_changes(old: Node, new: Node) -> Changes:
+    changes = (
+        _changed("availability", old.spec.availability.value, new.spec.availability.value)
+        | _changed("role", old.spec.role.value, new.spec.role.value)
+        | _changed("state", old.status.state.value, new.status.state.value)
+    )
+    before, after = given(old.manager_status, None), given(new.manager_status, None)
+    if before is None or after is None:
+        return changes
+    return (
+        changes
+        | _changed("reachability", before.reachability.value, after.reachability.value)
+        | _changed("leader", _leads(before), _leads(after))
+    )
+
+
+def _changed(name: str, old: str, new: str) -> Changes:
+    """Return both values where they differ; one that is empty is left out."""
+    if old == new:
+        return {}
+    return {f"{name}.{age}": value for age, value in (("new", new), ("old", old)) if value}
+
+
+def _update_state(service: Service) -> str:
+    return given(given(service.update_status, UpdateStatus()).state, "")
+
+
+def _leads(status: ManagerStatus) -> str:
+    return "true" if given(status.leader, False) else "false"

@@ -1,0 +1,25 @@
+"""What ``GET /events`` says: one message for each change that clients can see."""
+
+from __future__ import annotations
+
+import msgspec
+
+from swarmops.model.base import Model
+
+
+class Actor(Model, frozen=True):
+    """What changed, and what is worth saying of it."""
+
+    id: str
+    attributes: dict[str, str]
+
+
+class EventMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One event in Docker's form; times are Unix seconds and nanoseconds."""
+
+    type: str = msgspec.field(name="Type")
+    action: str = msgspec.field(name="Action")
+    actor: Actor = msgspec.field(name="Actor")
+    scope: str = "swarm"
+    time: int
+    time_ns: int = msgspec.field(name="timeNano")
