@@ -135,7 +135,7 @@ class Orchestrator:
         if len(step.tx) >= CREATED_PER_STEP:
             step.again.append((service.id, ""))
             return
-        update = updates.plan(service, kept, now)
+        update = updates.plan(service, kept, now, store.nodes)
         for place in update.replace:
             self._update_place(store, service, place, kept[place], update, step, now)
         if update.service is not None:

@@ -14,11 +14,15 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec import UNSET
 
-from swarmops.manager.places import Places, live, service_version, spec_version
+from swarmops.errors import InputError
+from swarmops.manager import constraints, extensions
+from swarmops.manager.places import Places, live, made, service_version, spec_version
 from swarmops.model.base import given
-from swarmops.model.defaults import NANOSECONDS, ports, restart_delay_s, task_spec
+from swarmops.model.defaults import NANOSECONDS, placement, ports, restart_delay_s, task_spec
+from swarmops.model.node import Node
 from swarmops.model.service import Service, ServiceInternal, UpdateConfig, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.store import NodeTable
 
 MONITOR_S = 5.0
 _ROLLBACK = "rollback_"
@@ -38,9 +42,10 @@ class UpdateStep:
     wake: datetime | None = None
 
 
-def plan(service: Service, places: Places, now: datetime) -> UpdateStep:
+def plan(service: Service, places: Places, now: datetime, nodes: NodeTable) -> UpdateStep:
     """Decide about the places in use of one service."""
-    dirty = [place for place, tasks in places.items() if _dirty(service, tasks)]
+    old = outdated(service, places, nodes)
+    dirty = [place for place, tasks in places.items() if _dirty(tasks, old)] if old else []
     going = _going(service)
     config = _config(service)
     step = UpdateStep(start_first=given(config.order, "stop-first") == "start-first")
@@ -49,15 +54,42 @@ def plan(service: Service, places: Places, now: datetime) -> UpdateStep:
     if not going:
         step.service = _say(service, "updating", "update in progress", now)
         going = "updating"
-    fresh = {place: tasks for place, tasks in places.items() if _replaced(service, tasks)}
+    fresh = {place: tasks for place, tasks in places.items() if _replaced(service, tasks, old)}
     failed = [task for tasks in fresh.values() for task in tasks if _failed(service, task, config)]
+    action = given(config.failure_action, "pause") or "pause"
     if failed and len(failed) / (len(fresh) + len(dirty)) > given(config.max_failure_ratio, 0.0):
-        action = given(config.failure_action, "pause") or "pause"
+        reason = f"failure or early termination of task {failed[0].id}"
         if action != "continue":
-            step.service = _give_up(service, action, failed[0], now)
+            step.service = _give_up(service, action, reason, now)
             return step
-    _advance(step, service, config, dirty, fresh, now)
+    deadline_s = extensions.read(service.spec).progress_deadline_s
+    started = [
+        _Place(tasks, _running_since(tasks, old), _due(service, tasks, deadline_s))
+        for place, tasks in fresh.items()
+        if place not in set(dirty)
+    ]
+    stalled = [each for each in started if each.stalled(now)]
+    if stalled and action != "continue":
+        newest = max(stalled[0].tasks, key=made)
+        reason = f"no progress of task {newest.id} for {deadline_s:g} s"
+        step.service = _give_up(service, action, reason, now)
+        return step
+    moving = [each for each in started if each not in stalled]
+    _advance(step, service, config, dirty, {d: fresh.get(d, []) for d in dirty}, moving, now)
     return step
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """A place that has a task of the new spec."""
+
+    tasks: Sequence[Task]
+    running_since: datetime | None
+    due: datetime | None
+    """By when the new task shall run; None: no matter."""
+
+    def stalled(self, now: datetime) -> bool:
+        return self.running_since is None and self.due is not None and self.due <= now
 
 
 def _advance(  # noqa: PLR0917 - the parts of one decision
@@ -65,20 +97,22 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
     service: Service,
     config: UpdateConfig,
     dirty: list[str],
-    fresh: Places,
+    tried: Places,
+    started: Sequence[_Place],
     now: datetime,
 ) -> None:
     """Fill the free workers with dirty places; with none left, finish after the monitor time."""
-    done = [_running_since(service, tasks) for place, tasks in fresh.items() if place not in dirty]
+    done = [each.running_since for each in started]
     delay = timedelta(seconds=given(config.delay, 0) / NANOSECONDS)
     rests = [since + delay for since in done if since is not None and since + delay > now]
     busy = done.count(None) + len(rests)
     parallelism = given(config.parallelism, 1) if _has_config(service) else 1
     room = len(dirty) if parallelism <= 0 else max(parallelism - busy, 0)
-    retries = {place: _again_at(service, fresh.get(place, ()), now) for place in dirty}
+    retries = {place: _again_at(service, tried.get(place, ()), now) for place in dirty}
     ready = sorted((place for place in dirty if retries[place] <= now), key=_numeric)
     step.replace = ready[:room]
     moments = [*rests, *(moment for moment in retries.values() if moment > now)]
+    moments += [each.due for each in started if each.running_since is None and each.due]
     if not dirty and None not in done:
         monitor = timedelta(seconds=_monitor_s(config))
         moments = [since + monitor for since in done if since and since + monitor > now]
@@ -88,26 +122,61 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
     step.wake = min(moments, default=None)
 
 
-def is_dirty(service: Service, task: Task) -> bool:
-    """Whether a task differs from what the service's present spec says, of its ports too."""
-    return spec_version(task) != service_version(service) and (
-        task.spec != task_spec(service.spec)
-        or given(task.internal, TaskInternal()).ports != ports(service.spec)
+def outdated(service: Service, places: Places, nodes: NodeTable) -> frozenset[str]:
+    """Return the IDs of the tasks that differ from what the service's present spec says."""
+    version = service_version(service)
+    return frozenset(
+        task.id
+        for tasks in places.values()
+        for task in tasks
+        if spec_version(task) != version and is_dirty(service, task, nodes)
     )
 
 
-def _dirty(service: Service, tasks: Sequence[Task]) -> bool:
+def is_dirty(service: Service, task: Task, nodes: NodeTable) -> bool:
+    """Whether a task differs from what the service's present spec says, of its ports too.
+
+    As in Docker, another placement alone is no difference while the task's node fulfils it.
+    """
+    if spec_version(task) == service_version(service):
+        return False
+    if given(task.internal, TaskInternal()).ports != ports(service.spec):
+        return True
+    wanted = task_spec(service.spec)
+    if task.spec == wanted:
+        return False
+    if msgspec.structs.replace(task.spec, placement=wanted.placement) != wanted:
+        return True
+    return not _fulfils(nodes.get(given(task.node_id, "")), service)
+
+
+def _fulfils(node: Node | None, service: Service) -> bool:
+    try:
+        wanted = constraints.parse(given(placement(task_spec(service.spec)).constraints, []))
+    except InputError:
+        return False
+    return node is not None and constraints.matches(wanted, node)
+
+
+def _dirty(tasks: Sequence[Task], old: frozenset[str]) -> bool:
     """Whether every task of the place that counts is of an old spec."""
     wanted = [task for task in tasks if live(task)] or list(tasks[-1:])
-    return bool(wanted) and all(is_dirty(service, task) for task in wanted)
+    return bool(wanted) and all(task.id in old for task in wanted)
 
 
-def _replaced(service: Service, tasks: Sequence[Task]) -> bool:
+def _replaced(service: Service, tasks: Sequence[Task], old: frozenset[str]) -> bool:
     """Whether the place got a new task in this update."""
     version = service_version(service)
     return any(spec_version(task) == version for task in tasks) and any(
-        is_dirty(service, task) for task in tasks
+        task.id in old for task in tasks
     )
+
+
+def _due(service: Service, tasks: Sequence[Task], deadline_s: float) -> datetime | None:
+    """Return when a place whose new task does not run holds up the update for too long."""
+    version = service_version(service)
+    made_at = [task.created_at for task in tasks if spec_version(task) == version]
+    return min(made_at) + timedelta(seconds=deadline_s) if made_at and deadline_s > 0 else None
 
 
 def _again_at(service: Service, tasks: Sequence[Task], now: datetime) -> datetime:
@@ -131,10 +200,10 @@ def _failed(service: Service, task: Task, config: UpdateConfig) -> bool:
     return (internal.ended_at - internal.running_at).total_seconds() < _monitor_s(config)
 
 
-def _running_since(service: Service, tasks: Sequence[Task]) -> datetime | None:
+def _running_since(tasks: Sequence[Task], old: frozenset[str]) -> datetime | None:
     """Return since when the place's new task runs, None if it doesn't."""
     for task in tasks:
-        if live(task) and not is_dirty(service, task) and task.status.state is TaskState.RUNNING:
+        if live(task) and task.id not in old and task.status.state is TaskState.RUNNING:
             return given(given(task.internal, TaskInternal()).running_at, task.updated_at)
     return None
 
@@ -189,14 +258,13 @@ def _say(service: Service, state: str, message: str, now: datetime) -> Service:
     return msgspec.structs.replace(service, update_status=status, internal=internal)
 
 
-def _give_up(service: Service, action: str, failed: Task, now: datetime) -> Service:
-    reason = f"due to failure or early termination of task {failed.id}"
+def _give_up(service: Service, action: str, reason: str, now: datetime) -> Service:
     if _rolling_back(service):
-        return _say(service, "rollback_paused", f"rollback paused {reason}", now)
+        return _say(service, "rollback_paused", f"rollback paused due to {reason}", now)
     previous = given(service.previous_spec, None)
     if action != "rollback" or previous is None:
-        return _say(service, "paused", f"update paused {reason}", now)
-    said = _say(service, "rollback_started", f"update rolled back {reason}", now)
+        return _say(service, "paused", f"update paused due to {reason}", now)
+    said = _say(service, "rollback_started", f"update rolled back due to {reason}", now)
     return msgspec.structs.replace(said, spec=previous, previous_spec=UNSET)
 
 

@@ -24,7 +24,7 @@ from swarmops.model.service import (
     TaskSpec,
 )
 from swarmops.model.task import TaskInternal
-from swarmops.store import PortConflict, Transaction
+from swarmops.store import NodeTable, PortConflict, Transaction
 from tests.sim.manager_lab import lab
 from tests.sim.virtual_loop import virtual
 
@@ -117,7 +117,7 @@ def test_tasks_know_what_they_publish_and_are_replaced_when_it_changes(
     task = new_task(service(*before), "1", rng, now)
     assert given(task.internal, TaskInternal()).ports == before
     changed = replace(service(*after), internal=ServiceInternal(spec_version=9))
-    assert is_dirty(changed, task) is dirty
+    assert is_dirty(changed, task, NodeTable()) is dirty
 
 
 @virtual

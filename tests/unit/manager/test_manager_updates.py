@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 from msgspec.structs import replace
 
 from swarmops.model.base import given
+from swarmops.model.node import Availability
 from swarmops.model.service import (
     ContainerSpec,
+    Placement,
+    PlacementPreference,
     RestartPolicy,
     Service,
     ServiceSpec,
+    SpreadOver,
     TaskSpec,
     UpdateConfig,
     UpdateStatus,
@@ -263,3 +268,119 @@ async def test_a_third_spec_while_the_second_starts_leaves_two_tasks_at_most() -
 
         await swarm.until(done)
         assert most == 2
+
+
+async def update_with(swarm: Lab, change: Callable[[TaskSpec], TaskSpec], **config: object) -> None:
+    """Update what service ``web`` runs, with this config."""
+    wanted = UpdateConfig(**config)  # type: ignore[arg-type]
+
+    def both(spec: ServiceSpec) -> ServiceSpec:
+        template = given(spec.task_template, TaskSpec())
+        return replace(
+            spec, task_template=change(template), update_config=wanted, rollback_config=wanted
+        )
+
+    await swarm.change("web", both)
+
+
+def nowhere(spec: TaskSpec) -> TaskSpec:
+    """Return the template with a constraint that no node fulfils."""
+    return replace(spec, placement=Placement(constraints=["node.labels.none==here"]))
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "message"),
+    [
+        ("pause", "paused", "update paused due to no progress of task"),
+        ("rollback", "rollback_completed", "rollback completed"),
+        ("continue", "completed", "update completed"),
+    ],
+)
+@pytest.mark.parametrize("order", ["stop-first", "start-first"])
+def test_a_task_that_finds_no_node_does_not_stall_its_update(
+    action: str, state: str, message: str, order: str
+) -> None:
+    """After the progress deadline the failure action follows; Docker's waits for ever."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(workers=3) as swarm:
+            labels = {"swarmops.update.progress-deadline": "30s"}
+            await swarm.create("web", 3, template("old"), labels=labels)
+            await swarm.until(lambda: len(running(swarm, "old")) == 3)
+            config = {"failure_action": action, "parallelism": 1, "order": order}
+            await update_with(swarm, nowhere, **config)
+            await asyncio.sleep(29)
+            assert status(swarm).state == "updating"
+            bound_s = 100 if action == "continue" else 10
+            await swarm.until(lambda: status(swarm).state == state, within_s=bound_s)
+            assert str(status(swarm).message).startswith(message)
+            assert len(running(swarm, "old")) == {
+                ("pause", "stop-first"): 2,
+                ("continue", "stop-first"): 0,
+            }.get((action, order), 3)
+
+    run()
+
+
+@virtual
+async def test_by_default_an_update_may_stand_still_for_ten_minutes() -> None:
+    """Then it pauses, which is the default failure action."""
+    async with lab(workers=3) as swarm:
+        await with_old(swarm, 3)
+        await update_with(swarm, nowhere)
+        took_s = await swarm.until(lambda: status(swarm).state == "paused", within_s=700)
+        assert 595 < took_s < 605
+
+
+@virtual
+async def test_a_stalled_rollback_pauses() -> None:
+    """There is no further way back."""
+    async with lab(workers=3) as swarm:
+        labels = {"swarmops.update.progress-deadline": "20s"}
+        await swarm.create("web", 2, template("old"), labels=labels)
+        await swarm.until(lambda: len(running(swarm, "old")) == 2)
+        await update(swarm, "new", parallelism=0, monitor=1)
+        await swarm.until(lambda: status(swarm).state == "completed")
+        for node_id in ("m1", "w1", "w2", "w3"):
+            await swarm.set_availability(node_id, Availability.PAUSE)
+
+        def back(service: Service) -> Service:
+            previous = given(service.previous_spec, service.spec)
+            said = UpdateStatus(state="rollback_started", message="manually requested rollback")
+            return replace(service, spec=previous, previous_spec=service.spec, update_status=said)
+
+        await swarm.store.modify(swarm.store.services, "web", back)
+        await swarm.until(lambda: status(swarm).state == "rollback_paused", within_s=30)
+        assert str(status(swarm).message).startswith("rollback paused due to no progress")
+
+
+@virtual
+async def test_another_placement_moves_only_tasks_whose_node_does_not_fulfil_it() -> None:
+    """As in Docker the others stay, of the old spec, and the update ends."""
+    async with lab(workers=3) as swarm:
+        await with_old(swarm, 4)
+        there = {task.id: str(task.node_id) for task in running(swarm, "old")}
+        elsewhere = Placement(constraints=["node.hostname!=w1"])
+        await update_with(
+            swarm, lambda spec: replace(spec, placement=elsewhere), parallelism=1, monitor=1
+        )
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=20)
+        await swarm.until(lambda: len(swarm.running_on("web")) == 4)
+        assert "w1" not in swarm.running_on("web")
+        stayed = {t.id for t in swarm.store.tasks if t.desired_state is TaskState.RUNNING}
+        assert {task_id for task_id, node in there.items() if node != "w1"} < stayed
+
+
+@virtual
+async def test_a_placement_that_all_nodes_fulfil_is_no_update() -> None:
+    """No task is touched, and no progress is written."""
+    async with lab(workers=3) as swarm:
+        await with_old(swarm, 4)
+        before = {task.id for task in swarm.store.tasks}
+        spread = [PlacementPreference(spread=SpreadOver(spread_descriptor="node.labels.zone"))]
+        wanted = Placement(constraints=["node.hostname!=none"], preferences=spread)
+        await update_with(swarm, lambda spec: replace(spec, placement=wanted))
+        await asyncio.sleep(5)
+        assert {task.id for task in swarm.store.tasks} == before
+        assert status(swarm) == UpdateStatus()
