@@ -117,6 +117,18 @@ def test_a_demotion_that_would_lose_the_quorum_is_refused(swarm: Swarm) -> None:
     swarm.settle()
 
 
+def test_commands_do_not_wait_for_a_manager_without_power(swarm: Swarm) -> None:
+    """The host that is asked first is off: another answers, and its connection holds up nobody."""
+    lost = swarm["host1"]
+    faults.power_off(lost)
+    try:
+        wait_for(lambda: swarm.managers().get(lost.name) == "unreachable", "one lost", within_s=15)
+        assert swarm.operator.run("node", "ls").took_s < 5
+    finally:
+        faults.power_on(lost)
+    swarm.settle()
+
+
 def test_the_last_manager_cannot_be_demoted(swarm: Swarm) -> None:
     """Nor can a playbook that would leave none be applied; the swarm is as it was."""
     swarm.operator.run("node", "demote", "host2")
