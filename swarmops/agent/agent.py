@@ -7,6 +7,7 @@ the clock. Losing every manager stops nothing here; the agent goes on dialling.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -27,7 +28,7 @@ from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.node import NodeDescription
 from swarmops.model.service import Platform
-from swarmops.model.session import Assignments, Channel, Hello, NodeChanged, Welcome
+from swarmops.model.session import Assignments, Channel, Hello, Ingress, NodeChanged, Welcome
 from swarmops.model.task import Task
 
 DATABASE = "tasks.db"
@@ -51,12 +52,16 @@ class Agent:
         rng: random.Random,
         database: Database | None = None,
         timing: SessionTiming = USUAL,
+        on_ingress: Callable[[Ingress], None] = lambda _: None,
     ) -> None:
         self._node_id = node_id
         self._node_addr = node_addr
         self._dial = dial
         self._describe = describe
         self._on_node = on_node
+        self._on_ingress = on_ingress
+        self._trouble = ""
+        self._complaints: set[asyncio.Task[None]] = set()
         self._rng = rng
         self._timing = timing
         self._executors = executors
@@ -134,6 +139,8 @@ class Agent:
         if not self.session_up:
             self._welcomed_s = asyncio.get_running_loop().time()
             self.session_up = True
+            if self._trouble:
+                self.complain(self._trouble)
             log.info("session with a manager", node=self._node_id)
         try:
             self._on_node(frame)
@@ -143,6 +150,22 @@ class Agent:
     def assigned(self, frame: Assignments) -> None:
         """Pass on what the manager wants to run (called by the session)."""
         self._worker.assign(frame)
+
+    def published(self, frame: Ingress) -> None:
+        """Pass on what every node publishes (called by the session)."""
+        self._on_ingress(frame)
+
+    def complain(self, text: str) -> None:
+        """Let the swarm know what this node can't do, now and in each session; "": nothing."""
+        self._trouble = text
+        if self._session is not None and self.session_up:
+            task = asyncio.create_task(self._complain(self._session, text))
+            self._complaints.add(task)
+            task.add_done_callback(self._complaints.discard)
+
+    async def _complain(self, session: Session, text: str) -> None:
+        with contextlib.suppress(ConnectionError):  # the next session says it
+            await session.complain(text)
 
     async def _end_sessions(self) -> None:
         self._stopping = True

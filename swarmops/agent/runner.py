@@ -32,9 +32,14 @@ from swarmops.agent.steps import (
 from swarmops.agent.work import NodeFacts, Work, make_work, plain_work
 from swarmops.errors import SwarmopsError
 from swarmops.model import defaults
-from swarmops.model.task import TaskState, TaskStatus
+from swarmops.model.base import given
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 
 RETRY_S = 1.0
+LEAVE_S = 0.25
+"""A task with published ports is stopped so much later: by then every node's table is without it,
+so that no connection is passed on to a task that stops. A table that is later still finds the task
+refusing, and tries another."""
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -169,6 +174,8 @@ class Runner:
                 return moved(self.record.status, step, at())
             case Verb.STOP:
                 status = self.record.status
+                if status.state is TaskState.RUNNING and _publishes(self.record.task):
+                    await asyncio.sleep(LEAVE_S)
                 if executor := self._around.executors.get(self.record.executor):
                     status = await self._stop(executor)
                 return moved(status, step, at())
@@ -222,3 +229,9 @@ class Runner:
         grace_s = defaults.stop_grace_s(self.record.task.spec)
         container = await executor.stop(work, work.stop_signal, grace_s)
         return with_container(self.record.status, container)
+
+
+def _publishes(task: Task) -> bool:
+    """Whether other nodes pass connections on to the task."""
+    ports = given(task.internal, TaskInternal()).ports
+    return any((given(port.publish_mode, "") or "ingress") == "ingress" for port in ports)

@@ -25,11 +25,13 @@ from swarmops.model.session import (
     Frame,
     Heartbeat,
     Hello,
+    Ingress,
     LogsMore,
     LogsStop,
     LogsWanted,
     ManagerFrame,
     NodeChanged,
+    NodeTrouble,
     Statuses,
     StatusOf,
     Welcome,
@@ -67,6 +69,9 @@ class Ends(Protocol):
 
     def assigned(self, frame: Assignments) -> None:
         """Hear what to run."""
+
+    def published(self, frame: Ingress) -> None:
+        """Hear what every node publishes."""
 
 
 class Session:
@@ -111,6 +116,10 @@ class Session:
         """Tell the manager that the machine changed."""
         await self._channel.send(encode(Described(description)))
 
+    async def complain(self, text: str) -> None:
+        """Tell the manager what this node can't do; empty: nothing."""
+        await self._channel.send(encode(NodeTrouble(text)))
+
     async def _talk(self) -> None:
         parts = [
             asyncio.create_task(self._listen(), name="session listen"),
@@ -133,6 +142,8 @@ class Session:
             match frame:
                 case Assignments():
                     self._ends.assigned(frame)
+                case Ingress():
+                    self._ends.published(frame)
                 case Ack():
                     self._outbox.confirm(self._sent.pop(frame.seq, []))
                     self._ack.set()

@@ -24,6 +24,7 @@ from swarmops.manager.absences import (
 )
 from swarmops.manager.assignments import concerns_agent
 from swarmops.manager.group import RaftGroup
+from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end, keep_running
 from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.session import Session
@@ -58,6 +59,7 @@ class Dispatcher:
         self._timing = timing
         self._statuses = StatusWriter(store, timing)
         self._sessions: dict[str, Session] = {}
+        self._ingress = IngressTable(store, self._ports_changed)
         self._serving: set[asyncio.Task[None]] = set()
         self._absences = Absences()
         self._leaderless_s: float | None = None
@@ -87,6 +89,7 @@ class Dispatcher:
         self._leaderless_s = self._clock()
         parts = (
             ("dispatcher events", self._follow_store),
+            ("dispatcher ingress", self._ingress.follow),
             ("dispatcher statuses", self._statuses.run),
             ("dispatcher lease", self._follow_leader),
             ("dispatcher absences", self._watch_over_nodes),
@@ -142,6 +145,7 @@ class Dispatcher:
             store=self._store,
             statuses=self._statuses,
             managers=lambda: self._told[0],
+            ingress=self._ingress,
             timing=self._timing,
         )
         self._sessions[node_id] = session
@@ -193,6 +197,10 @@ class Dispatcher:
             self._told = news
             for session in self._sessions.values():
                 session.node_changed()
+
+    def _ports_changed(self, keys: set[Key]) -> None:
+        for session in self._sessions.values():
+            session.ports_changed(keys)
 
     def _route_task(self, old: Task | None, new: Task | None) -> None:
         task = new or old

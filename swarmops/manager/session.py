@@ -17,6 +17,7 @@ import structlog
 from swarmops.errors import SwarmopsError
 from swarmops.manager.absences import grace_s, heartbeat_period_s
 from swarmops.manager.assignments import AssignmentSet
+from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end
 from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.statuses import StatusWriter
@@ -32,6 +33,7 @@ from swarmops.model.session import (
     LogLines,
     LogsEnd,
     NodeChanged,
+    NodeTrouble,
     Statuses,
     Welcome,
     decode_agent_frame,
@@ -55,6 +57,7 @@ class Session:
         store: Store,
         statuses: StatusWriter,
         managers: Callable[[], list[Peer]],
+        ingress: IngressTable,
         timing: ManagerTiming,
     ) -> None:
         self.node_id = node_id
@@ -67,9 +70,11 @@ class Session:
         self._store = store
         self._statuses = statuses
         self._managers = managers
+        self._ingress = ingress
         self._timing = timing
         self._assigned = AssignmentSet(store, node_id)
         self._changed: dict[str, None] = {}
+        self._ports: set[Key] = set()
         self._node_news = False
         self._complete = False
         self._awake = asyncio.Event()
@@ -78,6 +83,11 @@ class Session:
     def task_changed(self, task_id: str) -> None:
         """Tell the agent soon about this task."""
         self._changed[task_id] = None
+        self._awake.set()
+
+    def ports_changed(self, keys: set[Key]) -> None:
+        """Tell the agent soon about these published ports."""
+        self._ports |= keys
         self._awake.set()
 
     def node_changed(self) -> None:
@@ -98,6 +108,7 @@ class Session:
         """Serve until the agent is gone or silent: ends with ConnectionError or TimeoutError."""
         node, managers, period_s, root_ca = self._news()
         await self._send(Welcome(node, managers, period_s, root_ca))
+        await self._send(self._ingress.complete())
         await self._send(self._assigned.complete())
         halves = [asyncio.create_task(self._read()), asyncio.create_task(self._tell())]
         try:
@@ -123,6 +134,8 @@ class Session:
                 self._background(self._describe(frame))
             elif isinstance(frame, LogLines | LogsEnd):
                 self.logs.take(frame)
+            elif isinstance(frame, NodeTrouble):
+                self._background(self._note(frame))
             elif isinstance(frame, Hello):
                 raise ConnectionError("the agent said Hello twice")
 
@@ -147,6 +160,18 @@ class Session:
         with contextlib.suppress(NotFound):
             await self._store.modify(self._store.nodes, self.node_id, change)
 
+    async def _note(self, frame: NodeTrouble) -> None:
+        def change(node: Node) -> Node:
+            if given(node.status.message, "") == frame.text:
+                return node
+            message = frame.text or msgspec.UNSET
+            return msgspec.structs.replace(
+                node, status=msgspec.structs.replace(node.status, message=message)
+            )
+
+        with contextlib.suppress(NotFound):
+            await self._store.modify(self._store.nodes, self.node_id, change)
+
     async def _tell(self) -> None:
         while True:
             await self._awake.wait()
@@ -155,6 +180,9 @@ class Session:
             changed, self._changed = self._changed, {}
             complete, self._complete = self._complete, False
             node_news, self._node_news = self._node_news, False
+            ports, self._ports = self._ports, set()
+            if ports:  # ahead of the assignments: who shall stop gets no more connections
+                await self._send(self._ingress.changes(ports))
             if node_news:
                 node, managers, period_s, root_ca = self._news()
                 await self._send(NodeChanged(node, managers, period_s, root_ca))

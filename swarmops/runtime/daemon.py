@@ -23,6 +23,7 @@ from msgspec.structs import replace
 from swarmops.agent.agent import Agent
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
+from swarmops.agent.ingress.keeper import Keeper
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
@@ -67,6 +68,7 @@ class Daemon:
         self.error = ""
         self.certificate = NodeCertificate(data_dir / _CERTIFICATES)
         self._agent: Agent | None = None
+        self._ingress: Keeper | None = None
         self._background = Background(self._part_failed)
         self._wanted_role: Role | None = None
         self._role_task: asyncio.Task[None] | None = None
@@ -131,6 +133,13 @@ class Daemon:
         context = ExecutorContext(node_id=state.node_id, data_dir=self.data_dir / _WORKER)
         executors = load_executors(context)
         host, _, _ = state.advertise_addr.rpartition(":")
+        listen_host, _, _ = state.listen_addr.rpartition(":")
+        ingress = self._ingress = Keeper(
+            context.data_dir,
+            host=listen_host.strip("[]"),
+            node_id=state.node_id,
+            say=self._complain,
+        )
         self._agent = Agent(
             node_id=state.node_id,
             dial=self._dial,
@@ -144,15 +153,20 @@ class Daemon:
             ),
             node_addr=host.strip("[]"),
             on_node=self._on_node,
+            on_ingress=ingress.take,
             now=self.now,
             rng=self.rng,
         )
         self._background.spawn(self._run_agent(self._agent))
+        self._background.spawn(ingress.run())
         self._background.spawn(self._renew_certificates())
 
     async def forget(self) -> None:
         """Leave the swarm: stop and remove the tasks, the manager part and all state."""
         self._background.cancel()
+        if self._ingress is not None:
+            await self._ingress.end()
+            self._ingress = None
         if self._agent is not None:
             await self._agent.remove_tasks()
             await self._agent.stop()
@@ -178,6 +192,10 @@ class Daemon:
         except SwarmopsError as exc:
             self.error = str(exc)
             log.error("the agent stopped", reason=str(exc))  # noqa: TRY400 - one sentence is all
+
+    def _complain(self, text: str) -> None:
+        if self._agent is not None:
+            self._agent.complain(text)
 
     async def _dial(self) -> Channel:
         """Open a session with one of the managers, never twice in a row with one that failed."""

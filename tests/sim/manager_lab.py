@@ -44,7 +44,9 @@ from swarmops.model.session import (
     Assignments,
     Heartbeat,
     Hello,
+    Ingress,
     NodeChanged,
+    PublishedPort,
     Statuses,
     StatusOf,
     Welcome,
@@ -171,6 +173,8 @@ class FakeAgent:
     """Which tasks end well, as soon as they run."""
     news: list[Welcome | NodeChanged] = field(default_factory=list)
     started: list[str] = field(default_factory=list)
+    ports: dict[tuple[str, int], PublishedPort] = field(default_factory=dict)
+    """What the swarm publishes, as this node was told."""
     sessions: int = 0
     _channel: QueueChannel | None = None
     _main: asyncio.Task[None] | None = None
@@ -243,6 +247,12 @@ class FakeAgent:
             self.news.append(frame)
             if isinstance(frame, Welcome):
                 await self._report(*self.statuses)
+        elif isinstance(frame, Ingress):
+            if frame.complete:
+                self.ports.clear()
+            self.ports.update({(port.protocol, port.number): port for port in frame.ports})
+            for key in frame.removed:
+                self.ports.pop(key, None)
         elif isinstance(frame, Assignments):
             gone = set(self.tasks) - {task.id for task in frame.tasks} if frame.complete else ()
             for task_id in (*gone, *frame.removed):

@@ -31,7 +31,7 @@ class Control:
     """The daemon's line to the proxy; the newest daemon is the one that counts."""
 
     def __init__(self, host: str) -> None:
-        self._proxy = Proxy(host, self._tell)
+        self._proxy = Proxy(host, self._tell, start=os.getpid())
         self._daemon: asyncio.StreamWriter | None = None
         self._ending = asyncio.Event()
 

@@ -19,9 +19,9 @@ AVOID_S = 2.0
 class Backends:
     """The addresses behind a port, in the order in which they are used."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
         self._addresses: list[Address] = []
-        self._next = 0
+        self._next = start
         self._avoid_until_s: dict[Address, float] = {}
 
     def set(self, addresses: Iterable[Address]) -> None:

@@ -20,11 +20,15 @@ Failures = dict[Key, str]
 
 
 class Proxy:
-    """All listeners. ``tell`` hears of each change of the ports that fail."""
+    """All listeners. ``tell`` hears of each change of the ports that fail.
 
-    def __init__(self, host: str, tell: Callable[[Failures], None]) -> None:
+    With another ``start`` on each node, the first connections of all don't meet at one task.
+    """
+
+    def __init__(self, host: str, tell: Callable[[Failures], None], *, start: int = 0) -> None:
         self._host = host
         self._tell = tell
+        self._start = start
         self._ports: dict[Key, TCPPort | UDPPort] = {}
         self._wanted: dict[Key, Backends] = {}
         self._changed = asyncio.Event()
@@ -36,7 +40,7 @@ class Proxy:
         for key in self._wanted.keys() - table.keys():
             del self._wanted[key]
         for key, addresses in table.items():
-            self._wanted.setdefault(key, Backends()).set(addresses)
+            self._wanted.setdefault(key, Backends(self._start)).set(addresses)
         for key in self._ports.keys() - table.keys():
             self._stop(key)
         self._changed.set()
