@@ -1,9 +1,9 @@
-"""``swarmops service …``: list services, look at one, create, scale, remove. Flags are Docker's."""
+"""``swarmops service …``: look at services and their output, create, scale, remove."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -62,6 +62,38 @@ def inspect(settings: Settings, names: tuple[str, ...]) -> None:
     with open_swarm(settings) as swarm:
         services = swarm.client.services()
         print_json([find_service(services, name) for name in names])
+
+
+@service.command("logs")
+@click.argument("name", metavar="SERVICE")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
+@click.option("-n", "--tail", type=click.IntRange(min=0), help="Only each task's last lines")
+@click.option("--since", default="", help="Only later lines: 10m ago, or 2026-01-02T03:04:05Z")
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
+@common
+@pass_settings
+def logs(
+    settings: Settings, name: str, *, follow: bool, tail: int | None, since: str, timestamps: bool
+) -> None:
+    """Show what the service's tasks print, on all nodes."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.logs import service_lines
+
+    after = _since(since, datetime.now(UTC))
+    with open_swarm(settings) as swarm:
+        for line in service_lines(
+            swarm.client, name, follow=follow, tail=tail, since=after, timestamps=timestamps
+        ):
+            origin = f"{line.origin}    | " if line.origin else ""
+            head = f"{line.time} {origin}" if line.time else origin
+            click.echo(head.encode() + line.data, nl=False, err=line.stderr)
+
+
+def _since(text: str, now: datetime) -> str:
+    """Turn a duration into a time; a time stays as it is."""
+    if not text[:1].isdigit() or "-" in text or ":" in text:
+        return text
+    return str((now - timedelta(microseconds=duration(text) // 1000)).timestamp())
 
 
 def _text(*names: str, help_: str) -> Callable[..., Any]:

@@ -7,13 +7,15 @@ change and write an object until nobody came between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from swarmops.client.answers import Created, Failure, Info, Ping, Version
+from swarmops.client.logs import LogEntry, entries
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
 from swarmops.errors import ApiError
 from swarmops.model.node import Node, NodeSpec
@@ -161,6 +163,41 @@ class Client:
     def task(self, task_id: str) -> Task:
         """Return one task."""
         return self._get(f"/tasks/{_quoted(task_id)}", Task)
+
+    def service_logs(
+        self,
+        service_id: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        since: str = "",
+        timestamps: bool = False,
+    ) -> Iterator[LogEntry]:
+        """Iterate over the output of a service's tasks, from all nodes, as it comes.
+
+        ``since`` is Unix seconds or RFC 3339. Raises ``IncompleteLogsError`` at the end if some of
+        it could not be read.
+        """
+        query = {"stdout": "1", "stderr": "1", "details": "1"}
+        query["tail"] = "all" if tail is None else str(tail)
+        query |= {"follow": "1"} if follow else {}
+        query |= {"since": since} if since else {}
+        query |= {"timestamps": "1"} if timestamps else {}
+        framed = True
+
+        def check(answer: Answer) -> None:
+            nonlocal framed
+            if answer.status not in _HTTP_OK:
+                raise ApiError(answer.status, _message(answer))
+            framed = "raw-stream" not in answer.headers.get("content-type", "")
+
+        pieces = self._transport.stream(f"/services/{_quoted(service_id)}/logs", query, check)
+        first = next(pieces, b"")
+        if not framed:
+            yield LogEntry(1, first)
+            yield from (LogEntry(1, piece) for piece in pieces)
+            return
+        yield from entries(chain((first,), pieces), timestamps=timestamps)
 
     # -- secrets and configs
 

@@ -10,7 +10,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ STALE_AFTER_S = 5.0
 """A kept connection that idled this long is not trusted with a request that must not be repeated:
 servers close idle connections, and the request might or might not have been read."""
 
+_PIECE_BYTES = 64 * 1024
 _HARMLESS = frozenset({"GET", "HEAD"})
 
 
@@ -134,6 +135,29 @@ class Transport:
             except (OSError, EOFError, http.client.HTTPException) as error:
                 fresh.close()
                 raise self._unreachable(error) from error
+
+    def stream(
+        self, path: str, query: Mapping[str, str], check: Callable[[Answer], None]
+    ) -> Iterator[bytes]:
+        """Get an answer that may never end, over a connection of its own, piece by piece.
+
+        ``check`` sees the head, with the body of an answer that is no 200, and may raise. Raises
+        ``UnreachableError`` if nobody is there, or the stream breaks.
+        """
+        connection = _Connection(self._connect, self._timeout_s)
+        try:
+            connection.request("GET", f"{path}?{urlencode(query)}")
+            response = connection.getresponse()
+            ok = response.status == http.client.OK
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            check(Answer(response.status, headers, b"" if ok else response.read()))
+            connection.sock.settimeout(None)  # the next line may be long in coming
+            while piece := response.read1(_PIECE_BYTES):
+                yield piece
+        except (OSError, EOFError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Close the kept connection; a later request opens another."""

@@ -297,3 +297,52 @@ def test_the_swarms_refusal(engine: Engine, run: Run) -> None:
     """What the swarm refuses is said in its own words."""
     engine.answer("GET /nodes", (503, b'{"message":"This node is not a swarm manager."}'))
     assert run("node", "ls") == (1, "", "Error: This node is not a swarm manager.\n")
+
+
+def frame(stream: int, text: str) -> bytes:
+    """Return a log frame."""
+    return bytes((stream, 0, 0, 0)) + len(text).to_bytes(4) + text.encode()
+
+
+def details(task_id: str) -> str:
+    """Return what stands before a line."""
+    return f"com.docker.swarm.node.id={LEADER['ID']},com.docker.swarm.task.id={task_id}"
+
+
+def test_logs(engine: Engine, run: Run) -> None:
+    """Lines with task and host, each on its own stream; a new task's name is looked up."""
+    engine.answer("GET /tasks/new", (200, dump(TASK | {"ID": "new", "Slot": 2})))
+    lines = frame(1, f"TIME {details(TASK['ID'])} one two\n") + frame(
+        2, f"TIME {details('new')} oops\n"
+    )
+    engine.answer(f"GET /services/{WEB['ID']}/logs", (200, lines))
+    code, out, err = run("service", "logs", "-t", "-n", "5", "--since", "1970-01-02", "web")
+    assert (code, out, err) == (
+        0,
+        "TIME web.1@host1    | one two\n",
+        "TIME web.2@host1    | oops\n",
+    )
+    target = next(r.target for r in engine.requests if "/logs" in r.target)
+    assert "tail=5" in target
+    assert "since=1970-01-02" in target
+    assert "follow" not in target
+
+
+def test_logs_with_a_gap(engine: Engine, run: Run) -> None:
+    """What there is is shown, then the swarm's sentence, and the exit code says that it lacks."""
+    lines = frame(1, f"{details(TASK['ID'])} one\n") + frame(3, "node x is not available\n")
+    engine.answer(f"GET /services/{WEB['ID']}/logs", (200, lines))
+    assert run("service", "logs", "-f", "--since", "10m", "web") == (
+        1,
+        "web.1@host1    | one\n",
+        "Error: node x is not available\n",
+    )
+    code, _, err = run("service", "logs", "nope")
+    assert (code, "no service is called 'nope'" in err) == (1, True)
+
+
+def test_logs_of_a_terminal(engine: Engine, run: Run) -> None:
+    """As they came."""
+    engine.headers["Content-Type"] = "application/vnd.docker.raw-stream"
+    engine.answer(f"GET /services/{WEB['ID']}/logs", (200, b"bare\n"))
+    assert run("service", "logs", "web") == (0, "bare\n", "")
