@@ -7,6 +7,7 @@ import pytest
 from tests.lab.hosts import run_in
 from tests.lab.lab import Lab
 from tests.lab.swarm import Swarm, answers, daemon_pid, drawn, processes, web
+from tests.lab.waiting import wait_for
 
 PLAYBOOK = {
     "swarm": {"name": "forming", "managers": 3},
@@ -57,8 +58,17 @@ def test_apply_makes_bare_hosts_three_managers_two_workers_and_a_service(
 
 
 def test_tasks_are_spread_over_all_nodes(swarm: Swarm) -> None:
-    """Five tasks on five nodes: one each."""
-    assert sorted(swarm.placed().values()) == ["host1", "host2", "host3", "host4", "host5"]
+    """Five tasks on five ready nodes: one each."""
+    command = ("host", "sh", "-c", "exec sleep 1000")
+    swarm.operator.run("service", "create", "--name", "spread", "--replicas", "5", *command)
+    placed = sorted(swarm.placed("spread").values())
+    assert placed == ["host1", "host2", "host3", "host4", "host5"]
+    swarm.operator.run("service", "rm", "spread")
+    wait_for(
+        lambda: {process.service for process in processes(swarm.hosts)} == {"web"},
+        "its processes gone",
+        within_s=20,
+    )
 
 
 def test_second_apply_changes_nothing_and_says_so(swarm: Swarm) -> None:
