@@ -30,7 +30,7 @@ from swarmops.fleet.steps import Plan
 from swarmops.fleet.waiting import Patience, wait_until
 
 ROUNDS_MAX = 3
-CONVERGE_PATIENCE = Patience(bound_s=60, period_s=0.2)
+CONVERGE_PATIENCE = Patience(bound_s=60, period_s=0.1)
 
 
 class Progress(Watcher):
