@@ -71,11 +71,10 @@ class Keeper:
     async def end(self) -> None:
         """End the proxy: this node leaves the swarm. Call it after ``run`` was cancelled."""
         with contextlib.suppress(OSError):
-            await self._connect()
-            if self._line is not None:
-                self._line.write(wire.end_line())
-                await self._line.drain()
-        self._hang_up()
+            _, line = await self._open()
+            line.write(wire.end_line())
+            await line.drain()
+            line.close()
 
     async def _keep(self) -> None:
         """Find or start a proxy and talk to it until it is gone or not needed."""
@@ -149,22 +148,23 @@ class Keeper:
                 self._say(sentence(failures))
 
     async def _connect(self) -> asyncio.StreamReader:
-        """Open the line to the proxy. Raises OSError if none runs."""
+        """Take up the line to the proxy. Raises OSError if none runs."""
+        reader, self._line = await self._open()
+        return reader
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         folder = -1
         try:
             folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             sock.connect(f"/proc/self/fd/{folder}/{wire.SOCKET}")
-            reader, self._line = await asyncio.open_unix_connection(
-                sock=sock, limit=wire.LINE_BYTES_MAX
-            )
+            return await asyncio.open_unix_connection(sock=sock, limit=wire.LINE_BYTES_MAX)
         except BaseException:
             sock.close()
             raise
         finally:
             if folder >= 0:
                 os.close(folder)
-        return reader
 
     async def _start(self) -> asyncio.StreamReader:
         """Start a proxy in a session of its own, and connect to it."""
