@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import traceback
+from time import perf_counter
 
 import msgspec
 import structlog
@@ -21,6 +22,7 @@ from swarmops.api import (
     errors,
     events,
     logs,
+    metrics,
     networks,
     nodes,
     services,
@@ -30,11 +32,30 @@ from swarmops.api import (
 )
 from swarmops.api.body import BODY_BYTES_MAX
 from swarmops.api.control import NodeControl
-from swarmops.api.route import NODE, Handler, Route
+from swarmops.api.latency import Latencies
+from swarmops.api.route import LATENCIES, NODE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
 
-RESOURCES = (system, swarm, nodes, services, tasks, logs, configs, networks, distribution, events)
+RESOURCES = (
+    system,
+    swarm,
+    nodes,
+    services,
+    tasks,
+    logs,
+    configs,
+    networks,
+    distribution,
+    events,
+    metrics,
+)
+STREAMS = frozenset(
+    (route.method, route.path)
+    for resource in RESOURCES
+    for route in resource.ROUTES
+    if route.deadline_s is None
+)
 
 log = structlog.get_logger("swarmops.api")
 
@@ -42,9 +63,10 @@ log = structlog.get_logger("swarmops.api")
 def make_app(node: NodeControl) -> web.Application:
     """Return the Docker Engine API over this node; serve it without an access log."""
     app = web.Application(
-        middlewares=[_answer_errors, _check_version], client_max_size=BODY_BYTES_MAX
+        middlewares=[_note_latency, _answer_errors, _check_version], client_max_size=BODY_BYTES_MAX
     )
     app[NODE] = node
+    app[LATENCIES] = Latencies()
     app.on_response_prepare.append(_add_headers)
     for resource in RESOURCES:
         for route in resource.ROUTES:
@@ -75,6 +97,20 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["Docker-Experimental"] = "false"
     response.headers["Ostype"] = "linux"
     response.headers["Server"] = f"Docker/{__version__} (linux)"
+
+
+@web.middleware
+async def _note_latency(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Count the answer, an error's too, under its route; requests for nothing have none."""
+    begun_s = perf_counter()
+    response = await handler(request)
+    took_s = perf_counter() - begun_s
+    resource = request.match_info.route.resource
+    if resource is not None:
+        name = (request.method, resource.canonical.removeprefix("/v{api_version}"))
+        timed = None if name in STREAMS else took_s
+        request.app[LATENCIES].note(name, response.status, timed)
+    return response
 
 
 @web.middleware

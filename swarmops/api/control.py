@@ -15,6 +15,7 @@ import msgspec
 
 from swarmops import __version__
 from swarmops.model.events import EventMessage
+from swarmops.model.figures import Figures
 from swarmops.model.session import LogFrame, LogQuery
 from swarmops.model.swarm import InitRequest, JoinRequest, Peer
 from swarmops.model.task import Task
@@ -75,6 +76,10 @@ class Insight(Protocol):
     @property
     def logs(self) -> Logs:
         """The output of tasks."""
+        ...
+
+    def figures(self) -> Figures:
+        """Return this manager in numbers."""
         ...
 
 

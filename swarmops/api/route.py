@@ -11,10 +11,12 @@ from typing import NamedTuple
 from aiohttp import web
 
 from swarmops.api.control import NodeControl
+from swarmops.api.latency import Latencies
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 NODE = web.AppKey("node", NodeControl)
+LATENCIES = web.AppKey("latencies", Latencies)
 DEADLINE_S = 30.0
 
 

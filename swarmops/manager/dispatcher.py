@@ -78,6 +78,11 @@ class Dispatcher:
         """How many agents have their session here."""
         return len(self._sessions)
 
+    @property
+    def log_streams(self) -> int:
+        """How many log streams of these agents are open."""
+        return sum(session.logs.streams for session in self._sessions.values())
+
     def logs_of(self, node_id: str) -> LogIntake | None:
         """Return what reads the output of a node's tasks, None if its session is not here."""
         session = self._sessions.get(node_id)

@@ -45,7 +45,7 @@ class EventHistory:
         self._store = store
         self._now = now
         self._ring: deque[EventMessage] = deque(maxlen=KEPT)
-        self._count = 0
+        self.count = 0
         """How many events there ever were; the ring has the last of them."""
         self._news = asyncio.Event()
 
@@ -57,7 +57,7 @@ class EventHistory:
                 for event in events:
                     if (message := message_of(event, self._now())) is not None:
                         self._ring.append(message)
-                        self._count += 1
+                        self.count += 1
                 news, self._news = self._news, asyncio.Event()
                 news.set()
 
@@ -66,16 +66,16 @@ class EventHistory:
 
         Ends where the reader has fallen behind what is kept.
         """
-        place = self._count
+        place = self.count
         if since_ns:
             for message in list(self._ring):
                 if message.time_ns >= since_ns:
                     yield message
         while follow:
-            first = self._count - len(self._ring)
+            first = self.count - len(self._ring)
             if place < first:
                 return
-            if place == self._count:
+            if place == self.count:
                 await self._news.wait()
                 continue
             message = self._ring[place - first]

@@ -38,6 +38,11 @@ class LogIntake:
         self._streams: dict[int, _Stream] = {}
         self._failed = False
 
+    @property
+    def streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     def take(self, frame: LogFrame) -> None:
         """Hand a frame of the agent to its reader; one that nobody reads is dropped."""
         if stream := self._streams.get(frame.id):

@@ -20,6 +20,7 @@ from swarmops.manager.loop import LoopContext
 from swarmops.manager.registry import LOOPS
 from swarmops.manager.supervisor import NotLeading, Supervisor
 from swarmops.manager.timing import ManagerTiming
+from swarmops.model.figures import Figures
 from swarmops.store import Store
 
 
@@ -70,6 +71,24 @@ class Manager:
     def running_loops(self) -> frozenset[str]:
         """Names of the control loops that run now: all of them, or none."""
         return frozenset(self._supervisor.running)
+
+    def figures(self) -> Figures:
+        """Return this manager in numbers."""
+        status = self._raft.status()
+        return Figures(
+            leads=status.is_leader,
+            leader_known=status.leader is not None,
+            term=status.term,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            voters=len(status.voters),
+            learners=len(status.learners),
+            reachable=len(status.reachable),
+            loops={name: name in self._supervisor.running for name, _ in LOOPS},
+            sessions=self.dispatcher.sessions,
+            log_streams=self.dispatcher.log_streams,
+            events=self.events.count,
+        )
 
     async def _take_lead(self) -> LoopContext:
         """Fence off earlier leaders. Raises NotLeading where Raft says that another leads."""

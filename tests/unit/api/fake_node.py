@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from swarmops.api.control import Events, HostFacts, Insight, LocalState, Logs
 from swarmops.api.swarmspec import DEFAULT_SPEC
 from swarmops.model.base import given
+from swarmops.model.figures import Figures
 from swarmops.model.ids import new_id
 from swarmops.model.node import (
     Availability,
@@ -53,6 +54,10 @@ class NoInsight:
 
     @property
     def logs(self) -> Logs:
+        """Fail."""
+        raise NotImplementedError
+
+    def figures(self) -> Figures:
         """Fail."""
         raise NotImplementedError
 
