@@ -54,7 +54,7 @@ from swarmops.model.session import (
     encode,
 )
 from swarmops.model.swarm import Cluster, ClusterInternal
-from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.model.task import PortStatus, Task, TaskInternal, TaskState, TaskStatus
 from swarmops.raft.errors import QuorumLoss, RaftError
 from swarmops.raft.seam import Member, Status
 from swarmops.store import Store, Transaction
@@ -296,8 +296,22 @@ class FakeAgent:
                     await self._say(task_id, following)
 
     async def _say(self, task_id: str, state: TaskState) -> None:
-        self.statuses[task_id] = TaskStatus(timestamp=virtual_now(), state=state, message="fake")
+        self.statuses[task_id] = TaskStatus(
+            timestamp=virtual_now(),
+            state=state,
+            message="fake",
+            port_status=self._listening(task_id),
+        )
         await self._report(task_id)
+
+    def _listening(self, task_id: str) -> PortStatus:
+        """Say that the task listens on this node, 40000 ports above its target."""
+        ports = given(self.tasks[task_id].internal, TaskInternal()).ports
+        told = [
+            replace(port, published_port=40_000 + given(port.target_port, 0), publish_mode="host")
+            for port in ports
+        ]
+        return PortStatus(ports=told) if told else PortStatus()
 
     async def _report(self, *task_ids: str) -> None:
         if self._channel is None or self.silent or not task_ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -18,14 +19,17 @@ from swarmops.model.service import (
     Endpoint,
     EndpointSpec,
     PortConfig,
+    ReplicatedMode,
     Service,
     ServiceInternal,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
 )
+from swarmops.model.session import Assignments, Ingress, decode_manager_frame
 from swarmops.model.task import TaskInternal
 from swarmops.store import NodeTable, PortConflict, Transaction
-from tests.sim.manager_lab import lab
+from tests.sim.manager_lab import Lab, lab
 from tests.sim.virtual_loop import virtual
 
 
@@ -178,6 +182,75 @@ async def test_of_two_services_that_want_a_port_the_later_is_refused_wherever_it
             await store.commit(_creating(service(mine, name="later")))
         assert refusal in str(caught.value)
         assert store.services.get("id-later") is None
+
+
+def _backends(swarm: Lab, node_id: str, number: int = 8080) -> list[str] | None:
+    """Return the addresses that a node was told for a TCP port, None if it is not published."""
+    port = swarm.agents[node_id].ports.get(("tcp", number))
+    return sorted(f"{each.addr}:{each.port}" for each in port.backends) if port else None
+
+
+def _on(swarm: Lab, *node_ids: str) -> list[str]:
+    """Return where tasks on these nodes listen for target port 80."""
+    return sorted(f"{swarm.store.nodes[n].status.addr}:40080" for n in node_ids)
+
+
+def _replicas(count: int) -> Callable[[Service], Service]:
+    mode = ServiceMode(replicated=ReplicatedMode(replicas=count))
+    return lambda stored: replace(stored, spec=replace(stored.spec, mode=mode))
+
+
+@virtual
+async def test_every_node_is_told_where_the_tasks_run_that_are_wanted_and_nothing_else():
+    """As they come, go, and lose their node; also nodes that join or change their manager."""
+    async with lab(managers=3, workers=2) as swarm:
+        nodes = list(swarm.agents)
+        await swarm.store.commit(_creating(_replicas(5)(service(port(80, 8080)))))
+        everywhere = _on(swarm, *nodes)
+        await swarm.until(lambda: all(_backends(swarm, n) == everywhere for n in nodes))
+        for node_id in nodes:
+            await swarm.agents[node_id].break_session()
+        await swarm.until(lambda: all(_backends(swarm, n) == everywhere for n in nodes))
+        await swarm.agents["w1"].power_off()
+        await swarm.until(lambda: "w1" not in _hosts(swarm, "m1"))
+        rest = [n for n in nodes if n != "w1"]
+        await swarm.store.modify(swarm.store.services, "id-web", _replicas(0))
+        await swarm.until(lambda: all(_backends(swarm, n) == [] for n in rest))
+        tx = Transaction()
+        tx.delete(swarm.store.services["id-web"])
+        await swarm.store.commit(tx)
+        await swarm.until(lambda: all(_backends(swarm, n) is None for n in rest))
+
+
+def _hosts(swarm: Lab, node_id: str) -> set[str]:
+    """Return the nodes to which a node would pass connections on."""
+    told = {each.partition(":")[0] for each in _backends(swarm, node_id) or ()}
+    return {node.id for node in swarm.store.nodes if node.status.addr in told}
+
+
+@virtual
+async def test_a_task_leaves_every_table_before_its_agent_hears_that_it_shall_stop():
+    """The table comes first, so that nobody is passed on to a task that stops."""
+    async with lab(managers=1, workers=1) as swarm:
+        agent = swarm.agents["w1"]
+        heard: list[str] = []
+        take = agent._take
+
+        async def listen(data: bytes) -> None:
+            frame = decode_manager_frame(data)
+            if isinstance(frame, Ingress):
+                heard.append(f"{sum(len(p.backends) for p in frame.ports)} backends")
+            elif isinstance(frame, Assignments):
+                heard.extend(task.desired_state.value for task in frame.tasks)
+            await take(data)
+
+        agent._take = listen  # type: ignore[method-assign]
+        await swarm.store.commit(_creating(_replicas(2)(service(port(80, 8080)))))
+        await swarm.until(lambda: len(_backends(swarm, "w1") or ()) == 2)
+        heard.clear()
+        await swarm.store.modify(swarm.store.services, "id-web", _replicas(0))
+        await swarm.until(lambda: "remove" in heard)
+        assert heard.index("0 backends") < heard.index("remove")
 
 
 def _creating(new: Service) -> Transaction:
