@@ -5,11 +5,11 @@ Pure. ``set_for`` returns the filters that apply; a node is fit when all say so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from swarmops.errors import InputError
-from swarmops.manager import constraints
+from swarmops.manager import constraints, extensions
 from swarmops.manager.load import NodeLoad, host_ports, reservations
 from swarmops.model.base import given
 from swarmops.model.defaults import PROCESS_IMAGE, image, placement
@@ -36,8 +36,13 @@ class Filter(Protocol):
         ...
 
 
-def set_for(task: Task, service: Service | None) -> list[Filter]:
-    """Return the filters that apply to this task, in Docker's order."""
+def set_for(
+    task: Task, service: Service | None, ids_of: Callable[[str], str] = lambda _name: ""
+) -> list[Filter]:
+    """Return the filters that apply to this task, in Docker's order, and then ours.
+
+    ``ids_of`` gives the ID of the service with a name, empty where there is none.
+    """
     wanted = placement(task.spec)
     filters: list[Filter] = [Ready()]
     if needs := reservations(task):
@@ -51,6 +56,8 @@ def set_for(task: Task, service: Service | None) -> list[Filter]:
         filters.append(HostPorts(ports))
     if (most := given(wanted.max_replicas, 0)) > 0:
         filters.append(MaxReplicas(task.service_id, most))
+    if service is not None and (terms := extensions.read(service.spec).affinity):
+        filters.append(Affinity([(ids_of(term.value), term.equal) for term in terms]))
     return filters
 
 
@@ -184,6 +191,23 @@ class MaxReplicas:
         """Docker's words."""
         del count
         return "max replicas per node limit exceed"
+
+
+class Affinity:
+    """Other services have a task on the node, or must not have one."""
+
+    changing = True
+
+    def __init__(self, terms: Sequence[tuple[str, bool]]) -> None:
+        self._terms = terms
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether each service is there, or is not, as wanted."""
+        return all((service_id in load.active_of) is wanted for service_id, wanted in self._terms)
+
+    def explain(self, count: int) -> str:
+        """Not Docker's, but in its manner."""
+        return f"service affinity not satisfied on {count} {_nodes(count)}"
 
 
 def explain(unfit: Sequence[tuple[Filter, int]]) -> str:

@@ -7,6 +7,7 @@ spreading while it is also wanted.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msgspec import UNSET
@@ -14,7 +15,14 @@ from msgspec import UNSET
 from swarmops.model.base import given
 from swarmops.model.defaults import ports
 from swarmops.model.node import EngineDescription, Node
-from swarmops.model.service import GenericResource, ResourceRequirements, Resources, Service
+from swarmops.model.service import (
+    DiscreteGenericResource,
+    GenericResource,
+    NamedGenericResource,
+    ResourceRequirements,
+    Resources,
+    Service,
+)
 from swarmops.model.task import Task, TaskState
 
 Amounts = dict[str, int]
@@ -23,6 +31,9 @@ HostPort = tuple[str, int]
 
 CPU = "cpu"
 MEMORY = "memory"
+GENERIC = "generic:"
+Unit = tuple[str, str]
+"""Kind and name of one unit of a generic resource."""
 
 
 class NodeLoad:
@@ -32,10 +43,12 @@ class NodeLoad:
         "active",
         "active_of",
         "executors",
+        "named",
         "node",
         "offered",
         "ports",
         "reserved",
+        "taken",
         "tasks",
     )
 
@@ -47,12 +60,15 @@ class NodeLoad:
         self.active_of: dict[str, int] = {}
         """The same by service."""
         self.tasks: dict[str, Burden] = {}
+        self.taken: set[Unit] = set()
+        """Named units of generic resources that tasks here have."""
         self.see(node)
 
     def see(self, node: Node) -> None:
         """Take note of the node's present object."""
         self.node = node
         self.offered = amounts(given(node.description.resources, None))
+        self.named = named_units(given(node.description.resources, None))
         engine = given(node.description.engine, EngineDescription())
         self.executors = frozenset(
             plugin.name for plugin in given(engine.plugins, []) if plugin.type == "Executor"
@@ -76,6 +92,10 @@ class NodeLoad:
             self.reserved[kind] += sign * amount
         for port in burden.ports:
             self.ports[port] += sign
+        if burden.units and sign > 0:
+            self.taken.update(burden.units)
+        elif burden.units:
+            self.taken.difference_update(burden.units)
         if burden.active:
             self.active += sign
             count = self.active_of.get(burden.service_id, 0) + sign
@@ -83,6 +103,23 @@ class NodeLoad:
                 self.active_of[burden.service_id] = count
             else:
                 del self.active_of[burden.service_id]
+
+    def choose(self, needs: Amounts) -> list[GenericResource]:
+        """Return what a task gets of the generic resources that it needs: names, or numbers."""
+        chosen: list[GenericResource] = []
+        for need, amount in needs.items():
+            if not need.startswith(GENERIC):
+                continue
+            kind = need.removeprefix(GENERIC)
+            names = [unit for unit in self.named if unit[0] == kind]
+            free = [value for unit, value in names if (unit, value) not in self.taken]
+            if names:
+                units = [NamedGenericResource(kind=kind, value=value) for value in free[:amount]]
+                chosen += [GenericResource(named_resource_spec=unit) for unit in units]
+            else:
+                counted = DiscreteGenericResource(kind=kind, value=amount)
+                chosen.append(GenericResource(discrete_resource_spec=counted))
+        return chosen
 
     def free(self, kind: str) -> int:
         """Return how much of a resource is left; negative if too much was reserved."""
@@ -97,6 +134,7 @@ class Burden:
     active: bool
     reserved: Amounts
     ports: tuple[HostPort, ...]
+    units: tuple[Unit, ...] = ()
 
 
 _NOTHING: Amounts = {}
@@ -112,7 +150,19 @@ def burden_of(task: Task, service: Service | None) -> Burden | None:
         active=task.desired_state.rank <= TaskState.COMPLETE.rank,
         reserved=reservations(task),
         ports=host_ports(service),
+        units=units_of(given(task.assigned_generic_resources, [])),
     )
+
+
+def units_of(resources: Iterable[GenericResource]) -> tuple[Unit, ...]:
+    """Return the named units among generic resources."""
+    named = (given(each.named_resource_spec, None) for each in resources)
+    return tuple((each.kind, each.value) for each in named if each is not None)
+
+
+def named_units(resources: Resources | None) -> tuple[Unit, ...]:
+    """Return the named units that a node offers, in its order."""
+    return units_of(given(resources.generic_resources, [])) if resources is not None else ()
 
 
 def reservations(task: Task) -> Amounts:
@@ -130,7 +180,7 @@ def amounts(resources: Resources | None) -> Amounts:
     found[MEMORY] = given(resources.memory_bytes, 0)
     for generic in given(resources.generic_resources, []):
         kind, units = _generic(generic)
-        found[f"generic:{kind}"] += units
+        found[GENERIC + kind] += units
     return {kind: amount for kind, amount in found.items() if amount}
 
 

@@ -7,14 +7,25 @@ node of tasks that are NEW or PENDING; it never moves a task that has a node.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from swarmops.manager import filters
+import msgspec
+
+from swarmops.manager import extensions, filters
 from swarmops.manager.faults import Faults
 from swarmops.manager.filters import Filter
-from swarmops.manager.load import Burden, NodeLoad, burden_of, host_ports, reservations
+from swarmops.manager.load import (
+    GENERIC,
+    Burden,
+    NodeLoad,
+    burden_of,
+    host_ports,
+    reservations,
+    units_of,
+)
 from swarmops.manager.loop import Step
 from swarmops.manager.ranking import Ranking
 from swarmops.model.base import given
@@ -43,12 +54,15 @@ class Scheduler:
         self._faults = Faults()
         self._fit: dict[Group, list[NodeLoad]] = {}
         """Nodes that pass what placing doesn't change; kept while no node changes."""
+        self._sociable: set[Group] = set()
+        """Waiting groups that may be placed once another service's task is."""
 
     def reset(self, store: Store) -> Iterable[Group]:
         """Weigh every node anew."""
         self._loads = {node.id: NodeLoad(node) for node in store.nodes}
         self._waiting.clear()
         self._fit.clear()
+        self._sociable.clear()
         self._faults = Faults()
         for task in store.tasks:
             self._task_changed(store, None, task)
@@ -65,6 +79,8 @@ class Scheduler:
         groups = [group for group in self._waiting if changed and group[0] == changed.id]
         for group in groups:
             self._fit.pop(group, None)
+            if isinstance(new, Service) and extensions.read(new.spec).affinity:
+                self._sociable.add(group)
         return groups
 
     def _node_changed(self, old: Node | None, new: Node | None) -> Iterable[Group]:
@@ -86,11 +102,17 @@ class Scheduler:
             self._forget(old)
         if new is not None and _waits(new):
             group = _group(new)
+            if group not in self._waiting:
+                service = store.services.get(new.service_id)
+                if service is not None and extensions.read(service.spec).affinity:
+                    self._sociable.add(group)
             self._waiting[group][new.id] = None
             if old is None or not _waits(old):
                 groups.append(group)
         if self._reweigh(store, old, new):
             groups.extend(self._waiting)
+        elif self._sociable and new is not None and new.status.state is TaskState.ASSIGNED:
+            groups.extend(self._sociable)
         if new is not None and (old is None or not old.status.state.terminal):
             self._faults.note(new)
         return groups
@@ -113,6 +135,7 @@ class Scheduler:
         self._waiting[group].pop(task.id, None)
         if not self._waiting[group]:
             del self._waiting[group]
+            self._sociable.discard(group)
             self._fit.pop(group, None)
 
     def step(self, store: Store, keys: Sequence[Group], now: datetime) -> Step[Group]:
@@ -138,7 +161,12 @@ class Scheduler:
         """Decide about one group; return how much work it was."""
         service_id, version, node_id = group
         service = store.services.get(service_id)
-        checks = filters.set_for(tasks[0], service)
+
+        def id_of(name: str) -> str:
+            named = store.services.named(name)
+            return named.id if named is not None else ""
+
+        checks = filters.set_for(tasks[0], service, id_of)
         loads = [self._loads[node_id]] if node_id in self._loads else []
         if not node_id:
             loads = list(self._loads.values())
@@ -181,7 +209,9 @@ def _assign(  # noqa: PLR0917 - the parts of one decision
     """Give nodes to as many tasks as fit; their loads bear them until the caller takes them off."""
     changing = [each for each in checks if each.changing]
     tried: list[tuple[str, NodeLoad]] = []
-    burden = Burden(tasks[0].service_id, True, reservations(tasks[0]), host_ports(service))
+    needs = reservations(tasks[0])
+    generic = any(kind.startswith(GENERIC) for kind in needs)
+    burden = Burden(tasks[0].service_id, True, needs, host_ports(service))
     status = TaskStatus(
         timestamp=now, state=TaskState.ASSIGNED, message="scheduler assigned task to node"
     )
@@ -189,9 +219,18 @@ def _assign(  # noqa: PLR0917 - the parts of one decision
         load = ranking.take()
         if load is None:
             break
-        load.add(task.id, burden)
         tried.append((task.id, load))
-        step.tx.patch_task(task.id, node_id=load.node.id, status=status)
+        if generic:
+            chosen = load.choose(needs)
+            load.add(task.id, dataclasses.replace(burden, units=units_of(chosen)))
+            step.tx.put(
+                msgspec.structs.replace(
+                    task, node_id=load.node.id, status=status, assigned_generic_resources=chosen
+                )
+            )
+        else:
+            load.add(task.id, burden)
+            step.tx.patch_task(task.id, node_id=load.node.id, status=status)
         if _passes(load, changing):
             ranking.put_back(load)
     return tried
