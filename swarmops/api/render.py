@@ -22,6 +22,7 @@ from swarmops.model.service import (
     Endpoint,
     EndpointSpec,
     JobStatus,
+    PortConfig,
     ResourceRequirements,
     RestartPolicy,
     Service,
@@ -30,7 +31,7 @@ from swarmops.model.service import (
     UpdateConfig,
 )
 from swarmops.model.swarm import Cluster, ClusterInternal
-from swarmops.model.task import Task, TaskState
+from swarmops.model.task import PortStatus, Task, TaskInternal, TaskState
 from swarmops.store import Store
 
 JOB_MODES = ("replicated-job", "global-job")
@@ -62,8 +63,19 @@ def node(stored: Node) -> Node:
 
 
 def task(stored: Task) -> Task:
-    """Show a task."""
-    return public(stored)
+    """Show a task; of its ports those that clients use, not where published ones lead to."""
+    ports = given(stored.internal, TaskInternal()).ports
+    behind = {_target(port) for port in ports if given(port.publish_mode, "ingress") == "ingress"}
+    told = given(stored.status.port_status.ports, [])
+    if not behind or not told:
+        return public(stored)
+    shown = [port for port in told if _target(port) not in behind]
+    status = PortStatus(ports=shown) if shown else PortStatus()
+    return replace(public(stored), status=replace(stored.status, port_status=status))
+
+
+def _target(port: PortConfig) -> tuple[str, int]:
+    return given(port.protocol, "tcp"), given(port.target_port, 0)
 
 
 def secret(stored: Secret) -> Secret:

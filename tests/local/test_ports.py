@@ -200,3 +200,22 @@ def test_removing_the_service_frees_the_port_and_ends_the_proxies(swarm: Local):
     wait_for(free, "free ports")
     wait_for(lambda: not proxies(swarm), "no proxy")
     assert not list(Path(swarm.folder).rglob("ingress.sock"))
+
+
+def test_a_port_in_host_mode_is_the_tasks_own_and_shown_with_it(swarm: Local):
+    """Each task listens on the port itself, so one a node; nobody passes anything on."""
+    create(swarm, "own", f"published={PORT},target=80,mode=host", replicas=5)
+    four = ADDRESSES[:4]  # node5 is drained
+    wait_for(lambda: all(ask(address) for address in four), "an answer of each task")
+    assert len({ask(address) for address in four}) == 4
+    assert ask(ADDRESSES[4]) == ""
+    assert not proxies(swarm)
+    shown = swarm.docker(
+        "node1", "service", "ps", "own", "--format", "{{.Ports}}|{{.Error}}"
+    ).stdout
+    assert shown.count(f"*:{PORT}->80/tcp") == 4
+    full = swarm.docker(
+        "node1", "service", "ps", "own", "--no-trunc", "--format", "{{.CurrentState}} {{.Error}}"
+    ).stdout
+    assert "host-mode port already in use on 4 nodes" in full
+    swarm.docker("node1", "service", "rm", "own")
