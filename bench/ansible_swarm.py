@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.measuring import in_lab
 from bench.scenarios import HOSTS
+from bench.spending import Spending
 from bench.watching import now_s
 from tests.lab.cache import cache_dir
 from tests.lab.hosts import Host
@@ -30,7 +31,7 @@ REPLICAS = 4
 
 
 def measure_ansible(lab: Lab) -> dict[str, float]:
-    """Return the seconds of a first run on bare hosts and of one with nothing to do."""
+    """Return the seconds of a run on bare hosts and of one with nothing to do, and their cost."""
     ansible, sdk = _installed()
     with lab.claim(HOSTS) as hosts, tempfile.TemporaryDirectory() as scratch:
         import_busybox(hosts)
@@ -41,12 +42,21 @@ def measure_ansible(lab: Lab) -> dict[str, float]:
         inventory.write_text(
             inventory_text(hosts, variables={"ansible_python_interpreter": "/usr/bin/python3"})
         )
+        spending = Spending(hosts)
         first_s, _ = _play(ansible, inventory, Path(scratch))
+        first_cpu_s = spending.spent_s()
         _check(hosts[0])
+        spending = Spending(hosts)
         again_s, recap = _play(ansible, inventory, Path(scratch))
+        again_cpu_s = spending.spent_s()
         if re.search(r"changed=[1-9]", recap):
             raise RuntimeError(f"the second run changed something:\n{recap}")
-        return {"first_s": first_s, "again_s": again_s}
+        return {
+            "first_s": first_s,
+            "first_cpu_s": first_cpu_s,
+            "again_s": again_s,
+            "again_cpu_s": again_cpu_s,
+        }
 
 
 def _play(ansible: Path, inventory: Path, scratch: Path) -> tuple[float, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.measuring import in_lab
 from bench.operator import Operator
 from bench.scenarios import HOSTS, MANAGERS
+from bench.spending import Spending
 from tests.lab.lab import Lab
 
 PLAYBOOK = {
@@ -27,26 +28,34 @@ PLAYBOOK = {
 
 
 def measure_apply(lab: Lab) -> dict[str, float]:
-    """Return the seconds of applies to bare hosts, and of one with nothing to do.
+    """Return the seconds of applies to bare hosts and of one with nothing to do, and their cost.
 
     `built_s` is an operator's very first, in which the bundle is built; `first_s` any later one.
     """
     with tempfile.TemporaryDirectory() as scratch:
         operator = Operator(Path(scratch))
-        built_s, _ = _twice(lab, operator)
-        first_s, again_s = _twice(lab, operator)
-    return {"built_s": built_s, "first_s": first_s, "again_s": again_s}
+        built = _twice(lab, operator)
+        return {"built_s": built["first_s"], **_twice(lab, operator)}
 
 
-def _twice(lab: Lab, operator: Operator) -> tuple[float, float]:
+def _twice(lab: Lab, operator: Operator) -> dict[str, float]:
     """Apply to bare hosts, which waits until the service runs, and once more."""
     with lab.claim(HOSTS, engine=False) as hosts:
         operator.meet(hosts, PLAYBOOK)
+        spending = Spending(hosts)
         first_s, _ = operator.apply()
+        first_cpu_s = spending.spent_s()
+        spending = Spending(hosts)
         again_s, said = operator.apply()
+        again_cpu_s = spending.spent_s()
     if "Nothing needs doing" not in said:
         raise RuntimeError(f"the second apply did something:\n{said}")
-    return first_s, again_s
+    return {
+        "first_s": first_s,
+        "first_cpu_s": first_cpu_s,
+        "again_s": again_s,
+        "again_cpu_s": again_cpu_s,
+    }
 
 
 if __name__ == "__main__":
