@@ -1,0 +1,127 @@
+"""Logs, events and metrics of a real swarm: from any manager, of tasks on any node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.local.conftest import Local, wait_for
+
+SCRIPT = "for i in 1 2 3; do echo $SWARMOPS_TASK_SLOT line $i; done; echo oops >&2; exec sleep 1000"
+MANAGERS = ["node1", "node2", "node3"]
+
+
+@pytest.fixture(scope="module")
+def talk(swarm: Local) -> Iterator[Local]:
+    """A service of four tasks that each print three lines and one error."""
+    swarm.swarmops(
+        "service", "create", "--name", "talk", "--replicas", "4", "host", "sh", "-c", SCRIPT
+    )
+    yield swarm
+    swarm.swarmops("service", "rm", "talk")
+
+
+def lines(output: str) -> list[str]:
+    """Return what was said, without by whom, sorted."""
+    return sorted(line.partition("| ")[2] for line in output.splitlines())
+
+
+def test_any_manager_shows_the_output_of_all_nodes(talk: Local):
+    """Whichever manager holds a node's session."""
+    wanted = sorted(f"{slot} line {n}" for slot in (1, 2, 3, 4) for n in (1, 2, 3))
+    for node in MANAGERS:
+        done = talk.docker(node, "service", "logs", "talk")
+        assert lines(done.stdout) == wanted
+        assert lines(done.stderr) == ["oops"] * 4
+    own = talk.swarmops("service", "logs", "talk")
+    assert (lines(own.stdout), lines(own.stderr)) == (wanted, ["oops"] * 4)
+
+
+def test_tail_since_and_timestamps(talk: Local):
+    """The last line of each task; nothing from the future; times of the last minutes."""
+    last = talk.docker("node2", "service", "logs", "--tail", "1", "talk")
+    assert lines(last.stdout) == [f"{slot} line 3" for slot in (1, 2, 3, 4)]
+    future = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1000))
+    assert talk.docker("node1", "service", "logs", "--since", future, "talk").stdout == ""
+    recent = talk.docker("node3", "service", "logs", "--since", "10m", "-t", "--raw", "talk")
+    stamps = [line.split()[0] for line in recent.stdout.splitlines()]
+    assert len(stamps) == 12
+    assert all(
+        stamp > time.strftime("%Y-%m-%d", time.gmtime(time.time() - 900)) for stamp in stamps
+    )
+
+
+@contextlib.contextmanager
+def follower(swarm: Local) -> Iterator[IO[str]]:
+    """Follow the service's stdout with the real CLI."""
+    with subprocess.Popen(
+        [
+            "docker",
+            "-H",
+            f"unix://{swarm.socket('node1')}",
+            *["service", "logs", "-f", "--raw", "talk"],
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def test_a_follower_sees_new_tasks(talk: Local):
+    """From the same command, on whichever node they come to run; then nothing is read any more."""
+    with follower(talk) as said:
+        assert len({said.readline() for _ in range(12)}) == 12
+        assert metric(talk, "swarmops_log_streams") > 0
+        talk.docker("node2", "service", "scale", "talk=5")
+        assert [said.readline().strip() for _ in range(3)] == [f"5 line {n}" for n in (1, 2, 3)]
+    wait_for(lambda: metric(talk, "swarmops_log_streams") == 0, "the end of all log streams")
+
+
+def test_events_of_a_service(swarm: Local):
+    """The real CLI prints what happened to it, from another manager than the one that did it."""
+    begun = str(int(time.time()) - 1)
+    swarm.swarmops("service", "create", "-d", "--name", "brief", "host", "sleep", "100")
+    swarm.docker("node2", "service", "scale", "-d", "brief=2")
+    swarm.docker("node2", "service", "rm", "brief")
+    arguments = ("events", "--since", begun, "--until", str(int(time.time()) + 1))
+    shown = swarm.docker("node3", *arguments, "--filter", "service=brief", "--format", "{{json .}}")
+    events = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [event["Action"] for event in events] == ["create", "update", "remove"]
+    assert events[1]["Actor"]["Attributes"]["replicas.new"] == "2"
+
+
+def test_workers_stay_small_and_have_metrics(talk: Local):
+    """Below 45 MB while they serve logs, before anybody scrapes them."""
+    assert metric(talk, 'swarmops_raft_members{kind="voter"}', node="node1") == 3
+    talk.docker("node1", "service", "logs", "talk")
+    status = Path(f"/proc/{talk.daemon_pid('node4')}/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    assert int(resident.split()[1]) < 45 * 1024
+
+
+def metric(swarm: Local, name: str, *, node: str = "") -> float:
+    """Return a sample of a manager, the sum of all managers without one."""
+    if not node:
+        return sum(metric(swarm, name, node=each) for each in MANAGERS)
+    url = urllib.parse.quote(str(swarm.socket(node)), safe="/")
+    text = subprocess.run(
+        ["curl", "-sf", "--unix-socket", url, "http://localhost/metrics"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    found = next(line for line in text.splitlines() if line.startswith(name))
+    return float(found.split()[-1])
