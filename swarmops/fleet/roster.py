@@ -86,27 +86,25 @@ def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster
         roster.joining.append(name)
     elif view.state == "locked":
         roster.problems[name] = "its swarm is locked: unlock it with 'docker swarm unlock' there"
+    elif name not in roster.members and _knows_us(view, observation):
+        roster.leaving[name] = "its node was removed from the swarm"
+        roster.joining.append(name)
     elif view.state == "error" and name not in roster.members:
         roster.problems[name] = (
             f"its runtime is in trouble ({view.swarm.error or 'no reason given'}): see its log"
         )
     elif name not in roster.members and observation.swarm is not None:
-        _not_ours(name, view, observation, roster)
+        roster.problems[name] = (
+            "it is still joining a swarm: apply again in a moment"
+            if view.state == "pending"
+            else "it is in another swarm: run 'docker swarm leave --force' there, or take it out of"
+            " the inventory"
+        )
 
 
-def _not_ours(name: str, view: HostView, observation: Observation, roster: Roster) -> None:
-    """Handle a host that says it is in a swarm, which doesn't know it."""
-    assert observation.swarm is not None  # noqa: S101 - the caller has looked
-    if view.state == "pending":
-        roster.problems[name] = "it is still joining a swarm: apply again in a moment"
-        return
+def _knows_us(view: HostView, observation: Observation) -> bool:
+    """Whether the host says it is in our swarm: its managers are ours."""
+    if observation.swarm is None or view.state == "pending":
+        return False
     known = {node.id for node in observation.swarm.nodes}
-    peers = {peer.node_id for peer in view.swarm.remote_managers or []}
-    if peers & known:
-        roster.leaving[name] = "its node was removed from the swarm"
-        roster.joining.append(name)
-        return
-    roster.problems[name] = (
-        "it is in another swarm: run 'docker swarm leave --force' there, or take it out of the"
-        " inventory"
-    )
+    return any(peer.node_id in known for peer in view.swarm.remote_managers or [])

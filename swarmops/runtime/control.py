@@ -78,6 +78,8 @@ class Control:
         """Return where this node stands."""
         if self._daemon.pending:
             return "pending"
+        if self._daemon.removed:
+            return "error"
         return "active" if self._daemon.state else "inactive"
 
     def error(self) -> str:
@@ -160,6 +162,7 @@ class Control:
                 manager=False,
                 managers=tuple(reply.managers) or (Peer(node_id="", addr=answered),),
                 certificate=reply.described,
+                certified=reply.role,
             )
             credentials = Credentials(
                 key_pem=key_pem, cert_pem=reply.cert_pem, root_pem=reply.root_pem
@@ -168,6 +171,7 @@ class Control:
             if reply.role is Role.MANAGER:
                 await daemon.become_manager()
             daemon.start_agent()
+            await daemon.welcomed.wait()
         except BaseException:
             await daemon.forget()
             raise

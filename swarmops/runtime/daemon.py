@@ -32,7 +32,7 @@ from swarmops.pki.wire import CertificateReply
 from swarmops.runtime.address import own_address
 from swarmops.runtime.background import Background
 from swarmops.runtime.certificate import NodeCertificate
-from swarmops.runtime.dial import dial_session
+from swarmops.runtime.dial import RemovedError, dial_session
 from swarmops.runtime.renewal import renewal_due
 from swarmops.runtime.state import (
     STATE_FILE,
@@ -65,6 +65,7 @@ class Daemon:
         self.state: NodeState | None = None
         self.manager: ManagerPart | None = None
         self.pending = False
+        self.removed = False
         self.error = ""
         self.certificate = NodeCertificate(data_dir / _CERTIFICATES)
         self._agent: Agent | None = None
@@ -74,6 +75,8 @@ class Daemon:
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
         self.became_worker = asyncio.Event()
+        self.welcomed = asyncio.Event()
+        """A manager has taken this node's session: the swarm counts on it."""
 
     async def start(self) -> None:
         """Resume membership from disk, if there is any; returns once the parts are running."""
@@ -182,6 +185,8 @@ class Daemon:
         (self.data_dir / "raft.key").unlink(missing_ok=True)
         self.state = None
         self.error = ""
+        self.removed = False
+        self.welcomed.clear()
         self._wanted_role = None
 
     # The agent's session -------------------------------------------------------------------------
@@ -204,7 +209,20 @@ class Daemon:
         addr = self.rng.choice(others or [p.addr for p in state.managers])
         self._last_manager = addr
         # Managers show the address that a session comes from: it shall be the advertised one.
-        return await dial_session(addr, self.certificate.tls, own_address(state.advertise_addr))
+        try:
+            return await dial_session(addr, self.certificate.tls, own_address(state.advertise_addr))
+        except RemovedError as exc:
+            if not self.removed:
+                self.removed = True
+                self.error = str(exc)
+                self._background.spawn(self._end_tasks())
+            raise
+
+    async def _end_tasks(self) -> None:
+        """End what the swarm has replaced elsewhere: nothing must run twice."""
+        log.warning("removed from the swarm: ending all tasks")
+        if self._agent is not None:
+            await self._agent.remove_tasks()
 
     def _on_node(self, frame: Welcome | NodeChanged) -> None:
         state = self._member()
@@ -213,6 +231,7 @@ class Daemon:
             self._remember(replace(state, managers=managers))
         if isinstance(frame, Welcome):
             self._last_manager = ""
+            self.welcomed.set()
         if frame.node.internal is not UNSET:
             self._want_role(frame.node.internal.role)
 
@@ -221,19 +240,19 @@ class Daemon:
     def _want_role(self, role: Role) -> None:
         self._wanted_role = role
         if self._role_task is None or self._role_task.done():
-            if role is self._role():
+            if self._has_role(role):
                 return
             self._role_task = self._background.spawn(self._take_role())
 
     async def _take_role(self) -> None:
         """Follow the swarm's decision about this node's role until both agree."""
-        while self._wanted_role is not None and self._wanted_role is not self._role():
+        while self._wanted_role is not None and not self._has_role(self._wanted_role):
             try:
                 reply = await self._renew()
-                if reply.role is Role.MANAGER:
+                if reply.role is Role.WORKER:
+                    await self._leave_group()
+                elif not self._member().manager:
                     await self.become_manager()
-                else:
-                    await self._become_worker()
             except (SwarmopsError, OSError, TimeoutError) as exc:
                 self.error = f"the role change waits: {exc}"
                 log.warning("could not change role yet", reason=str(exc))
@@ -257,7 +276,8 @@ class Daemon:
         self.manager = part
         self.became_worker.clear()
 
-    async def _become_worker(self) -> None:
+    async def _leave_group(self) -> None:
+        """Stop the manager part and forget its log: a raft ID never comes back."""
         self._remember(replace(self._member(), manager=False, raft_id=""))
         part, self.manager = self.manager, None
         if part is not None:
@@ -266,19 +286,22 @@ class Daemon:
         self.became_worker.set()
 
     def _removed_from_raft(self) -> None:
-        """Raft says that this member was removed: the manager part has nothing to do any more."""
-        self._background.spawn(self._stop_removed())
+        """Raft says that this member was removed: whatever comes next, it begins without a member.
 
-    async def _stop_removed(self) -> None:
-        part = self.manager
-        if part is not None:
+        The role may be the worker's next, or the manager's again before this node heard of it.
+        """
+        if self.manager is not None:
             log.info("removed from the Raft group")
-            await part.manager.stop()
-            if self._agent is not None:
-                self._agent.reconnect()
+            self._background.spawn(self._leave_removed())
 
-    def _role(self) -> Role:
-        return Role.MANAGER if self._member().manager else Role.WORKER
+    async def _leave_removed(self) -> None:
+        await self._leave_group()
+        if self._agent is not None:
+            self._agent.reconnect()
+
+    def _has_role(self, role: Role) -> bool:
+        state = self._member()
+        return state.certified is role and state.manager is (role is Role.MANAGER)
 
     # Certificates --------------------------------------------------------------------------------
 
@@ -287,7 +310,7 @@ class Daemon:
         state = self._member()
         others_first = sorted(state.managers, key=lambda peer: peer.node_id == state.node_id)
         reply = await self.certificate.renew(others_first)
-        self._remember(replace(self._member(), certificate=reply.described))
+        self._remember(replace(self._member(), certificate=reply.described, certified=reply.role))
         return reply
 
     async def _renew_certificates(self) -> None:

@@ -38,8 +38,13 @@ from swarmops.pki.wire import (
 Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
+_FORBIDDEN = 403
 _PING_PERIOD_S = 2.0
 """A manager that answers no ping for one and a half times this is given up: it lost its power."""
+
+
+class RemovedError(SwarmopsError):
+    """A manager of this node's swarm says that the node was removed from it."""
 
 
 class UnreachableError(SwarmopsError):
@@ -131,6 +136,13 @@ async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> Se
                 max_msg_size=FRAME_BYTES_MAX,
                 compress=0,
             )
+    except aiohttp.WSServerHandshakeError as exc:
+        await client.close()
+        if exc.status == _FORBIDDEN:
+            raise RemovedError(
+                "this node was removed from its swarm: leave the swarm here, and join again"
+            ) from exc
+        raise ConnectionError(f"{addr}: {_why(exc)}") from exc
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
         await client.close()
         raise ConnectionError(f"{addr}: {_why(exc)}") from exc

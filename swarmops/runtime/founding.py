@@ -52,6 +52,7 @@ async def found(daemon: Daemon, request: InitRequest) -> str:
         advertise_addr=advertise,
         manager=True,
         certificate=describe(credentials.cert_pem, root.cert_pem),
+        certified=Role.MANAGER,
         raft_id=new_raft_id(daemon.rng),
     )
     state = replace(state, managers=(Peer(node_id=state.node_id, addr=advertise),))

@@ -119,11 +119,13 @@ class ManagerPart:
                 await self.raft.transfer_leadership()
             except SwarmopsError as exc:
                 log.info("leadership was not handed over", reason=str(exc))
-        await self._port.close()
+        self._port.refuse()
         if self._started:
+            self._started = False
+            # Sessions end here; only then has the port nothing open that it would wait for.
             await self.manager.stop()
             await self.raft.stop()
-            self._started = False
+        await self._port.close()
 
     def wipe(self) -> None:
         """Remove the group's state from disk: a raft ID never comes back."""
@@ -202,6 +204,13 @@ class ManagerPart:
             self.store.nodes, peer.node_id, lambda stored: _with_raft_id(stored, request.raft_id)
         )
         return MemberReply(members=[(m.raft_id, m.node_id, m.addr) for m in members])
+
+    def was_removed(self, node_id: str) -> bool:
+        """Whether this node was removed from the swarm, as far as this replica knows."""
+        cluster = self.store.cluster
+        if cluster is None or cluster.internal is UNSET:
+            return False
+        return any(gone.id == node_id for gone in cluster.internal.removed_nodes)
 
     async def _remove_predecessors(self, member: Member) -> None:
         """Remove what the same node was in the group before it lost its state."""

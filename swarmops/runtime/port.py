@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 AcceptRaft = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], None]
 _HANDSHAKE_TIMEOUT_S = 5.0
 _BACKLOG = 1024
+_SHUTDOWN_TIMEOUT_S = 1.0
+"""Sessions are ended before; a request that hangs holds up a role change no longer than this."""
 
 
 class NodePort:
@@ -34,7 +36,9 @@ class NodePort:
     ) -> None:
         self._tls = tls
         self._cluster_id = cluster_id
-        self._runner = web.AppRunner(web_app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            web_app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
+        )
         self._accept_raft = accept_raft
         self._server: asyncio.Server | None = None
 
@@ -55,11 +59,15 @@ class NodePort:
             await self._runner.cleanup()
             raise ApiError(400, listen_refusal(host, port, exc)) from exc
 
-    async def close(self) -> None:
-        """Stop accepting and close what is open."""
+    def refuse(self) -> None:
+        """Accept no more; what is open stays open."""
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    async def close(self) -> None:
+        """Accept no more, and close what is open."""
+        self.refuse()
         await self._runner.cleanup()
 
     def _choose(self, transport: asyncio.Transport) -> asyncio.Protocol | None:

@@ -54,6 +54,10 @@ class ManagerServices(Protocol):
         """Take a manager into the Raft group."""
         ...
 
+    def was_removed(self, node_id: str) -> bool:
+        """Whether this node was removed from the swarm."""
+        ...
+
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Serve an agent until its session ends."""
 
@@ -89,7 +93,9 @@ def make_port_app(services: ManagerServices) -> web.Application:
     async def session(request: web.Request) -> web.StreamResponse:
         peer = _peer(request)
         if peer is None or _alpn(request) != ALPN_AGENT:
-            raise ApiError(403, "a session needs a node's certificate: join the swarm first")
+            raise ApiError(401, "a session needs a node's certificate: join the swarm first")
+        if services.was_removed(peer.node_id):
+            raise ApiError(403, f"Permission denied: node {peer.node_id} was removed from swarm")
         socket = web.WebSocketResponse(max_msg_size=FRAME_BYTES_MAX, compress=False)
         await socket.prepare(request)
         channel = ServedChannel(socket)

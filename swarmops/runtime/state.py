@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from swarmops.errors import SwarmopsError
+from swarmops.model.node import Role
 from swarmops.model.swarm import Peer
 from swarmops.pki.identity import write_private
 from swarmops.pki.wire import Described
@@ -19,7 +20,11 @@ STATE_FILE = "node.json"
 
 
 class NodeState(msgspec.Struct, frozen=True):
-    """Membership of a swarm. ``raft_id`` is empty on workers."""
+    """Membership of a swarm. ``raft_id`` is empty on workers.
+
+    ``manager``: whether this node is in the Raft group; ``certified``: the role its certificate is
+    for. They differ while the role changes.
+    """
 
     node_id: str
     cluster_id: str
@@ -27,6 +32,7 @@ class NodeState(msgspec.Struct, frozen=True):
     advertise_addr: str
     manager: bool
     certificate: Described
+    certified: Role
     raft_id: str = ""
     managers: tuple[Peer, ...] = ()
 

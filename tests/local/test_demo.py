@@ -191,6 +191,17 @@ def test_a_manager_whose_port_is_taken_is_refused_before_it_is_a_member(swarm: L
     assert set(swarm.nodes()) == set(NODES)
 
 
+def test_a_node_removed_by_force_ends_its_tasks_and_apply_takes_it_back(swarm: Local):
+    """They run elsewhere by then; on the node itself the socket says what happened."""
+    swarm.docker("node1", "node", "rm", "--force", "node4")
+    wait_for(lambda: not web_pid("127.0.7.14"), "no web server on the removed node")
+    info = swarm.docker("node4", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
+    assert info.stdout.startswith("error this node was removed from its swarm: leave")
+    swarm.swarmops("apply", str(swarm.inventory))
+    assert swarm.nodes()["node4"]["status"] == "Ready"
+    wait_for(lambda: answers("127.0.7.14"), "a web server on the node")
+
+
 def test_a_manager_that_lost_its_raft_state_joins_the_group_anew(swarm: Local):
     """Under a new raft ID, by itself: the old member is removed, never waited for."""
     lost = next(n for n in ("node1", "node2", "node3") if n != leader(swarm))

@@ -35,6 +35,7 @@ from swarmops.pki.wire import (
     MemberRequest,
 )
 from swarmops.runtime.dial import (
+    RemovedError,
     UnreachableError,
     become_member,
     dial_raft,
@@ -97,6 +98,10 @@ class FakeManager:
     async def add_member(self, request: MemberRequest, peer: PeerIdentity) -> MemberReply:
         """Take in anyone."""
         return MemberReply(members=[(request.raft_id, peer.node_id, request.addr)])
+
+    def was_removed(self, node_id: str) -> bool:
+        """One node was."""
+        return node_id == "gone"
 
     async def serve_session(self, channel: Channel, node_id: str, addr: str) -> None:
         """Echo one frame behind the node's ID."""
@@ -204,6 +209,13 @@ async def test_a_workers_session_carries_whole_frames(world: World, tmp_path: Pa
     with pytest.raises(ConnectionError):
         await channel.receive()
     await channel.close()
+
+
+async def test_a_removed_node_is_told_so(world: World, tmp_path: Path):
+    """Not just refused: it shall end its tasks, since the swarm has replaced them."""
+    tls = node_tls(tmp_path / "gone", world.root, Role.WORKER)
+    with pytest.raises(RemovedError, match="was removed from its swarm: leave the swarm"):
+        await dial_session(world.addr, tls)
 
 
 async def test_a_joiner_checks_the_root_before_it_sends_its_token(world: World):
