@@ -21,6 +21,7 @@ from swarmops.agent.executors.base import Executor
 from swarmops.agent.logs import LogSource
 from swarmops.agent.outbox import Outbox
 from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s
+from swarmops.agent.vault import KEY_FILE, KeyFile, Sealer, Vault
 from swarmops.agent.work import NodeFacts
 from swarmops.agent.worker import Worker
 from swarmops.errors import SwarmopsError
@@ -51,6 +52,7 @@ class Agent:
         now: Callable[[], datetime],
         rng: random.Random,
         database: Database | None = None,
+        sealer: Sealer | None = None,
         timing: SessionTiming = USUAL,
         on_ingress: Callable[[Ingress], None] = lambda _: None,
     ) -> None:
@@ -65,11 +67,14 @@ class Agent:
         self._rng = rng
         self._timing = timing
         self._executors = executors
+        if database is None and sealer is None:
+            sealer = KeyFile(data_dir / KEY_FILE)
         self._database = database or SqliteDatabase(data_dir / DATABASE)
         self._description = NodeDescription()
         self._outbox = Outbox()
         self._worker = Worker(
             database=self._database,
+            vault=Vault(self._database, sealer),
             executors=executors,
             facts=self._facts,
             outbox=self._outbox,
@@ -139,6 +144,7 @@ class Agent:
         if not self.session_up:
             self._welcomed_s = asyncio.get_running_loop().time()
             self.session_up = True
+            self._worker.met()
             if self._trouble:
                 self.complain(self._trouble)
             log.info("session with a manager", node=self._node_id)
@@ -186,6 +192,8 @@ class Agent:
                 raise
             if self._stood_s() > max(backoff_s, self._timing.steady_s):
                 backoff_s = 0.0
+            if self.session_up:
+                self._worker.parted()
             self.session_up = False
             backoff_s = next_backoff_s(backoff_s, self._timing)
             await asyncio.sleep(self._rng.uniform(0, backoff_s))

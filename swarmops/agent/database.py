@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -22,18 +24,40 @@ from swarmops.model.task import Task, TaskStatus
 RETRY_S = 1.0
 CLOSE_S = 5.0
 log = structlog.get_logger(__name__)
-_VERSION = 1
-_SCHEMA = f"""
+_VERSION = 2
+_SCHEMA = """
 CREATE TABLE tasks (
     id TEXT PRIMARY KEY, task BLOB NOT NULL, status BLOB NOT NULL,
     executor TEXT NOT NULL, assigned INTEGER NOT NULL
 ) WITHOUT ROWID;
+"""
+_SEALED = f"""
+CREATE TABLE sealed (id TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
+ALTER TABLE tasks ADD COLUMN attempts BLOB NOT NULL DEFAULT x'80';
 PRAGMA user_version = {_VERSION};
 """
-_PUT = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?)"
+"""What version 1 did not have; x'80' is an empty map."""
+_PUT = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?)"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_task = msgspec.msgpack.Decoder(Task).decode
 _decode_status = msgspec.msgpack.Decoder(TaskStatus).decode
+
+
+class _Gone(Enum):
+    """What was dropped, by its table."""
+
+    TASK = "tasks"
+    SEALED = "sealed"
+
+
+class Attempts(msgspec.Struct, frozen=True):
+    """The restarts of a task that no manager has heard of.
+
+    ``restarted`` is when each was begun; ``due`` is when the next is, None where none is.
+    """
+
+    restarted: list[datetime] = []
+    due: datetime | None = None
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -49,11 +73,16 @@ class Record(msgspec.Struct, frozen=True):
     status: TaskStatus
     executor: str = ""
     assigned: bool = True
+    attempts: Attempts = Attempts()
 
     @property
     def id(self) -> str:
         """The task's ID."""
         return self.task.id
+
+
+_decode_attempts = msgspec.msgpack.Decoder(Attempts).decode
+_Change = Record | bytes | _Gone
 
 
 class Database(Protocol):
@@ -69,6 +98,16 @@ class Database(Protocol):
     def forget(self, task_id: str) -> None:
         """Drop the task's record."""
 
+    async def load_sealed(self) -> dict[str, bytes]:
+        """Return the sealed secrets and configs by ID; after ``load``."""
+        ...
+
+    def put_sealed(self, object_id: str, data: bytes) -> None:
+        """Keep a sealed secret or config."""
+
+    def forget_sealed(self, object_id: str) -> None:
+        """Drop it."""
+
     async def flush(self) -> None:
         """Return once a dead daemon would find all that was put."""
 
@@ -81,6 +120,7 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
+        self._sealed: dict[str, bytes] = {}
 
     async def load(self) -> list[Record]:
         """Return all records."""
@@ -93,6 +133,18 @@ class MemoryDatabase:
     def forget(self, task_id: str) -> None:
         """Drop the task's record."""
         self._records.pop(task_id, None)
+
+    async def load_sealed(self) -> dict[str, bytes]:
+        """Return what was sealed."""
+        return dict(self._sealed)
+
+    def put_sealed(self, object_id: str, data: bytes) -> None:
+        """Keep it."""
+        self._sealed[object_id] = data
+
+    def forget_sealed(self, object_id: str) -> None:
+        """Drop it."""
+        self._sealed.pop(object_id, None)
 
     async def flush(self) -> None:
         """Nothing is ever left to write."""
@@ -113,7 +165,7 @@ class SqliteDatabase:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, "tasks-db")
-        self._changes: dict[str, Record | None] = {}
+        self._changes: dict[str, _Change] = {}
         self._batch: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -128,7 +180,19 @@ class SqliteDatabase:
 
     def forget(self, task_id: str) -> None:
         """Drop the task's record."""
-        self._change(task_id, None)
+        self._change(task_id, _Gone.TASK)
+
+    async def load_sealed(self) -> dict[str, bytes]:
+        """Return the sealed secrets and configs."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load_sealed)
+
+    def put_sealed(self, object_id: str, data: bytes) -> None:
+        """Keep a sealed secret or config."""
+        self._change(object_id, data)
+
+    def forget_sealed(self, object_id: str) -> None:
+        """Drop it."""
+        self._change(object_id, _Gone.SEALED)
 
     async def flush(self) -> None:
         """Return once everything put so far is committed."""
@@ -147,8 +211,8 @@ class SqliteDatabase:
             self._connection = None
         self._thread.shutdown(wait=False)
 
-    def _change(self, task_id: str, record: Record | None) -> None:
-        self._changes[task_id] = record
+    def _change(self, object_id: str, change: _Change) -> None:
+        self._changes[object_id] = change
         if self._batch is None:
             self._batch = asyncio.get_running_loop().create_future()
         if self._writer is None or self._writer.done():
@@ -163,7 +227,7 @@ class SqliteDatabase:
             self._writing.set_result(None)
             self._writing = None
 
-    async def _commit_surely(self, changes: dict[str, Record | None]) -> None:
+    async def _commit_surely(self, changes: dict[str, _Change]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -181,8 +245,14 @@ class SqliteDatabase:
             self._connection = _open(self._path)
             rows = self._connection.execute("SELECT * FROM tasks").fetchall()
             return [
-                Record(_decode_task(task), _decode_status(status), executor, bool(assigned))
-                for _, task, status, executor, assigned in rows
+                Record(
+                    _decode_task(task),
+                    _decode_status(status),
+                    executor,
+                    bool(assigned),
+                    _decode_attempts(attempts),
+                )
+                for _, task, status, executor, assigned, attempts in rows
             ]
         except (sqlite3.Error, msgspec.MsgspecError, _DamagedError) as error:
             raise SwarmopsError(
@@ -190,18 +260,26 @@ class SqliteDatabase:
                 "delete it to give up the tasks of this node, which are then stopped and replaced."
             ) from error
 
-    def _commit(self, changes: dict[str, Record | None]) -> None:
+    def _commit(self, changes: dict[str, _Change]) -> None:
         if self._connection is None:
             raise SwarmopsError(f"{self._path}: the worker's task database is not open.")
-        puts = [
-            (r.id, _encode(r.task), _encode(r.status), r.executor, r.assigned)
+        tasks = [
+            (r.id, _encode(r.task), _encode(r.status), r.executor, r.assigned, _encode(r.attempts))
             for r in changes.values()
-            if r is not None
+            if isinstance(r, Record)
         ]
-        gone = [(task_id,) for task_id, record in changes.items() if record is None]
-        with self._connection:
-            self._connection.executemany(_PUT, puts)
-            self._connection.executemany("DELETE FROM tasks WHERE id = ?", gone)
+        sealed = [(key, data) for key, data in changes.items() if isinstance(data, bytes)]
+        with self._connection as connection:
+            connection.executemany(_PUT, tasks)
+            connection.executemany("INSERT OR REPLACE INTO sealed VALUES (?, ?)", sealed)
+            for gone in _Gone:
+                ids = [(key,) for key, change in changes.items() if change is gone]
+                connection.executemany(f"DELETE FROM {gone.value} WHERE id = ?", ids)  # noqa: S608 - ours
+
+    def _load_sealed(self) -> dict[str, bytes]:
+        if self._connection is None:
+            raise SwarmopsError(f"{self._path}: the worker's task database is not open.")
+        return dict(self._connection.execute("SELECT id, data FROM sealed").fetchall())
 
 
 class _DamagedError(Exception):
@@ -214,7 +292,7 @@ def _create(path: Path) -> None:
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     connection = sqlite3.connect(new)
-    connection.executescript(_SCHEMA)
+    connection.executescript(_SCHEMA + _SEALED)
     connection.close()
     new.chmod(0o600)
     new.rename(path)
@@ -234,6 +312,9 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _check(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 1 and connection.execute("PRAGMA table_info(tasks)").fetchall():
+        connection.executescript(f"BEGIN; {_SEALED} COMMIT;")
+        version = _VERSION
     if version != _VERSION:
         raise _DamagedError(f"its version is {version}, not {_VERSION}")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

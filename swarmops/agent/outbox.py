@@ -28,6 +28,10 @@ class Outbox:
         """Report nothing more of the task."""
         self._statuses.pop(task_id, None)
 
+    def holds(self, task_id: str) -> bool:
+        """Whether the task's latest status is unconfirmed."""
+        return task_id in self._statuses
+
     async def batch(self, limit: int) -> list[StatusOf]:
         """Wait for statuses, then return the longest waiting ones; they stay until confirmed."""
         while not self._statuses:

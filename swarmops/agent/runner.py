@@ -2,7 +2,7 @@
 
 The worker makes one runner for each task and tells it when the desired state changes. A runner
 holds an asyncio task only while there is something to do or to wait for. It never decides whether
-a task should run, and never starts one a second time.
+a task should run, and starts one a second time only where ``alone`` says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from swarmops.agent.database import Database, Record
+from swarmops.agent.database import Attempts, Database, Record
 from swarmops.agent.executors.base import Executor, Exit, TaskError, TemporaryError, choose
 from swarmops.agent.steps import (
     Action,
@@ -29,6 +29,7 @@ from swarmops.agent.steps import (
     with_container,
     with_report,
 )
+from swarmops.agent.task_files import Dependencies
 from swarmops.agent.work import NodeFacts, Work, make_work, plain_work
 from swarmops.errors import SwarmopsError
 from swarmops.model import defaults
@@ -56,6 +57,7 @@ class Surroundings(msgspec.Struct, frozen=True):
 
     executors: Mapping[str, Executor]
     facts: Callable[[], NodeFacts]
+    held: Callable[[], Dependencies]
     database: Database
     changed: Callable[[Record], None]
     now: Callable[[], datetime]
@@ -86,6 +88,14 @@ class Runner:
             self._set(replace(self.record, task=task))
             self.poke()
 
+    def plan(self, attempts: Attempts) -> None:
+        """Take note of the attempts that no manager hears of."""
+        self._set(replace(self.record, attempts=attempts))
+
+    def again(self) -> None:
+        """Attempt the ended task once more, after everything of its former attempt is removed."""
+        self._loop = asyncio.create_task(self._again(), name=f"task {self.record.id} again")
+
     def unassign(self) -> None:
         """Take note that the manager has dropped the task."""
         self._set(replace(self.record, assigned=False))
@@ -99,6 +109,9 @@ class Runner:
     async def remove(self) -> None:
         """Stop the task as its spec says, then remove all that was made for it."""
         await self.leave()
+        await self._remove()
+
+    async def _remove(self) -> None:
         if (executor := self._around.executors.get(self.record.executor)) is None:
             return
         while True:
@@ -120,6 +133,15 @@ class Runner:
         self.record = record
         self._around.database.put(record)
         self._around.changed(record)
+
+    async def _again(self) -> None:
+        await self._remove()
+        now = self._around.now()
+        status = TaskStatus(timestamp=now, state=TaskState.ASSIGNED, message="attempted again")
+        attempts = Attempts([*self.record.attempts.restarted, now])
+        self._work = None
+        self._set(replace(self.record, status=status, attempts=attempts))
+        await self._advance()
 
     async def _advance(self) -> None:
         while step := next_step(self.record.status.state, self.record.task.desired_state):
@@ -188,7 +210,9 @@ class Runner:
             case Verb.START:
                 return await self._start(step)
             case Verb.WAIT:
-                end = await self._unless_stopped(self._executor().wait(self._make_work()))
+                self._work = None  # what it holds of secrets is not needed any more
+                work = plain_work(self.record.task, self._around.facts())
+                end = await self._unless_stopped(self._executor().wait(work))
                 return ended(self.record.status, end, at())
 
     async def _start(self, step: Action) -> TaskStatus:
@@ -206,7 +230,8 @@ class Runner:
 
     def _make_work(self) -> Work:
         if self._work is None:
-            self._work = make_work(self.record.task, self._around.facts())
+            around = self._around
+            self._work = make_work(self.record.task, around.facts(), around.held())
         return self._work
 
     def _choose(self, image: str) -> Executor:

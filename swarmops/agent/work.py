@@ -6,18 +6,21 @@ signal stops the task and how long it may take, so that no executor reads defaul
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.agent.templates import expand
-from swarmops.errors import InputError
+from swarmops.agent.task_files import Dependencies, TaskFile, task_files
+from swarmops.agent.templates import NO_FUNCTIONS, Functions, expand
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.service import ContainerSpec, PortConfig, Resources, TaskSpec
 from swarmops.model.task import Task, TaskInternal, task_name
 
 STOP_SIGNAL = "SIGTERM"
+NOTHING_HELD = Dependencies()
 _NO_INTERNAL = TaskInternal()
 
 
@@ -39,6 +42,8 @@ class Work(msgspec.Struct, frozen=True):
     container: ContainerSpec
     registry_auth: str = ""
     """What the registry wants to see when the image is pulled, as clients send it to the API."""
+    files: Sequence[TaskFile] = ()
+    """Its secrets and configs; only there for preparing and starting it."""
 
     @property
     def id(self) -> str:
@@ -110,18 +115,16 @@ class Work(msgspec.Struct, frozen=True):
         return told | {name: value for name, eq, value in pairs if eq}
 
 
-def make_work(task: Task, node: NodeFacts) -> Work:
-    """Fill in the task's templates. Raises ``InputError`` if one of them is wrong."""
+def make_work(task: Task, node: NodeFacts, held: Dependencies = NOTHING_HELD) -> Work:
+    """Fill in the task's templates, and give it its secrets and configs out of those held.
+
+    Raises ``InputError`` if one of them is wrong or missing.
+    """
     spec = defaults.container_spec(task.spec)
-    if spec.secrets or spec.configs:  # absent, null and empty are all false
-        raise InputError(
-            "the task uses secrets or configs, which this node's version cannot hand out: "
-            "update swarmops on the node."
-        )
     values = _values(task, node)
 
-    def fill(text: str) -> str:
-        return expand(text, values, task.labels)
+    def fill(text: str, functions: Functions = NO_FUNCTIONS) -> str:
+        return expand(text, values, task.labels, functions)
 
     mounts = [
         replace(mount, source=fill(given(mount.source, "")), target=fill(given(mount.target, "")))
@@ -133,7 +136,10 @@ def make_work(task: Task, node: NodeFacts) -> Work:
         env=[fill(entry) for entry in given(spec.env, [])],
         mounts=mounts,
     )
-    return Work(task=task, node=node, container=container)
+    work = Work(task=task, node=node, container=container)
+    if not spec.secrets and not spec.configs:  # absent, null and empty are all false
+        return work
+    return replace(work, files=task_files(container, held, work.environment, fill))
 
 
 def plain_work(task: Task, node: NodeFacts) -> Work:

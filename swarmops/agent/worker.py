@@ -1,9 +1,7 @@
 """The tasks of this node: takes assignments, keeps a runner for each task, remembers them all.
 
 The agent feeds it what a manager says and reports what it puts into the outbox; between the two no
-manager is needed. The restart of tasks by policy while no manager answers belongs into
-``_changed``, the one place that hears of every task's end: there a local replacement is to be added
-beside the ended task, which itself is never started again.
+manager is needed. What is restarted while no manager answers is decided by ``alone``.
 """
 
 from __future__ import annotations
@@ -15,10 +13,12 @@ from datetime import datetime
 import structlog
 from msgspec.structs import replace
 
+from swarmops.agent.alone import Alone
 from swarmops.agent.database import Database, Record
 from swarmops.agent.executors.base import Executor
 from swarmops.agent.outbox import Outbox
 from swarmops.agent.runner import Runner, Surroundings
+from swarmops.agent.vault import Vault
 from swarmops.agent.work import NodeFacts
 from swarmops.model.session import Assignments
 from swarmops.model.task import Task
@@ -33,18 +33,26 @@ class Worker:
         self,
         *,
         database: Database,
+        vault: Vault,
         executors: Mapping[str, Executor],
         facts: Callable[[], NodeFacts],
         outbox: Outbox,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
+        self._vault = vault
         self._executors = executors
         self._outbox = outbox
         self._runners: dict[str, Runner] = {}
         self._removals: dict[str, asyncio.Task[None]] = {}
+        self._alone = Alone(self._runners, now)
         self._around = Surroundings(
-            executors=executors, facts=facts, database=database, changed=self._changed, now=now
+            executors=executors,
+            facts=facts,
+            held=lambda: vault.held,
+            database=database,
+            changed=self._changed,
+            now=now,
         )
 
     async def restore(self) -> None:
@@ -53,6 +61,7 @@ class Worker:
         Raises ``SwarmopsError`` if the database is damaged.
         """
         records = await self._database.load()
+        await self._vault.restore()
         ids = {record.id for record in records}
         for executor in self._executors.values():
             await executor.reattach(ids)
@@ -62,9 +71,19 @@ class Worker:
                 self._runners[record.id].poke()
             else:
                 self._drop(record.id)
+        self._alone.restore()
+
+    def met(self) -> None:
+        """Hear that a manager answers."""
+        self._alone.met()
+
+    def parted(self) -> None:
+        """Hear that no manager answers any more."""
+        self._alone.parted(self._outbox.holds)
 
     def assign(self, frame: Assignments) -> None:
         """Run, change or drop tasks as a manager says."""
+        self._vault.take(frame)
         for task in frame.tasks:
             self._take(task)
         dropped = set(frame.removed)
@@ -86,6 +105,7 @@ class Worker:
 
     async def leave(self) -> None:
         """Stop looking after the tasks; they run on."""
+        self._alone.close()
         for removal in self._removals.values():
             removal.cancel()
         if self._removals:
@@ -114,6 +134,7 @@ class Worker:
         if task_id in self._removals:
             return
         self._outbox.forget(task_id)
+        self._alone.forget(task_id)
         self._runners[task_id].unassign()
         removal = asyncio.create_task(self._remove(task_id), name=f"remove {task_id}")
         self._removals[task_id] = removal
@@ -127,3 +148,5 @@ class Worker:
     def _changed(self, record: Record) -> None:
         if record.assigned:
             self._outbox.put(record.id, record.status)
+            if record.status.state.terminal:
+                self._alone.ended(record)

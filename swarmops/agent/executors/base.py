@@ -38,6 +38,9 @@ class ExecutorContext(msgspec.Struct, frozen=True):
     data_dir: Path
     docker_host: str = "unix:///var/run/docker.sock"
     """The engine's address. The environment is not asked: it may name swarmops' own socket."""
+    podman_host: str = "unix:///run/podman/podman.sock"
+    memory_base: Path | None = None
+    """A folder in memory for secrets and configs; None: where this machine has one."""
 
 
 class Exit(msgspec.Struct, frozen=True):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from datetime import UTC, datetime
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Literal
 
 import structlog
@@ -34,6 +36,7 @@ from swarmops.agent.executors.docker_engine import (
     image_name,
     node_containers,
 )
+from swarmops.agent.executors.memory_files import MemoryFiles
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
 from swarmops.model.node import Plugin
@@ -58,6 +61,7 @@ class DockerExecutor:
         self._address = context.docker_host
         self._node_id = context.node_id
         self._engine = Engine(context.docker_host, context.node_id)
+        self._files = MemoryFiles(context)
         self._up = False
         self._to_reattach: frozenset[str] | None = None
 
@@ -76,15 +80,17 @@ class DockerExecutor:
     async def reattach(self, task_ids: Collection[str]) -> None:
         """Remove containers of this node that no task needs; once the engine answers, if later."""
         self._to_reattach = frozenset(task_ids)
+        await asyncio.to_thread(self._files.keep_only, task_ids)
         if self._up:
             self._up = await self._reattached(self._to_reattach)
 
     async def prepare(self, work: Work) -> None:
-        """Have the image here and the container made."""
+        """Have the image here, the task's files in memory, and the container made."""
+        files = await asyncio.to_thread(self._write_files, work)
         if await self._inspect(work) is not None:
             return
         await self._fetch(work)
-        config = container_config(work)
+        config = container_config(work, files)
         with contextlib.suppress(ConflictError):  # it was made just before a crash
             await self._engine.call(
                 lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
@@ -148,6 +154,7 @@ class DockerExecutor:
             await self._engine.call(
                 lambda client: client.remove_container(work.name, v=True, force=True)
             )
+        await asyncio.to_thread(self._files.remove, work.id)
 
     async def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
         """Iterate over the container's output in the order of its times, then follow it."""
@@ -167,6 +174,14 @@ class DockerExecutor:
     async def close(self) -> None:
         """Let go of the engine; containers run on."""
         await self._engine.close()
+
+    def _write_files(self, work: Work) -> list[Path]:
+        """Write the files that the container will show; the engine enters the folder as root."""
+        if not work.files:
+            return []
+        names = [str(number) for number in range(len(work.files))]
+        owner = (os.geteuid(), os.getegid())
+        return self._files.write(work.id, work.files, names, owner)
 
     async def _kill(self, work: Work, signal: str) -> None:
         await self._engine.call(lambda client: client.kill(work.name, signal))

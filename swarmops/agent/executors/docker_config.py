@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
 from swarmops.agent.executors.base import TaskError
+from swarmops.agent.task_files import TaskFile
 from swarmops.agent.work import Work, limits, reserved_memory_bytes
 from swarmops.model.base import given, to_builtins
 from swarmops.model.service import ContainerSpec, DNSConfig, Driver, Mount, PortConfig
 
 
-def container_config(work: Work) -> dict[str, Any]:
-    """Return what the container is to be; what the spec leaves out is left to the engine."""
+def container_config(work: Work, files: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return what the container is to be; what the spec leaves out is left to the engine.
+
+    ``files`` are where the work's secrets and configs are on the node.
+    """
     spec = work.container
     environment = [f"{name}={value}" for name, value in work.environment.items()]
     environment += [entry for entry in given(spec.env, []) if "=" not in entry]
@@ -39,16 +45,19 @@ def container_config(work: Work) -> dict[str, Any]:
         "Healthcheck": _plain(spec.healthcheck),
         "ExposedPorts": {_port(port): {} for port in work.ports},
     }
-    return _filled(config) | {"HostConfig": _filled(_host_config(work))}
+    return _filled(config) | {"HostConfig": _filled(_host_config(work, files))}
 
 
-def _host_config(work: Work) -> dict[str, Any]:
+def _host_config(work: Work, files: Sequence[Path]) -> dict[str, Any]:
     spec = work.container
     nano_cpus, memory_bytes, pids = limits(work.task.spec)
     return {
         "Init": given(spec.init, None),
         "ReadonlyRootfs": given(spec.read_only, False),
-        "Mounts": [_mount(mount) for mount in given(spec.mounts, [])],
+        "Mounts": [
+            *(_mount(mount) for mount in given(spec.mounts, [])),
+            *(_file(file, path) for file, path in zip(work.files, files, strict=True)),
+        ],
         "PortBindings": {_port(port): [_binding(port)] for port in work.ports},
         "GroupAdd": given(spec.groups, []),
         "CapAdd": given(spec.capability_add, []),
@@ -110,6 +119,12 @@ def _mount(mount: Mount) -> dict[str, Any]:
     if mount.type == "cluster":
         raise TaskError("mounts of type cluster need a CSI plugin, which this node doesn't have")
     return _filled(_plain(mount))
+
+
+def _file(file: TaskFile, path: Path) -> dict[str, Any]:
+    """Show a file of ours in the container; whose it is and its mode are the file's own."""
+    target = file.container_path
+    return {"Type": "bind", "Source": str(path), "Target": target, "ReadOnly": True}
 
 
 def _port(port: PortConfig) -> str:

@@ -32,9 +32,11 @@ from swarmops.agent.executors.base import (
 )
 from swarmops.agent.executors.census import Census, Group
 from swarmops.agent.executors.launch import PROBE_FILE, SCRIPT_FILE, probe_script, script
+from swarmops.agent.executors.memory_files import MemoryFiles
 from swarmops.agent.executors.port_book import PortBook, environment
 from swarmops.agent.executors.process_launch import (
     launch_of,
+    owner,
     refuse_what_no_process_has,
     signal_number,
 )
@@ -62,6 +64,7 @@ class ProcessExecutor:
         self._census = Census()
         self._starting = asyncio.Semaphore(STARTS_MAX)
         self._trimming: asyncio.Task[None] | None = None
+        self._files = MemoryFiles(context)
         self._limits = TaskLimits()
         self._ports = PortBook(self._tasks)
 
@@ -78,6 +81,7 @@ class ProcessExecutor:
         for folder in await asyncio.to_thread(_folders, self._tasks):
             if folder.name not in task_ids:
                 await self._remove(folder)
+        await asyncio.to_thread(self._files.keep_only, task_ids)
 
     async def prepare(self, work: Work) -> None:
         """Check that the task can run, and make its folder and script."""
@@ -189,12 +193,24 @@ class ProcessExecutor:
     def _prepare(self, work: Work) -> None:
         folder = self._folder(work)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        told = environment(self._ports.choose(work))
+        told = environment(self._ports.choose(work)) | self._write_files(work)
         launch = launch_of(work, folder, told, self._limits.set(work))
         _write(folder / SCRIPT_FILE, script(launch))
         if probe := health.probe_of(work.container):
             test = msgspec.structs.replace(launch, argv=probe.argv)
             _write(folder / PROBE_FILE, probe_script(test))
+
+    def _write_files(self, work: Work) -> dict[str, str]:
+        """Write the task's secrets and configs, and return where it finds them."""
+        if not work.files:
+            return {}
+        names = [f"{file.kind}s/{file.name.lstrip('/')}" for file in work.files]
+        self._files.write(work.id, work.files, names, owner(work))
+        folder = self._files.folder(work.id)
+        return {
+            "SWARMOPS_SECRETS_DIR": str(folder / "secrets"),
+            "SWARMOPS_CONFIGS_DIR": str(folder / "configs"),
+        }
 
     async def _remove(self, folder: Path) -> None:
         if (known := read_pid(folder)) is not None:
@@ -203,6 +219,7 @@ class ProcessExecutor:
                 async with asyncio.timeout(1):  # it has only its exit code to write
                     await _end_of_script(known)
         await asyncio.to_thread(self._limits.lift, folder.name)
+        await asyncio.to_thread(self._files.remove, folder.name)
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(shutil.rmtree, folder)
         self._ports.forget(folder.name)

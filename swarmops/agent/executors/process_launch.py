@@ -59,6 +59,12 @@ def launch_of(work: Work, folder: Path, told: Mapping[str, str], doors: Sequence
     )
 
 
+def owner(work: Work) -> tuple[int, int]:
+    """Return the UID and GID that the task runs as."""
+    who = identity(given(work.container.user, ""), given(work.container.groups, []))
+    return (os.geteuid(), os.getegid()) if who is None else (who.uid, who.gid)
+
+
 def _tool(name: str) -> str:
     if (path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{PATH}")) is None:
         raise TaskError(f"the program {name} is missing on this node: install util-linux")

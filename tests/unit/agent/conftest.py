@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from swarmops.agent.executors.base import Executor, ExecutorContext, LogRequest
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.process import ProcessExecutor
-from swarmops.agent.work import NodeFacts, Work, make_work
+from swarmops.agent.work import NOTHING_HELD, NodeFacts, Work, make_work
 from swarmops.model.ids import new_id
 from swarmops.model.service import ContainerSpec, TaskSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
@@ -54,9 +54,13 @@ def make_task(**container: Any) -> Task:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> ExecutorContext:
-    """Return a node's own folder for executors."""
-    return ExecutorContext(node_id="node1", data_dir=tmp_path / "worker")
+def context(tmp_path: Path) -> Iterator[ExecutorContext]:
+    """Return a node's own folders for executors, one of them in memory."""
+    with tempfile.TemporaryDirectory(prefix="swarmops-test-", dir="/dev/shm") as memory:
+        Path(memory).chmod(0o711)  # as /run is, which other users pass through
+        yield ExecutorContext(
+            node_id="node1", data_dir=tmp_path / "worker", memory_base=Path(memory)
+        )
 
 
 @pytest.fixture
@@ -96,10 +100,11 @@ class Bench:
         return executor
 
     def work(self, script: str, **container: Any) -> Work:
-        """Return work that runs a shell script."""
+        """Return work that runs a shell script; ``held`` are the node's secrets and configs."""
+        held = container.pop("held", NOTHING_HELD)
         task = make_task(**({"image": self.image, "command": ["sh", "-c", script]} | container))
         facts = replace(FACTS, id=self.context.node_id)
-        self.made.append(make_work(task, facts))
+        self.made.append(make_work(task, facts, held))
         return self.made[-1]
 
     async def started(self, script: str, **container: Any) -> Work:

@@ -171,6 +171,7 @@ class AirExecutor:
         self.health.set()
         self.sick: Exit | None = None
         self.warning = ""
+        self.files: dict[str, list[bytes]] = {}
 
     def end(self, task: Task, code: int) -> None:
         """Let a task's process end."""
@@ -192,6 +193,7 @@ class AirExecutor:
     async def prepare(self, work: Work) -> None:
         """Wait for the gate."""
         self.calls.append(("prepare", work.id))
+        self.files.setdefault(work.id, []).extend(file.data for file in work.files)
         await self.gate.wait()
 
     async def start(self, work: Work) -> ContainerStatus:

@@ -15,6 +15,7 @@ from swarmops.agent.agent import Agent
 from swarmops.agent.database import MemoryDatabase
 from swarmops.agent.executors.base import Exit
 from swarmops.agent.session import SessionTiming, next_backoff_s
+from swarmops.agent.vault import Sealer
 from swarmops.model.node import Node, NodeDescription
 from swarmops.model.service import PortConfig
 from swarmops.model.session import (
@@ -39,6 +40,7 @@ class Bench:
         self.manager = FakeManager()
         self.executor = AirExecutor()
         self.database = MemoryDatabase()
+        self.sealer: Sealer | None = None
         self.heard: list[Welcome | NodeChanged] = []
         self.machine: NodeDescription | None = None
         self.agent: Agent | None = None
@@ -59,6 +61,7 @@ class Bench:
             now=now,
             rng=random.Random(1),
             database=self.database,
+            sealer=self.sealer,
             timing=TIMING,
         )
         self.running = asyncio.create_task(self.agent.run())

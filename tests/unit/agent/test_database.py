@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.database import Record, SqliteDatabase
+from swarmops.agent.database import Record, SqliteDatabase, _Change
 from swarmops.errors import SwarmopsError
 from swarmops.model.task import TaskState, TaskStatus
 from tests.unit.agent.conftest import make_task
@@ -102,7 +102,7 @@ async def test_a_full_disk_delays_and_loses_nothing(
     await database.load()
     commit, failures = database._commit, iter([True, True, True])
 
-    def sometimes(changes: dict[str, Record | None]) -> None:
+    def sometimes(changes: dict[str, _Change]) -> None:
         if next(failures, False):
             raise sqlite3.OperationalError("database or disk is full")
         commit(changes)

@@ -10,7 +10,7 @@ from swarmops.agent.templates import expand
 from swarmops.agent.work import make_work
 from swarmops.errors import InputError
 from swarmops.model.node import EngineDescription, Plugin
-from swarmops.model.service import Mount, SecretReference
+from swarmops.model.service import Mount
 from tests.unit.agent.conftest import FACTS, make_task
 
 VALUES = {".Task.Slot": "3", ".Node.Hostname": "host1"}
@@ -49,12 +49,6 @@ def test_hostname_environment_and_mounts_are_templates():
     assert container.hostname == "host1-2"
     assert container.env == [f"WHO=web/{task.id}@node1"]
     assert container.mounts == [Mount(type="volume", source="v2", target="/d")]
-
-
-def test_a_task_that_needs_secrets_does_not_run_without_them():
-    """What cannot be handed out is refused, with the cure."""
-    with pytest.raises(InputError, match="secrets or configs"):
-        make_work(make_task(secrets=[SecretReference(secret_id="s")]), FACTS)
 
 
 async def test_a_node_describes_its_machine_and_executors(context: ExecutorContext):

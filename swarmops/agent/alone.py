@@ -1,0 +1,117 @@
+"""Restarts by policy while no manager answers: the task is attempted again under its own ID.
+
+Called by the worker. To the swarm such a task has never ended: its end is not reported while it is
+attempted again, and when a manager returns it hears RUNNING, with the new process or container. If
+the attempt's turn has not come by then the end is reported instead, and the manager replaces the
+task as usual. If the manager has replaced it meanwhile, because this node was DOWN, it says so and
+the attempt is stopped. Thus states only go forward for everyone, and nobody runs a task twice that
+could know better. Output of the former attempt goes with it. ``max_attempts`` counts the attempts
+made here: those of the manager's time are not known to this node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from swarmops.agent.database import Attempts, Record
+from swarmops.agent.runner import Runner
+from swarmops.model import defaults
+from swarmops.model.task import TaskState
+
+PATIENCE_S = 5.0
+"""A manager that is only being changed comes back within this time: its own restart is awaited."""
+log = structlog.get_logger(__name__)
+_ENDS = {TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED}
+
+
+def next_attempt(record: Record, now: datetime) -> datetime | None:
+    """Return when the policy has the ended task attempted again, None if it doesn't."""
+    spec, state, desired = record.task.spec, record.status.state, record.task.desired_state
+    if not record.assigned or state not in _ENDS:
+        return None
+    if desired not in {TaskState.RUNNING, TaskState.COMPLETE}:
+        return None
+    condition = defaults.restart_condition(spec)
+    is_job = desired is TaskState.COMPLETE
+    if condition == "none" or (
+        state is TaskState.COMPLETE and (is_job or condition == "on-failure")
+    ):
+        return None
+    most = defaults.restart_max_attempts(spec)
+    if most and len(_counted(record, now)) >= most:
+        return None
+    return now + timedelta(seconds=max(defaults.restart_delay_s(spec), PATIENCE_S))
+
+
+def _counted(record: Record, now: datetime) -> list[datetime]:
+    """Return the attempts that count: those within the policy's window."""
+    window_s = defaults.restart_window_s(record.task.spec)
+    since = now - timedelta(seconds=window_s)
+    return [at for at in record.attempts.restarted if not window_s or at > since]
+
+
+class Alone:
+    """Waits for the turn of each task that ended while there was no manager."""
+
+    def __init__(self, runners: Mapping[str, Runner], now: Callable[[], datetime]) -> None:
+        self._runners = runners
+        self._now = now
+        self._alone = True
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def restore(self) -> None:
+        """Go on with what the former daemon was about to do, unless a manager answers soon."""
+        for runner in self._runners.values():
+            if runner.record.attempts.due is not None:
+                self._wait(runner.record, PATIENCE_S)
+
+    def ended(self, record: Record) -> None:
+        """Hear of a task's end, and have it attempted again if there is nobody else to decide."""
+        if not self._alone or record.attempts.due is not None:
+            return
+        due = next_attempt(record, self._now())
+        if due is not None:
+            attempts = Attempts(_counted(record, self._now()), due)
+            self._runners[record.id].plan(attempts)
+            self._wait(self._runners[record.id].record)
+
+    def met(self) -> None:
+        """Hear that a manager answers: it decides about what has ended."""
+        self._alone = False
+        for task_id in list(self._timers):
+            runner = self._runners[task_id]
+            self.forget(task_id)
+            runner.plan(replace(runner.record.attempts, due=None))
+
+    def parted(self, unconfirmed: Callable[[str], bool]) -> None:
+        """Hear that no manager answers any more; it may not have heard of the last ends."""
+        self._alone = True
+        for task_id, runner in list(self._runners.items()):
+            if runner.record.status.state.terminal and unconfirmed(task_id):
+                self.ended(runner.record)
+
+    def forget(self, task_id: str) -> None:
+        """Attempt nothing more of the task."""
+        if timer := self._timers.pop(task_id, None):
+            timer.cancel()
+
+    def close(self) -> None:
+        """Wait for nothing; what was due is found again."""
+        for task_id in list(self._timers):
+            self.forget(task_id)
+
+    def _wait(self, record: Record, least_s: float = 0.0) -> None:
+        due = record.attempts.due or self._now()
+        wait_s = max((due - self._now()).total_seconds(), least_s)
+        loop = asyncio.get_running_loop()
+        self._timers[record.id] = loop.call_later(wait_s, self._begin, record.id)
+
+    def _begin(self, task_id: str) -> None:
+        del self._timers[task_id]
+        log.info("no manager answers: a task is attempted again", task=task_id)
+        self._runners[task_id].again()
