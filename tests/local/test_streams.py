@@ -16,6 +16,7 @@ import pytest
 from tests.local.conftest import Local, wait_for
 
 SCRIPT = "for i in 1 2 3; do echo $SWARMOPS_TASK_SLOT line $i; done; echo oops >&2; exec sleep 1000"
+FOLLOW = ("service", "logs", "-f", "--raw", "talk")
 MANAGERS = ["node1", "node2", "node3"]
 
 

@@ -70,8 +70,11 @@ def _mark(marks: Path, stat: os.stat_result) -> None:
         return
     mark = _MARK.pack(stat.st_size, stat.st_mtime_ns)
     if stat.st_size > last and count < 2 * MARKS_MAX:
-        with marks.open("ab") as file:
-            file.write(mark)
+        fd = os.open(marks, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(fd, mark, count * _MARK.size)  # over what a crash cut short
+        finally:
+            os.close(fd)
         return
     kept = b""  # of a file that was cut, nothing that was known is true any more
     if stat.st_size > last:
