@@ -1,0 +1,49 @@
+"""The daemon leaves out what its libraries would bring, and leaves no trace of how."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from swarmops.runtime import lean
+
+_DAEMON = """
+import sys
+from swarmops.runtime import lean
+with lean.imports():
+    import swarmops.runtime.node
+names = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(names & {"rich", "docker", "requests", "cryptography", "pysyncobj"}))
+import aiohttp.connector
+print(len(aiohttp.connector._SSL_CONTEXT_VERIFIED.get_ca_certs()))
+"""
+
+
+def test_a_bare_daemon_imports_nothing_that_only_managers_or_engines_need() -> None:
+    """Neither rich nor the SDK, certificates or Raft; and it trusts no authority of the machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", _DAEMON], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["", "0"], done.stderr
+
+
+def test_nothing_of_it_is_left_when_the_imports_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tasks inherit the environment as it was; rich can be imported again; garbage is collected."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/somewhere/else.pem")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    before = dict(os.environ)
+    with contextlib.suppress(ImportError), lean.imports():
+        assert os.environ["SSL_CERT_FILE"] == os.devnull
+        assert not gc.isenabled()
+        raise ImportError("nothing of it is left after a failure either")
+    gc.unfreeze()
+    assert dict(os.environ) == before
+    assert sys.modules.get("rich", lean) is not None
+    assert gc.isenabled()
