@@ -14,7 +14,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from swarmops.manager import global_, jobs, replicated, restarts, updates
+from swarmops.manager import extensions, global_, jobs, rebalance, replicated, restarts, updates
 from swarmops.manager.loop import Step
 from swarmops.manager.places import (
     Places,
@@ -84,7 +84,7 @@ class Orchestrator:
                 (task.service_id, place_of(task)) for task in store.tasks.by_node(changed.id)
             }
         for service in store.services:
-            if _is_global(service):
+            if _is_global(service) or extensions.read(service.spec).rebalance:
                 yield service.id, ""
 
     def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
@@ -142,6 +142,8 @@ class Orchestrator:
             step.tx.put(update.service)
         if update.wake is not None:
             step.wake[service.id, ""] = update.wake
+        if extensions.read(service.spec).rebalance:
+            self._rebalance(store, service, kept, step, now)
         replaced = set(update.replace)
         step.again.extend(
             (service.id, place)
@@ -230,6 +232,21 @@ class Orchestrator:
         desired = TaskState.READY if busy else wanted_state(service)
         step.tx.put(new_task(service, place, self._rng, now, desired=desired))
 
+    def _rebalance(
+        self, store: Store, service: Service, places: Places, step: Step[Key], now: datetime
+    ) -> None:
+        """Let one task of a service that has nothing else to do move to a better node."""
+        if _is_global(service) or len(step.tx) or _in_update(service):
+            return
+        found = rebalance.next_move(service, places, store, now)
+        if found is None:
+            if (later := rebalance.retry_at(places, now)) is not None:
+                step.wake[service.id, ""] = later
+            return
+        place, node_id = found
+        [old] = [task for task in places[place] if live(task)]
+        step.tx.put(new_task(service, place, self._rng, now, node_id=node_id, moves=old.id))
+
     def _update_place(  # noqa: PLR0917 - the parts of one decision
         self,
         store: Store,
@@ -270,7 +287,7 @@ def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[
         if new is None or new.status.state.terminal:
             yield task.service_id, ""
         return
-    if service is None or (new is None and live(task)) or _updating(service):
+    if service is None or (new is None and live(task)) or _is_watched(service):
         yield task.service_id, ""
 
 
@@ -286,6 +303,17 @@ def _begun(service: Service, tasks: Iterable[Task]) -> bool:
     """Whether a place that was free has got its task meanwhile."""
     run = service_run(service)
     return any(live(task) and (run_of(task) == run or not is_job(service)) for task in tasks)
+
+
+def _is_watched(service: Service) -> bool:
+    """Whether every change of a task concerns the service as a whole."""
+    return _updating(service) or extensions.read(service.spec).rebalance
+
+
+def _in_update(service: Service) -> bool:
+    """Whether an update is going on, or stands still and waits for someone."""
+    state = given(given(service.update_status, UpdateStatus()).state, "completed")
+    return not state.endswith("completed")
 
 
 def _updating(service: Service) -> bool:

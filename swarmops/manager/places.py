@@ -110,15 +110,20 @@ def new_task(
     *,
     desired: TaskState = TaskState.RUNNING,
     restart_after: datetime | None = None,
+    node_id: str = "",
+    moves: str = "",
 ) -> Task:
-    """Make a task of the service's present spec; a place that is a number is a slot."""
+    """Make a task of the service's present spec; a place that is a number is a slot.
+
+    ``node_id``: it shall go to this node alone. ``moves``: see ``TaskInternal``.
+    """
     slot = place.isdecimal() and len(place) < _NODE_ID_LENGTH
     return Task(
         id=new_id(rng),
         spec=task_spec(service.spec),
         service_id=service.id,
         slot=int(place) if slot else UNSET,
-        node_id=UNSET if slot else place,
+        node_id=(node_id or UNSET) if slot else place,
         status=TaskStatus(timestamp=now, state=TaskState.NEW, message="created"),
         desired_state=desired,
         job_iteration=ObjectVersion(index=service_run(service)) if is_job(service) else UNSET,
@@ -127,6 +132,7 @@ def new_task(
             service_name=given(service.spec.name, ""),
             restart_after=UNSET if restart_after is None else restart_after,
             ports=ports(service.spec),
+            moves=moves,
         ),
     )
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from swarmops.manager import extensions
+from swarmops.manager.extensions import PROGRESS_DEADLINE_S
 from swarmops.manager.places import (
     live,
     made,
@@ -34,13 +35,14 @@ from swarmops.model.defaults import (
     restart_max_attempts,
     restart_window_s,
 )
-from swarmops.model.service import Service
+from swarmops.model.service import Service, UpdateConfig
 from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store import NodeTable
 
 STOP_WAIT = timedelta(seconds=60)
 """A replacement waits no longer than this for the task before it to stop."""
 
+_PAIR = 2
 BACKOFF_LEAST_S = 1.0
 """The least delay where a backoff is wanted: 0 would not grow."""
 
@@ -68,6 +70,8 @@ def tend(
     """Decide about one place. ``keep``: whether the service still wants the place."""
     step = PlaceStep()
     wanted = sorted((task for task in tasks if live(task)), key=made)
+    if keep and len(wanted) <= _PAIR:
+        wanted = _move(step, service, place, wanted, tasks, nodes, now, rng)
     lost = [task for task in wanted if task.status.state.terminal or stranded(task, nodes)]
     step.desire += [(task.id, TaskState.SHUTDOWN) for task in lost]
     rest = [task for task in wanted if task not in lost]
@@ -78,6 +82,57 @@ def tend(
         if task.desired_state is TaskState.READY:
             promote(step, service, task, tasks, nodes, now)
     return step
+
+
+def _move(  # noqa: PLR0911, PLR0917 - one decision: its parts, and its ends
+    step: PlaceStep,
+    service: Service,
+    place: str,
+    wanted: list[Task],
+    tasks: Sequence[Task],
+    nodes: NodeTable,
+    now: datetime,
+    rng: random.Random,
+) -> list[Task]:
+    """Let a task that is well stay until the one that moves it runs; return the others.
+
+    That is so for one that is rebalanced, and on a drained node if the service says start-first.
+    Where nothing comes of it within the progress deadline, the new task goes, or with a drained
+    node the old one.
+    """
+    old = next((task for task in wanted if task.status.state is TaskState.RUNNING), None)
+    if old is None or not may_run(old, nodes):
+        return wanted
+    new = next((task for task in wanted if moved_by(task) == old.id), None)
+    drained = stranded(old, nodes)
+    if new is None:
+        first = drained and starts_first(service) and len(wanted) == 1
+        if first and should_restart(old, tasks, now):
+            step.create.append(new_task(service, place, rng, now, moves=old.id))
+            return []
+        return wanted
+    if new.status.state.terminal or stranded(new, nodes):
+        return wanted
+    if new.status.state is TaskState.RUNNING:
+        step.desire.append((old.id, TaskState.SHUTDOWN))
+        return [new]
+    deadline_s = extensions.read(service.spec).progress_deadline_s or PROGRESS_DEADLINE_S
+    due = new.created_at + timedelta(seconds=deadline_s)
+    if now >= due:
+        step.desire.append((old.id if drained else new.id, TaskState.SHUTDOWN))
+        return [new if drained else old]
+    step.wake = due
+    return []
+
+
+def moved_by(task: Task) -> str:
+    """Return the ID of the task in whose stead it starts, empty for most."""
+    return given(task.internal, TaskInternal()).moves
+
+
+def starts_first(service: Service) -> bool:
+    """Whether the service would rather have a task too many than one too few."""
+    return given(given(service.spec.update_config, UpdateConfig()).order, "") == "start-first"
 
 
 def should_restart(task: Task, tasks: Sequence[Task], now: datetime) -> bool:

@@ -82,6 +82,8 @@ class TaskInternal(Model, frozen=True):
     """When the swarm first knew that it runs; the store alone writes it."""
     ended_at: datetime | Opt = UNSET
     """When the swarm first knew that it ended; the store alone writes it."""
+    moves: str = ""
+    """The task that stops once this one runs: it is well, but shall stand on another node."""
     ports: list[PortConfig] = []
     """What the task publishes, with the ports that the swarm has allocated; never changes."""
 
