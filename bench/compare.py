@@ -61,7 +61,8 @@ def measure_all(lab: Lab, only: str) -> dict[str, Result]:
     for name, measure in measures.items():
         before = load()
         results[name] = measure()
-        print(f"  {name}: load average {before} to {load()}", file=sys.stderr, flush=True)
+        numbers = json.dumps({key: round(value, 2) for key, value in results[name].items()})
+        print(f"  {name}, load {before} to {load()}: {numbers}", file=sys.stderr, flush=True)
     return results
 
 
