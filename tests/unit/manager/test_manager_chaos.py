@@ -6,26 +6,34 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.manager.places import spec_version
-from swarmops.model.defaults import replicas
+from swarmops.manager.filters import available
+from swarmops.manager.jobs import totals
+from swarmops.manager.places import is_job, run_of, service_run, spec_version
+from swarmops.manager.restarts import moved_by
+from swarmops.model.defaults import mode_name, replicas
 from swarmops.model.node import Availability, NodeState
 from swarmops.model.service import (
     ContainerSpec,
+    GlobalMode,
+    ReplicatedJobMode,
     ReplicatedMode,
     RestartPolicy,
+    Service,
     ServiceMode,
     ServiceSpec,
     TaskSpec,
     UpdateConfig,
 )
 from swarmops.model.task import Task, TaskState
-from swarmops.store import Transaction
+from swarmops.store import Transaction, place_of
 from tests.sim.manager_lab import Lab, lab
-from tests.sim.virtual_loop import virtual
+from tests.sim.virtual_loop import virtual, virtual_now
 
 EVENTS = 25
 SETTLE_S = 75.0
@@ -38,6 +46,7 @@ class Chaos:
         self.swarm = swarm
         self.rng = random.Random(seed)
         self.services: list[str] = []
+        self.jobs: list[str] = []
         self.off: set[str] = set()
         self.history: list[str] = []
 
@@ -45,6 +54,8 @@ class Chaos:
         """Let one thing happen."""
         events: list[Callable[[], Awaitable[None]]] = [
             self.create,
+            self.create_job,
+            self.run_again,
             self.scale,
             self.scale,
             self.update,
@@ -69,8 +80,27 @@ class Chaos:
             container_spec=ContainerSpec(image="host"),
             restart_policy=RestartPolicy(delay=int(self.rng.choice([0, 1e9]))),
         )
-        await self.swarm.create(name, self.rng.randint(0, 8), spec)
+        labels = {"swarmops.rebalance": "true"} if self.rng.random() < 0.5 else {}
+        await self.swarm.create(name, self.rng.randint(0, 8), spec, labels=labels)
         self.services.append(name)
+
+    async def create_job(self) -> None:
+        """Create a job of either mode."""
+        name = f"j{len(self.history)}"
+        each = ServiceMode(global_job=GlobalMode())
+        some = ReplicatedJobMode(
+            max_concurrent=self.rng.randint(1, 4), total_completions=self.rng.randint(1, 9)
+        )
+        mode = self.rng.choice([each, ServiceMode(replicated_job=some)])
+        policy = RestartPolicy(delay=int(self.rng.choice([0, 1e9])))
+        spec = TaskSpec(container_spec=ContainerSpec(image="host"), restart_policy=policy)
+        await self.swarm.create(name, spec=spec, mode=mode)
+        self.jobs.append(name)
+
+    async def run_again(self) -> None:
+        """Begin another run of a job."""
+        if self.jobs:
+            await self.swarm.run_again(self.rng.choice(self.jobs))
 
     async def scale(self) -> None:
         """Change a service's replicas."""
@@ -126,7 +156,7 @@ class Chaos:
         if self.off:
             node_id = self.rng.choice(sorted(self.off))
             self.off.discard(node_id)
-            self.swarm.power_on(node_id)
+            self.swarm.power_on(node_id).completes = complete_job
 
     async def availability(self) -> None:
         """Drain, pause or activate a worker."""
@@ -159,23 +189,55 @@ class Chaos:
 
 
 def live(task: Task) -> bool:
-    """Whether the task is wanted."""
-    return task.desired_state.rank <= TaskState.RUNNING.rank
+    """Whether the task is wanted; a completed one has done what it was wanted for."""
+    wanted = task.desired_state.rank <= TaskState.COMPLETE.rank
+    return wanted and task.status.state is not TaskState.COMPLETE
+
+
+def complete_job(task: Task) -> bool:
+    """Let tasks of jobs end well, half a second after they were made."""
+    late = virtual_now() - task.created_at > timedelta(seconds=0.5)
+    return task.job_iteration is not UNSET and late
 
 
 def check_always(swarm: Lab) -> None:
     """Assert what must be true after every single entry, while anything happens."""
     live_ones = [task for task in swarm.store.tasks if live(task)]
-    slots = Counter((task.service_id, task.slot) for task in live_ones)
+    slots = Counter((task.service_id, place_of(task)) for task in live_ones)
     assert max(slots.values(), default=0) <= 2, "more than start-first's two live in a slot"
-    versions = Counter((t.service_id, t.slot, spec_version(t)) for t in live_ones)
+    ids = {task.id for task in live_ones}
+    versions = Counter(
+        (t.service_id, place_of(t), spec_version(t), run_of(t))
+        for t in live_ones
+        if moved_by(t) not in ids
+    )
     assert max(versions.values(), default=0) <= 1, "two live tasks of one spec in a slot"
+
+
+def check_job(swarm: Lab, service: Service) -> None:
+    """Assert that each place of the present run is complete, once, and nothing else goes on."""
+    tasks = swarm.store.tasks.by_service(service.id)
+    places = Counter(
+        place_of(task)
+        for task in tasks
+        if run_of(task) == service_run(service) and task.status.state is TaskState.COMPLETE
+    )
+    assert not [task for task in tasks if live(task)]
+    if mode_name(service.spec) == "global-job":
+        assert set(places) >= {node.id for node in swarm.store.nodes if available(node)}
+    else:
+        assert set(places) == {str(slot) for slot in range(totals(service)[1])}
+    assert set(places.values()) == {1}, "a place completed twice"
+    assert all(count <= 5 for count in Counter(place_of(task) for task in tasks).values())
 
 
 def check(swarm: Lab) -> None:
     """Assert what must be true of a swarm that has settled."""
     store = swarm.store
     for service in store.services:
+        if is_job(service):
+            check_job(swarm, service)
+            continue
         tasks = store.tasks.by_service(service.id)
         wanted = [task for task in tasks if live(task)]
         slots = Counter(task.slot for task in wanted)
@@ -215,6 +277,8 @@ def test_a_swarm_settles_after_anything(seed: int) -> None:
             for i in range(1, 4):
                 await swarm.set_availability(f"m{i}", Availability.DRAIN)
             chaos = Chaos(swarm, seed)
+            for agent in swarm.agents.values():
+                agent.completes = complete_job
             swarm.log.on_entry = lambda _data: check_always(swarm)
             await chaos.create()
             for _ in range(EVENTS):
@@ -222,7 +286,7 @@ def test_a_swarm_settles_after_anything(seed: int) -> None:
             for node_id in ("w1", "w2"):
                 await swarm.set_availability(node_id, Availability.ACTIVE)
                 if node_id in chaos.off:
-                    swarm.power_on(node_id)
+                    swarm.power_on(node_id).completes = complete_job
                     chaos.off.discard(node_id)
             await asyncio.sleep(SETTLE_S)
             try:
