@@ -52,7 +52,7 @@ def set_for(
         filters.append(Constraints(expressions))
     if platforms := given(wanted.platforms, []):
         filters.append(OnPlatform(platforms))
-    if ports := host_ports(service):
+    if ports := host_ports(task):
         filters.append(HostPorts(ports))
     if (most := given(wanted.max_replicas, 0)) > 0:
         filters.append(MaxReplicas(task.service_id, most))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from swarmops.model.base import given
-from swarmops.model.defaults import ports
 from swarmops.model.node import EngineDescription, Node
 from swarmops.model.service import (
     DiscreteGenericResource,
@@ -21,9 +20,8 @@ from swarmops.model.service import (
     NamedGenericResource,
     ResourceRequirements,
     Resources,
-    Service,
 )
-from swarmops.model.task import Task, TaskState
+from swarmops.model.task import Task, TaskInternal, TaskState
 
 Amounts = dict[str, int]
 """``cpu`` in NanoCPUs, ``memory`` in bytes, generic resources by their kind in units."""
@@ -140,7 +138,7 @@ class Burden:
 _NOTHING: Amounts = {}
 
 
-def burden_of(task: Task, service: Service | None) -> Burden | None:
+def burden_of(task: Task) -> Burden | None:
     """Return what the task takes of its node, None if nothing."""
     state = task.status.state
     if task.node_id is UNSET or not TaskState.ASSIGNED.rank <= state.rank <= TaskState.RUNNING.rank:
@@ -149,7 +147,7 @@ def burden_of(task: Task, service: Service | None) -> Burden | None:
         service_id=task.service_id,
         active=task.desired_state.rank <= TaskState.COMPLETE.rank,
         reserved=reservations(task),
-        ports=host_ports(service),
+        ports=host_ports(task),
         units=units_of(given(task.assigned_generic_resources, [])),
     )
 
@@ -192,12 +190,13 @@ def _generic(resource: GenericResource) -> tuple[str, int]:
     return (counted.kind, counted.value) if counted is not None else ("", 0)
 
 
-def host_ports(service: Service | None) -> tuple[HostPort, ...]:
-    """Return the ports that each task of the service takes on its node."""
-    if service is None:
-        return ()
+def host_ports(task: Task) -> tuple[HostPort, ...]:
+    """Return the ports that the task takes on its node, until it has ended.
+
+    Whatever its service wants by now, or even if that is gone.
+    """
     return tuple(
         (given(port.protocol, "tcp"), given(port.published_port, 0))
-        for port in ports(service.spec)
+        for port in given(task.internal, TaskInternal()).ports
         if given(port.publish_mode, "ingress") == "host" and given(port.published_port, 0)
     )

@@ -109,7 +109,7 @@ class Scheduler:
             self._waiting[group][new.id] = None
             if old is None or not _waits(old):
                 groups.append(group)
-        if self._reweigh(store, old, new):
+        if self._reweigh(old, new):
             groups.extend(self._waiting)
         elif self._sociable and new is not None and new.status.state is TaskState.ASSIGNED:
             groups.extend(self._sociable)
@@ -117,13 +117,13 @@ class Scheduler:
             self._faults.note(new)
         return groups
 
-    def _reweigh(self, store: Store, old: Task | None, new: Task | None) -> bool:
+    def _reweigh(self, old: Task | None, new: Task | None) -> bool:
         """Return whether something became free."""
         task = new or old
         load = self._loads.get(given(task.node_id, "")) if task else None
         if task is None or load is None:
             return False
-        burden = burden_of(new, store.services.get(new.service_id)) if new else None
+        burden = burden_of(new) if new else None
         if burden is None:
             return load.remove(task.id) is not None
         before = load.tasks.get(task.id)
@@ -178,7 +178,7 @@ class Scheduler:
             lambda node: self._faults.count(node, service_id, version, now),
         )
         batch = tasks[:PLACED_PER_STEP]
-        tried = _assign(batch, ranking, checks, service, step, now)
+        tried = _assign(batch, ranking, checks, step, now)
         rest = batch[len(tried) :]
         if rest:
             _explain(tasks[len(tried) :], explain(checks, loads), step, now)
@@ -198,11 +198,10 @@ class Scheduler:
         return fit
 
 
-def _assign(  # noqa: PLR0917 - the parts of one decision
+def _assign(
     tasks: Sequence[Task],
     ranking: Ranking,
     checks: Sequence[Filter],
-    service: Service | None,
     step: Step[Group],
     now: datetime,
 ) -> list[tuple[str, NodeLoad]]:
@@ -211,7 +210,7 @@ def _assign(  # noqa: PLR0917 - the parts of one decision
     tried: list[tuple[str, NodeLoad]] = []
     needs = reservations(tasks[0])
     generic = any(kind.startswith(GENERIC) for kind in needs)
-    burden = Burden(tasks[0].service_id, True, needs, host_ports(service))
+    burden = Burden(tasks[0].service_id, True, needs, host_ports(tasks[0]))
     status = TaskStatus(
         timestamp=now, state=TaskState.ASSIGNED, message="scheduler assigned task to node"
     )

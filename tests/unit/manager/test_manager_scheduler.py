@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from swarmops.manager import filters
 from swarmops.manager.load import NodeLoad, burden_of
 from swarmops.manager.scheduler import Scheduler
+from swarmops.model.defaults import ports
 from swarmops.model.ids import new_id
 from swarmops.model.node import (
     Availability,
@@ -78,7 +79,8 @@ class Swarm:
 
     def service(self, name: str, spec: TaskSpec, count: int, **parts: object) -> None:
         """Store a service and so many tasks that wait."""
-        self.put(Service(id=name, spec=ServiceSpec(name=name, task_template=spec, **parts)))  # type: ignore[arg-type]
+        service = Service(id=name, spec=ServiceSpec(name=name, task_template=spec, **parts))  # type: ignore[arg-type]
+        self.put(service)
         self.put(
             *(
                 Task(
@@ -86,7 +88,7 @@ class Swarm:
                     service_id=name,
                     slot=slot,
                     spec=spec,
-                    internal=TaskInternal(spec_version=1),
+                    internal=TaskInternal(spec_version=1, ports=ports(service.spec)),
                 )
                 for slot in range(1, count + 1)
             )
@@ -252,6 +254,29 @@ def test_a_node_fills_up(
     swarm.schedule()
     assert swarm.spread("web") == {"n1": placed}
     assert swarm.reasons() == {f"no suitable node ({reason})"}
+
+
+def test_a_port_is_taken_until_its_task_has_ended_even_if_the_service_is_gone() -> None:
+    """Another service's task waits for the end of the process that listens there."""
+    swarm = Swarm()
+    swarm.node("n1")
+    swarm.service("web", spec(), 1, endpoint_spec=HOST_PORT)
+    swarm.schedule()
+    (old,) = swarm.store.tasks.by_service("web")
+    tx = Transaction()
+    tx.delete(swarm.store.services["web"])
+    tx.patch_task(old.id, desired_state=TaskState.REMOVE)
+    swarm.apply(tx)
+    swarm.service("next", spec(), 1, endpoint_spec=HOST_PORT)
+    swarm.schedule()
+    assert swarm.reasons() == {
+        "no suitable node (host-mode port already in use on 1 node)",
+    }
+    tx = Transaction()
+    tx.patch_task(old.id, status=replace(old.status, state=TaskState.SHUTDOWN))
+    swarm.apply(tx)
+    swarm.schedule()
+    assert swarm.spread("next") == {"n1": 1}
 
 
 def test_platform_names_are_equal_where_docker_says_so() -> None:
@@ -466,7 +491,7 @@ def test_no_filter_is_ever_violated(
         load = loads[task.node_id]
         for check in filters.set_for(task, service):
             assert check.check(load), check
-        burden = burden_of(task, service)
+        burden = burden_of(task)
         assert burden is not None
         load.add(task.id, burden)
     for task in swarm.store.tasks.unassigned():
