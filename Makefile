@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check format sim
+.PHONY: help demo demo-down test check format
 
 help:
 	@echo "make demo       three managers, two workers and a service, on loopback, without root"
@@ -13,6 +13,7 @@ help:
 	@echo "make check      the fast tests: format, lint, types, import layers, unit tests"
 	@echo "make test       everything; as root also the lab of real hosts"
 	@echo "make lab-up N=6, make lab-down   the lab alone"
+	@echo "make sim SEEDS=10000             groups of managers under faults, on a virtual clock"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,9 +40,9 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 tests/unit
+	$(BIN)/pytest -q -n 2 tests/unit tests/sim
 
 test: check
-	$(BIN)/pytest -q --ignore=tests/unit tests
+	$(BIN)/pytest -q tests/local tests/lab
 
-include lab.mk
+include lab.mk sim.mk
