@@ -25,6 +25,7 @@ from swarmops.api import (
     metrics,
     networks,
     nodes,
+    openapi,
     services,
     swarm,
     system,
@@ -33,7 +34,7 @@ from swarmops.api import (
 from swarmops.api.body import BODY_BYTES_MAX
 from swarmops.api.control import NodeControl
 from swarmops.api.latency import Latencies
-from swarmops.api.route import LATENCIES, NODE, Handler, Route
+from swarmops.api.route import LATENCIES, NODE, ROUTE_TABLE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
 
@@ -41,6 +42,7 @@ RESOURCES = (
     system,
     swarm,
     nodes,
+    openapi,
     services,
     tasks,
     logs,
@@ -67,6 +69,7 @@ def make_app(node: NodeControl) -> web.Application:
     )
     app[NODE] = node
     app[LATENCIES] = Latencies()
+    app[ROUTE_TABLE] = tuple(route for resource in RESOURCES for route in resource.ROUTES)
     app.on_response_prepare.append(_add_headers)
     for resource in RESOURCES:
         for route in resource.ROUTES:

@@ -33,3 +33,6 @@ class Route(NamedTuple):
 def node_of(request: web.Request) -> NodeControl:
     """Return the node that this request came to."""
     return request.app[NODE]
+
+
+ROUTE_TABLE = web.AppKey("route_table", tuple[Route, ...])
