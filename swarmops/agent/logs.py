@@ -110,7 +110,7 @@ class LogStreams:
 
     def _begin(self, wanted: LogsWanted) -> None:
         full = len(self._running) >= STREAMS_MAX
-        work = self._refuse(wanted.id) if full else self._serve(wanted)
+        work = self._refuse(wanted) if full else self._serve(wanted)
         task = asyncio.create_task(work, name=f"logs {wanted.id}")
         if full:
             self._refusals.add(task)
@@ -124,10 +124,11 @@ class LogStreams:
         self._running.pop(stream_id, None)
         self._credit.pop(stream_id, None)
 
-    async def _refuse(self, stream_id: int) -> None:
+    async def _refuse(self, wanted: LogsWanted) -> None:
+        """Read nothing: whoever follows may ask again."""
         problem = f"the node serves {STREAMS_MAX} log streams already"
         with contextlib.suppress(ConnectionError):
-            await self._put(LogsEnd(stream_id, [problem]))
+            await self._put(LogsEnd(wanted.id, [problem], wanted.task_ids))
 
     async def _serve(self, wanted: LogsWanted) -> None:
         problems: list[str] = []

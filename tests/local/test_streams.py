@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import subprocess
 import time
 import urllib.parse
@@ -108,9 +109,39 @@ def test_workers_stay_small_and_have_metrics(talk: Local):
     """Below 45 MB while they serve logs, before anybody scrapes them."""
     assert metric(talk, 'swarmops_raft_members{kind="voter"}', node="node1") == 3
     talk.docker("node1", "service", "logs", "talk")
-    status = Path(f"/proc/{talk.daemon_pid('node4')}/status").read_text()
-    resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    assert int(resident.split()[1]) < 45 * 1024
+    assert resident_kb(talk, "node4") < 45 * 1024
+
+
+def test_200_followers_disturb_nobody(talk: Local):
+    """All hear every task; the leader stays, workers stay small, other requests are prompt."""
+    term = metric(talk, "swarmops_raft_term", node="node1")
+    wanted = b"GET /services/talk/logs?stdout=1&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    before_kb = resident_kb(talk, "node4")
+    with contextlib.ExitStack() as stack:
+        followers = []
+        for _ in range(200):
+            follower = stack.enter_context(socket.socket(socket.AF_UNIX))
+            follower.settimeout(20)
+            follower.connect(str(talk.socket("node1")))
+            follower.sendall(wanted)
+            followers.append(follower)
+        for follower in followers:
+            heard = b""
+            while heard.count(b" line ") < 15:
+                heard += follower.recv(65536)
+        begun = time.monotonic()
+        assert metric(talk, "swarmops_raft_term", node="node1") == term
+        assert metric(talk, "swarmops_log_streams") >= 200
+        assert time.monotonic() - begun < 2
+        assert resident_kb(talk, "node4") - before_kb < 200 * 64, "64 KiB for each is plenty"
+    wait_for(lambda: metric(talk, "swarmops_log_streams") == 0, "the end of all log streams")
+
+
+def resident_kb(swarm: Local, node: str) -> int:
+    """Return how much memory a node's daemon has."""
+    status = Path(f"/proc/{swarm.daemon_pid(node)}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
 
 
 def metric(swarm: Local, name: str, *, node: str = "") -> float:

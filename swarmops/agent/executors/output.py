@@ -134,12 +134,17 @@ async def read(task_dir: Path, request: LogRequest) -> AsyncIterator[LogLine]:
             while tail.grown() and (lines := await asyncio.to_thread(tail.more)):
                 for line in lines:
                     yield line
-        if not request.follow or not await asyncio.to_thread(task_dir.exists):
+        if not request.follow or not _is_there(task_dir):
             break
         await asyncio.sleep(FOLLOW_S)
     for tail in tails:
         if (rest := tail.last()) is not None:
             yield rest
+
+
+def _is_there(task_dir: Path) -> bool:
+    """Whether the task was not removed yet; a look at a local directory, too quick for a thread."""
+    return task_dir.exists()
 
 
 class _Tail:

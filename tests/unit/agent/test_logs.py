@@ -202,10 +202,11 @@ async def test_a_stopped_stream_and_a_closed_session_end_the_reading():
 
 
 async def test_too_many_streams_are_refused():
-    """With a reason, and without harm to those that there are."""
+    """With a reason, to be asked again, and without harm to those that there are."""
     node = Talker(task("a"))
     for number in range(STREAMS_MAX + 1):
         node.want("a", stream=number, follow=True)
     frame = await node.hear()
-    assert frame == LogsEnd(STREAMS_MAX, [f"the node serves {STREAMS_MAX} log streams already"])
+    problem = f"the node serves {STREAMS_MAX} log streams already"
+    assert frame == LogsEnd(STREAMS_MAX, [problem], ["a"])
     await node.streams.close()
