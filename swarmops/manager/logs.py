@@ -91,6 +91,8 @@ class _Reading:
         self._queue: asyncio.Queue[LogFrame] = asyncio.Queue(_MERGED_FRAMES)
         self._pumps: set[asyncio.Task[None]] = set()
         self._open = 0
+        self._first = {task.id for task in selected()}
+        """The tasks that were there when the client asked."""
         self._begun: set[str] = set()
         self._seen_ns: dict[str, int] = {}
         self._problems: dict[str, None] = {}
@@ -139,6 +141,8 @@ class _Reading:
             if not node_id or task.id in self._begun:
                 continue
             query = self._query
+            if task.id not in self._first:
+                query = replace(query, tail=-1)  # all that it says comes after the question
             if task.id in self._seen_ns:
                 query = replace(query, since_ns=self._seen_ns[task.id] + 1, tail=-1)
             self._begin(LogsAsked(node_id, [task.id], query))
