@@ -90,7 +90,11 @@ class Enough:
 
     def check(self, load: NodeLoad) -> bool:
         """Whether every reservation fits."""
-        return all(load.free(kind) >= amount for kind, amount in self._needs.items())
+        offered, reserved = load.offered, load.reserved
+        for kind, amount in self._needs.items():
+            if offered.get(kind, 0) - reserved.get(kind, 0) < amount:
+                return False
+        return True
 
     def explain(self, count: int) -> str:
         """Docker's words."""

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from swarmops.manager import filters
 from swarmops.manager.constraints import label_value
 from swarmops.manager.faults import WINDOW
@@ -32,7 +34,7 @@ def next_move(
 ) -> tuple[str, str] | None:
     """Return a place and the node that its task shall move to; None if all is well."""
     running = _running(service, places)
-    if running is None:
+    if not running:
         return None
     spread_over = spreads(service)
     paths = {node.id: _path(node, spread_over) for node in store.nodes}
@@ -92,7 +94,7 @@ def _fit(
         for task in tasks
         if (at := _failed_at(task)) is not None and at > now - WINDOW
     }
-    sample = Task(id="", service_id=service.id, spec=task_spec(service.spec))
+    sample = replace(next(iter(running.values())), id="", spec=task_spec(service.spec))
     checks = filters.set_for(sample, service, lambda name: _id_of(store, name))
     mine = Counter(str(task.node_id) for task in running.values())
     most = max(mine.values(), default=0)
@@ -105,7 +107,7 @@ def _fit(
         if not all(each.check(load) for each in checks if not each.changing):
             continue
         for task in store.tasks.by_node(node.id):
-            burden = burden_of(task, store.services.get(task.service_id))
+            burden = burden_of(task)
             if burden is not None:
                 load.add(task.id, burden)
         if all(each.check(load) for each in checks):

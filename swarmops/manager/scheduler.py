@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 
@@ -146,14 +147,17 @@ class Scheduler:
             if work >= WORK_PER_STEP or len(step.tx) >= PLACED_PER_STEP:
                 step.again.append(group)
                 continue
-            tasks = [
-                task
-                for task_id in self._waiting.get(group, ())
-                if (task := store.tasks.get(task_id)) is not None and _waits(task)
-            ]
+            tasks = list(islice(self._tasks(store, group), PLACED_PER_STEP))
             if tasks:
                 work += self._place(store, group, tasks, step, now)
         return step
+
+    def _tasks(self, store: Store, group: Group) -> Iterator[Task]:
+        """Yield the group's tasks that still wait, the longest waiting first."""
+        for task_id in self._waiting.get(group, ()):
+            task = store.tasks.get(task_id)
+            if task is not None and _waits(task):
+                yield task
 
     def _place(
         self, store: Store, group: Group, tasks: list[Task], step: Step[Group], now: datetime
@@ -177,12 +181,11 @@ class Scheduler:
             _spread_over(tasks[0].spec),
             lambda node: self._faults.count(node, service_id, version, now),
         )
-        batch = tasks[:PLACED_PER_STEP]
-        tried = _assign(batch, ranking, checks, step, now)
-        rest = batch[len(tried) :]
-        if rest:
-            _explain(tasks[len(tried) :], explain(checks, loads), step, now)
-        elif len(tasks) > len(batch):
+        tried = _assign(tasks, ranking, checks, step, now)
+        if len(tried) < len(tasks):
+            rest = islice(self._tasks(store, group), len(tried), None)
+            _explain(rest, explain(checks, loads), step, now)
+        elif len(self._waiting[group]) > len(tasks):
             step.again.append(group)
         for task_id, load in tried:
             load.remove(task_id)
