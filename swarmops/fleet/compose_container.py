@@ -77,8 +77,15 @@ def _ulimits(entry: Entry) -> list[Ulimit]:
     return limits
 
 
+def _image(entry: Entry) -> str:
+    """Return an image's name; a bare number is one that lost its name, as ``image: 3.20``."""
+    if not isinstance(entry.value, str):
+        entry.expected("an image's name")
+    return entry.name()
+
+
 CONTAINER: Table = {
-    "image": ("image", Entry.name),
+    "image": ("image", _image),
     "entrypoint": ("command", words),
     "command": ("args", words),
     "environment": ("env", environment),

@@ -302,6 +302,7 @@ def test_x_keys_are_left_alone():
         ("image: i\nenvironment: {FOO: [1]}", "environment.FOO must be a string, not a list"),
         ('image: i\ncommand: "sh -c \'x"', "a command whose quotes are closed"),
         ("image: i\ncommand: {a: b}", "must be a command"),
+        ("image: 3.20", "image must be an image's name, not '3.2'"),
         (
             "image: i\nenv_file: x",
             "env_file is not read here: write the variables under environment",
