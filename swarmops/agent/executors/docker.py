@@ -312,7 +312,7 @@ async def _merged(
 def _status(found: dict[str, Any]) -> ContainerStatus:
     state = found["State"]
     status = ContainerStatus(container_id=found["Id"], pid=state["Pid"])
-    if state["Status"] in ("exited", "dead"):
+    if state["Status"] in ("exited", "dead", "stopped"):  # the last is Podman's
         return ContainerStatus(container_id=found["Id"], pid=0, exit_code=state["ExitCode"])
     return status
 

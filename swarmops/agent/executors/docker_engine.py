@@ -208,7 +208,8 @@ class Engine:
     def _hear(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass on news until closed; a broken stream is opened again."""
         label = f"{NODE_LABEL}={self._node_id}"
-        filters = {"type": "container", "event": ["die", "health_status"], "label": label}
+        news = ["die", "died", "health_status"]  # the second is what Podman asks for
+        filters = {"type": "container", "event": news, "label": label}
         while not self._closed.is_set():
             try:
                 self._guarded(lambda client: self._hear_once(client, filters, loop))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from swarmops.agent.work import NOTHING_HELD, NodeFacts, Work, make_work
 from swarmops.model.ids import new_id
 from swarmops.model.service import ContainerSpec, TaskSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
-from tests.unit.agent.dockerd import IMAGE, engine
+from tests.unit.agent.dockerd import IMAGE, engine, podman
 
 FACTS = NodeFacts(id="node1", hostname="host1", addr="10.0.0.1", architecture="x86_64")
 _rng = random.SystemRandom()
@@ -75,6 +76,15 @@ def engine_address() -> Iterator[str]:
     if os.geteuid() != 0:
         pytest.skip("starting a Docker Engine needs root")
     with engine(Path(tempfile.mkdtemp(prefix="dockerd"))) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def podman_address() -> Iterator[str]:
+    """Return the address of a Podman that lives as long as the tests."""
+    if os.geteuid() != 0 or shutil.which("podman") is None:
+        pytest.skip("this needs root and an installed Podman")
+    with podman(Path(tempfile.mkdtemp(prefix="podman"))) as address:
         yield address
 
 

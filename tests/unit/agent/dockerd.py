@@ -69,6 +69,42 @@ def _run(folder: Path, address: str, bridge: str, log: IO[bytes]) -> Iterator[st
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_PODMAN = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
+"""More than a limited machine may give is what Podman asks for by itself."""
+
+
+@contextmanager
+def podman(folder: Path) -> Iterator[str]:
+    """Start Podman's service with a busybox image, give its address, remove all of it."""
+    address = f"unix://{folder}/podman.sock"
+    configuration = folder / "containers.conf"
+    configuration.write_text(_PODMAN)
+    command = ["podman", f"--root={folder}/data", f"--runroot={folder}/run"]
+    command += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
+    if shutil.which("runc"):  # crun refuses machines with both versions of control groups
+        command += ["--runtime=runc"]
+    environment = os.environ | {"CONTAINERS_CONF": str(configuration)}
+    with (folder / "log").open("wb") as log:
+        service = subprocess.Popen(
+            [*command, "system", "service", "--time=0", address],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    try:
+        _until_it_answers(address, service, folder / "log")
+        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=_busybox())
+        yield address
+    finally:
+        subprocess.run([*command, "rm", "--all", "--force"], env=environment, check=False)
+        service.send_signal(signal.SIGTERM)
+        service.wait(WITHIN_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def docker(address: str, *args: str, stdin: bytes = b"") -> str:
     """Run the docker CLI on the engine and return its output."""
     done = subprocess.run(

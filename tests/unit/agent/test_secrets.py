@@ -171,7 +171,8 @@ async def test_a_secret_is_on_no_disk(bench: Bench):
     work = await bench.started("sleep 60", secrets=[secret_ref()], held=held(secret()))
     folders = [bench.context.data_dir]
     if bench.image != "host":
-        folders.append(Path(bench.context.docker_host.removeprefix("unix://")).parent / "data")
+        host = {"docker": bench.context.docker_host, "podman": bench.context.podman_host}
+        folders.append(Path(host[bench.executor.name].removeprefix("unix://")).parent / "data")
     for folder in folders:
         assert traces(folder) == b""
     await bench.executor.remove(work)

@@ -54,7 +54,7 @@ def test_hostname_environment_and_mounts_are_templates():
 async def test_a_node_describes_its_machine_and_executors(context: ExecutorContext):
     """Size, platform and the executors that work, as plugins."""
     executors = load_executors(context)
-    assert list(executors) == ["process", "docker"]
+    assert list(executors) == ["process", "docker", "podman"]
     description = await Describe(hostname="h", executors={"process": executors["process"]})()
     assert description.hostname == "h"
     assert isinstance(description.engine, EngineDescription)
