@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 
 import swarmops
@@ -24,6 +25,11 @@ class Operator:
         package = Path(swarmops.__file__).parent
         leave_out = shutil.ignore_patterns("__pycache__")
         shutil.copytree(package, folder / "code" / package.name, ignore=leave_out)
+        described = metadata.distribution(package.name)
+        info = folder / "code" / f"{package.name}-{described.version}.dist-info"
+        info.mkdir()
+        for name in ("METADATA", "entry_points.txt"):
+            (info / name).write_text(described.read_text(name) or "")
 
     def meet(self, hosts: Sequence[Host], playbook: Mapping[str, object]) -> None:
         """Write inventory and playbook for hosts whose keys aren't known yet."""
