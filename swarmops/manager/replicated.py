@@ -35,6 +35,8 @@ def free_slots(used: Places, wanted: int) -> list[str]:
 def victims(service: Service, used: Places, surplus: int) -> list[str]:
     """Return the slots that go when ``surplus`` are too many."""
     del service
+    if not surplus:
+        return []
     order = sorted(used, key=lambda slot: (not _running(used[slot]), int(slot)))
     crowd: Counter[str] = Counter()
     ranks: dict[str, tuple[bool, int, int]] = {}
