@@ -121,7 +121,9 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
             progress = Progress(self._timing.inflight_messages, self._timing.inflight_bytes)
             progress.acked_round = self._progress[raft_id].acked_round
             self._progress[raft_id] = progress
-            self.__raftNextIndex[node] = max(1, self.__raftMatchIndex[node]) + 1
+            # Not from the beginning when it has not answered yet: that may be a whole snapshot.
+            match = self.__raftMatchIndex[node] or self._journal.last_index
+            self.__raftNextIndex[node] = match + 1
 
     # Membership.
 

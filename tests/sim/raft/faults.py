@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from swarmops.raft import RaftError
-
 if TYPE_CHECKING:
     from tests.sim.raft.member import SimMember
     from tests.sim.raft.world import World
@@ -41,6 +39,7 @@ class Nemesis:
             "pause": self._pause,
             "add a member": self._add,
             "remove a member": self._remove,
+            "replace a lost machine": self._lose,
             "hand over": self._transfer,
             "snapshot now": self._snapshot,
         }
@@ -189,14 +188,18 @@ class Nemesis:
             asked = self._world.any_running(self._rng)
             if asked is not None:
                 self._note("member removed", member)
-                self._world.order(self._ask_removal(asked, member))
+                work = asked.raft.remove_member(member.me.raft_id, timeout_s=3)
+                self._world.order(self._world.ask_quietly(asked, work))
 
-    async def _ask_removal(self, asked: SimMember, member: SimMember) -> None:
-        try:
-            work = asked.raft.remove_member(member.me.raft_id, timeout_s=3)
-            await self._world.ask(asked, work)
-        except (RaftError, ConnectionAbortedError) as error:
-            self._world.trace.add(asked.name, "removal of %s: %r", member.name, error)
+    def _lose(self) -> None:
+        """Lose a machine for ever, when the group can bear it, and have it replaced."""
+        lost = [m for m in self._world.members.values() if m.fate == "lost"]
+        all_gone = {m.me.raft_id for m in lost} <= self._world.removed()
+        if self._world.is_whole() and all_gone and (member := self._one()) is not None:
+            self._note("machine lost for ever and replaced", member)
+            member.fate = "lost"
+            self._world.crash(member, power=True)
+            self._world.order(self._world.replace(member))
 
     def _transfer(self) -> None:
         asked = self._world.any_running(self._rng)
@@ -205,13 +208,8 @@ class Nemesis:
             to = None
             if self._rng.random() < 0.5:
                 to = self._rng.choice(self._world.wanted()).me.raft_id
-            self._world.order(self._ask_transfer(asked, to))
-
-    async def _ask_transfer(self, asked: SimMember, to: str | None) -> None:
-        try:
-            await self._world.ask(asked, asked.raft.transfer_leadership(to, timeout_s=2))
-        except (RaftError, ConnectionAbortedError) as error:
-            self._world.trace.add(asked.name, "hand-over: %r", error)
+            work = asked.raft.transfer_leadership(to, timeout_s=2)
+            self._world.order(self._world.ask_quietly(asked, work))
 
     def _snapshot(self) -> None:
         if (member := self._one()) is not None and member.raft._engine is not None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from swarmops.raft import termfile
 from swarmops.raft.journal import Journal
-from swarmops.raft.messages import AppendAck, Message, Vote, VoteReply
+from swarmops.raft.messages import Append, AppendAck, Message, SnapshotAck, Vote, VoteReply
 from swarmops.raft.records import Entry
 from tests.sim.raft.trace import Trace, Violation
 
@@ -61,11 +62,14 @@ class Invariants:
         self.applied: dict[int, tuple[int, int]] = {}
         self.applied_ids: set[int] = set()
         self.votes: dict[tuple[int, str], str] = {}
+        self.failure: Violation | None = None
 
     def fail(self, member: SimMember | None, what: str) -> None:
-        """Stop the run."""
-        self._trace.add(member.name if member else "", "VIOLATION: %s", what)
-        raise Violation(f"{member.name if member else 'the group'}: {what}")
+        """Stop the run, even when what called this catches all errors."""
+        name = member.name if member else "the group"
+        self._trace.add(name, "VIOLATION: %s", what)
+        self.failure = self.failure or Violation(f"{name}: {what}")
+        raise self.failure
 
     # Logs.
 
@@ -80,7 +84,17 @@ class Invariants:
             content = (before_term, zlib.crc32(command))
             if self.entries.setdefault((index, term), content) != content:
                 self.fail(member, f"log matching: entry {index} of term {term} is two entries")
+            if command[:1] == b"\x02":
+                self._changes(member, index, term)
             before_index, before_term = index, term
+
+    def _changes(self, member: SimMember, index: int, term: int) -> None:
+        """One change of membership at a time: a leader makes none before the last is committed."""
+        engine: Any = member.raft._engine
+        if engine is not None and engine.is_leading() and engine.term() == term:
+            last = engine.configuration_index()
+            if last > engine.commit_index():
+                self.fail(member, f"changes the members at {index} before {last} is committed")
 
     def truncated(self, member: SimMember, first: int) -> None:
         """Drop promises that the cut makes void; cutting committed entries is never right."""
@@ -96,6 +110,9 @@ class Invariants:
         journal: Journal = member.raft._journal
         if journal.getCurrentTerm() < member.promised_term:
             self.fail(member, f"forgot term {member.promised_term}")
+        last = member.raft._journal.last_index
+        if last < member.promised_snapshot:
+            self.fail(member, f"ends at {last}, promised a snapshot at {member.promised_snapshot}")
         for index, term in member.promised.items():
             if index >= journal.first_index and journal.term_at(index) != term:
                 found = journal.term_at(index)
@@ -133,6 +150,9 @@ class Invariants:
             other = self.leaders.setdefault(term, member.me.raft_id)
             if other != member.me.raft_id:
                 self.fail(member, f"two leaders in term {term}: also {self._members[other].name}")
+            on_disk = termfile.load(member.disk)
+            if on_disk is None or on_disk.term < term:
+                self.fail(member, f"leads term {term}, which is not on its disk")
             self._has_everything(member, term)
             for rival in self._members.values():
                 if rival is not member and rival.is_running and rival.raft._engine is not None:
@@ -166,7 +186,8 @@ class Invariants:
                     member,
                     f"two entries are committed at {index}: {found}, {self.committed[index]}",
                 )
-        if engine.applied_index() > commit:
+        newest = member.raft._snapshots._newest
+        if engine.applied_index() > max(commit, newest.index if newest else 0):
             self.fail(member, "applied what is not committed")
         member.commit_seen = commit
         self.committed_to = max(self.committed_to, commit)
@@ -178,8 +199,16 @@ class Invariants:
 
     # The state machine and its clients.
 
-    def apply(self, member: SimMember, index: int, command_id: int, chain: int) -> None:
-        """State-machine equality, at each index."""
+    def apply(
+        self, member: SimMember, index: int, command_id: int, chain: int, *, again: bool
+    ) -> None:
+        """State-machine equality, at each index; and no command twice."""
+        if again:
+            self.fail(member, f"applied command {command_id} twice, the second time at {index}")
+        journal: Journal = member.raft._journal
+        newest = member.raft._snapshots._newest
+        if index > max(journal.durable_index, newest.index if newest else 0):
+            self.fail(member, f"applies entry {index}, which is not durable here")
         found = (command_id, chain)
         if self.applied.setdefault(index, found) != found:
             self.fail(member, f"applied command {command_id} at {index}, others something else")
@@ -191,7 +220,7 @@ class Invariants:
     def sent(self, member: SimMember, to: str, message: Message) -> None:
         """Note what a message promises; it must be true from here on, whatever crashes."""
         journal: Journal = member.raft._journal
-        if isinstance(message, AppendAck | Vote | VoteReply):
+        if isinstance(message, Append | AppendAck | SnapshotAck | Vote | VoteReply):
             pre = isinstance(message, Vote | VoteReply) and message.pre
             if not pre:
                 member.promised_term = max(member.promised_term, message.term)
@@ -201,6 +230,8 @@ class Invariants:
                 self.fail(member, f"acknowledges entry {message.match}, which it does not have")
             if term is not None:
                 member.promised[message.match] = term
+        elif isinstance(message, SnapshotAck) and message.done:
+            member.promised_snapshot = max(member.promised_snapshot, message.index)
         elif isinstance(message, VoteReply) and message.granted and not message.pre:
             self._voted(member, message.term, to)
         elif isinstance(message, Vote) and not message.pre:

@@ -8,6 +8,7 @@ number; the set of ids shows a command that was applied twice.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
@@ -23,10 +24,6 @@ class Command(msgspec.Struct, frozen=True, array_like=True):
     value: int
     expect: int | None = None
     padding: bytes = b""
-
-
-class AppliedTwice(Exception):  # noqa: N818 - what happened
-    """A command came again."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -47,7 +44,10 @@ class _State(msgspec.Struct):
 class Machine:
     """Registers by key."""
 
-    def __init__(self, applied: Callable[[int, int, int], None]) -> None:
+    def __init__(
+        self, applied: Callable[[int, int, int, bool], None], counts: Counter[str]
+    ) -> None:
+        self._counts = counts
         self.values: dict[int, int] = {}
         self.ids: set[int] = set()
         self.chain = 0
@@ -56,18 +56,18 @@ class Machine:
     def apply(self, index: int, data: bytes) -> int:
         """Apply one command; return the value before."""
         command = _decode(data)
-        if command.id in self.ids:
-            raise AppliedTwice(f"command {command.id} again, at {index}")
+        again = command.id in self.ids
         self.ids.add(command.id)
         self.chain = zlib.crc32(data, zlib.crc32(index.to_bytes(8, "big"), self.chain))
         before = self.values.get(command.key, ABSENT)
         if command.expect is None or command.expect == before:
             self.values[command.key] = command.value
-        self._applied(index, command.id, self.chain)
+        self._applied(index, command.id, self.chain, again)
         return before
 
     def snapshot(self) -> Iterable[bytes]:
         """Freeze now, spell later."""
+        self._counts["(snapshot taken)"] += 1
         state = _State(dict(self.values), sorted(self.ids), self.chain)
         return self._chunks(state)
 
@@ -79,6 +79,7 @@ class Machine:
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         """Take the state of a snapshot."""
+        self._counts["(snapshot restored or installed)"] += 1
         state = msgspec.msgpack.decode(b"".join(chunks), type=_State)
         self.values, self.ids, self.chain = state.values, set(state.ids), state.chain
 

@@ -20,7 +20,7 @@ from tests.sim.raft.process import DiskSpeed, DriftingClock, Process, SimLanes
 if TYPE_CHECKING:
     from tests.sim.raft.world import World
 
-Fate = Literal["joining", "member", "leaving", "out"]
+Fate = Literal["joining", "member", "out", "lost"]
 
 
 class SimMember:
@@ -41,6 +41,7 @@ class SimMember:
         self.stopping = False
         self.loads = self.rng.random() < 0.5
         self.commit_seen = self.led_term = self.promised_term = 0
+        self.promised_snapshot = 0
         self.promised: dict[int, int] = {}
         self.process: Process
         self.raft: Raft
@@ -57,7 +58,7 @@ class SimMember:
         process = self.process = Process(lambda: world.invariants.after(self))
         self.ended = asyncio.get_running_loop().create_future()
         kind = LoadingMachine if self.loads else Machine
-        machine = self.machine = kind(lambda *what: world.invariants.apply(self, *what))
+        machine = self.machine = kind(self._applied, world.counts)
         transport = self.transport = SimTransport(world.network, self.me, process, self._wired)
         self.stopping = False
         self.is_running = True
@@ -89,6 +90,9 @@ class SimMember:
         except RaftError as error:
             world.invariants.fail(self, f"refuses to start: {error}")
         return True
+
+    def _applied(self, index: int, command_id: int, chain: int, again: bool) -> None:  # noqa: FBT001 - a callback
+        self.world.invariants.apply(self, index, command_id, chain, again=again)
 
     def _wired(self) -> None:
         """The journal is open, nothing was said yet."""

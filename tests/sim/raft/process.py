@@ -41,8 +41,7 @@ class Process:
 
     def end(self) -> None:
         """Nothing happens any more."""
-        self.resume()
-        self.is_alive = False
+        self.is_alive = self.is_paused = False
         self._waiting.clear()
 
     def pause(self) -> None:

@@ -72,6 +72,7 @@ class World:
         self.orders: set[asyncio.Task[Any]] = set()
         self.error: BaseException | None = None
         self.in_peace = False
+        self.cuts_take_power: bool | None = None
         self.obstacle = ""
         self.undecided = 0
         self._number = 0
@@ -141,6 +142,7 @@ class World:
         self._number += 1
         member = SimMember(self, self._number)
         member.rate = self.rng.uniform(1 - self.drift, 1 + self.drift)
+        self.counts["clock drifts"] += self.drift > 0
         self.members[member.me.raft_id] = member
         return member
 
@@ -156,18 +158,19 @@ class World:
         self.network.hang_up(member.transport, quietly=power and self.rng.random() < 0.5)
         if power:
             member.disk.lose_power()
-        if member.fate != "out":
+        if member.fate == "member":
             delay = 0.1 if self.in_peace else self.rng.choice((0.05, 0.5, 3.0)) * self.rng.random()
             asyncio.get_running_loop().call_later(delay, lambda: self.spawn(self.restart(member)))
 
     def cut(self, member: SimMember) -> None:
         """A disk operation was cut short: half of the time by the end of the power."""
         self.counts["cut off in the middle of a disk operation"] += 1
-        self.crash(member, power=self.rng.random() < 0.5)
+        power = self.rng.random() < 0.5 if self.cuts_take_power is None else self.cuts_take_power
+        self.crash(member, power=power)
 
     async def restart(self, member: SimMember) -> None:
         """Start again, until it runs."""
-        while not member.is_running and member.fate not in {"out", "joining"}:
+        while not member.is_running and member.fate == "member":
             if not await member.start("open"):
                 await asyncio.sleep(0.5)
 
@@ -181,6 +184,26 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
             raise ConnectionAbortedError
         return task.result()
+
+    async def replace(self, lost: SimMember) -> None:
+        """Remove a member whose disk is lost for ever, and add another for it."""
+        while lost.me.raft_id not in self.removed():
+            asked = self.any_running(self.rng)
+            if asked is not None:
+                await self.ask_quietly(asked, asked.raft.remove_member(lost.me.raft_id))
+            await asyncio.sleep(0.3)
+        await self.join()
+
+    def removed(self) -> frozenset[str]:
+        """Collect whose removal is known to anyone."""
+        return frozenset().union(*(m.raft.status().removed for m in self.running()))
+
+    async def ask_quietly(self, member: SimMember, work: Coroutine[Any, Any, Any]) -> None:
+        """Ask, and take any refusal for an answer."""
+        try:
+            await self.ask(member, work)
+        except (RaftError, ConnectionAbortedError) as error:
+            self.trace.add(member.name, "refuses: %r", error)
 
     async def join(self) -> None:
         """Add a new member and start it, however often that has to be tried."""
@@ -226,7 +249,7 @@ class World:
         self.clients.is_stopping = True
         await self.until(clients.done, 20, "all clients have their answers")
         clients.result()
-        await self._settle()
+        await self.settle()
         self._judge()
 
     async def begin(self, *, drift: float) -> None:
@@ -258,8 +281,8 @@ class World:
         loop = asyncio.get_running_loop()
         end = loop.time() + bound_s
         while True:
-            if self.error is not None:
-                raise self.error
+            if error := self.invariants.failure or self.error:
+                raise error
             if condition():
                 return
             if loop.time() > end:
@@ -274,9 +297,9 @@ class World:
         await self.until(lambda: self.leader() is not None, _FORM_S, "a bootstrapped leader")
         for _ in range(self.size - 1):
             self.spawn(self.join())
-        await self.until(self._is_whole, _FORM_S, "all vote")
+        await self.until(self.is_whole, _FORM_S, "all vote")
 
-    def _is_whole(self) -> bool:
+    def is_whole(self) -> bool:
         """All that shall be members run, vote and know it."""
         ids = {m.me.raft_id for m in self.wanted()}
         running = [m for m in self.running() if not m.stopping]
@@ -326,7 +349,7 @@ class World:
                 if member.raft.status().voters != status.voters:
                     return f"{member.name} knows other voters"
             elif me in status.removed:
-                if member.fate != "out":
+                if member.fate not in {"out", "lost"}:
                     return f"{member.name} does not know of its removal ({member.fate})"
             else:
                 return f"{member.name} is no voter yet ({member.fate})"
@@ -341,11 +364,31 @@ class World:
         if max(self.invariants.leaders) != before:
             raise Violation(f"an election in peace: term {max(self.invariants.leaders)}")
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
+        """Wait until all have applied the same."""
+
         def same() -> bool:
             return len({m.raft.status().applied_index for m in self.running()}) == 1
 
         await self.until(same, 20, "all members apply everything")
+
+    async def until_running(
+        self,
+        member: SimMember,
+        *,
+        run: int = 0,
+        ask: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
+        """Wait until a member is in this run of it; meanwhile keep asking for something."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 60
+        while member.runs < run or member not in self.running():
+            if ask is not None:
+                await ask()
+            await self.until(lambda: True, 1, "")
+            if loop.time() > end:
+                raise Violation(f"{member.name} does not run (again)")
+            await asyncio.sleep(0.01)
 
     def tell_members(self) -> None:
         """Put everyone's view at the end of the trace."""
@@ -414,7 +457,9 @@ def play(world: World, seed: int, scenario: Callable[[World], Coroutine[Any, Any
                 runner.run(scenario(world))
             except Exception as error:
                 world.tell_members()
-                raise Failure(seed, world.error or error, world.trace) from error
+                raise Failure(
+                    seed, world.invariants.failure or world.error or error, world.trace
+                ) from error
             finally:
                 for member in world.members.values():
                     member.end_run()
