@@ -4,7 +4,7 @@
 ``python -m tests.sim.raft.mutations`` looks for the first that notice.
 """
 
-# ruff: noqa: ANN001, ANN002, ANN003, ANN202, ARG001, ARG005, PT008 - stand-ins take what the original takes
+# ruff: noqa: ANN001, ANN002, ANN003, ARG001, ARG005, PT008 - stand-ins take what the original takes
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from swarmops.raft import (
     termfile,
 )
 from swarmops.raft import raft as raft_module
-from swarmops.raft import records as records_module
 from swarmops.raft.logfile import LogWriter
 from swarmops.raft.messages import AppendAck, VoteReply
 from swarmops.raft.seam import Timing
@@ -270,19 +269,6 @@ def _go_on_in_place(self) -> None:
     self._broken = False
 
 
-def _believe_any_record(data, offset):
-    """Take a record by its header, whatever its checksum says."""
-    start = offset + records_module.RECORD_HEADER_BYTES
-    if start > len(data):
-        return None
-    header = data[offset : offset + records_module._RECORD.size]
-    magic, kind, size, synced_to = records_module._RECORD.unpack(header)
-    if magic != records_module.RECORD_MAGIC or start + size > len(data):
-        return None
-    body = data[start : start + size]
-    return records_module.Record(kind, offset, start + size, synced_to, header, body)
-
-
 def _no_snapshot_written(disk, data_key, rng, which, content) -> None:
     for _ in content[1]:
         pass
@@ -333,7 +319,7 @@ TABLE = [
         "a lease longer than votes stick",
         "an isolated leader serves while another leads",
         _timing(read_lease_s=3.0, step_down_s=5.0),
-        1,
+        13,
     ),
     Mutation(
         "a lease that outlives a hand-over",
@@ -357,7 +343,7 @@ TABLE = [
         "votes for any log",
         "a leader that lacks what is committed",
         _replace(_E, "_on_vote", _vote_for_any_log),
-        1,
+        4,
     ),
     Mutation(
         "messages that rest on a term leave before it is durable",
@@ -393,7 +379,7 @@ TABLE = [
         "commit over an unverified tail",
         "a discarded write counts as committed",
         _replace(_R, "_on_append", _commit_unverified),
-        1,
+        14,
     ),
     Mutation(
         "a conflicting tail is kept",
@@ -441,37 +427,37 @@ TABLE = [
         "no memory of requests",
         "a command that is sent again is applied twice",
         _replace(Sessions, "first_time", _always_first),
-        0,
+        1,
     ),
     Mutation(
         "reads without lease or round",
         "a deposed leader answers with old values",
         _replace(requests.Requests, "_read_index", _read_unasked),
-        1,
+        4,
     ),
     Mutation(
         "the log is never synced",
         "acknowledged writes are lost with the power",
         _replace(LogWriter, "_sync", _no_sync),
-        0,
+        1,
     ),
     Mutation(
         "the directory is never synced",
         "files are lost, or back under their old names, with the power",
         _replace(SimDisk, "sync_names", _forget_names),
-        0,
+        1,
     ),
     Mutation(
         "the term file is renamed without a sync",
         "an empty term file",
         _replace(termfile, "store", _store_unsynced),
-        0,
+        1,
     ),
     Mutation(
         "a snapshot is renamed without a sync",
         "a snapshot with holes, behind which the log is gone",
         _replace(SnapshotWriter, "finish", _finish_unsynced),
-        0,
+        1,
     ),
     Mutation(
         "the log is compacted though no snapshot was written",
@@ -483,19 +469,13 @@ TABLE = [
         "a stale snapshot is installed",
         "applied state is rolled back",
         lambda: _take_any,
-        18,
-    ),
-    Mutation(
-        "records are believed without their checksum",
-        "a torn tail is taken for entries",
-        _replace(records_module, "read_record", _believe_any_record),
-        0,
+        24,
     ),
     Mutation(
         "written on after a failed sync",
         "what the kernel dropped counts as synced",
         _replace(LogWriter, "_mend", _go_on_in_place),
-        0,
+        8,
     ),
     Mutation(
         "a leader on a failing disk goes on leading",

@@ -232,6 +232,7 @@ async def a_joiner_crashes_before_it_knows_anything(world: World) -> None:
     _down(world, joiner)
     leader = await _leader(world)
     await leader.raft.remove_member(me)
+    await asyncio.sleep(8.0)
     world.network.heal()
     world.spawn(world.restart(joiner))
     await world.until(lambda: joiner.fate == "out", 10, "it learns of its removal")
