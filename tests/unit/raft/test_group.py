@@ -103,6 +103,19 @@ async def test_a_leader_that_is_removed_hands_over_first(group: Any):
     assert old.member.raft_id in new.raft.status().removed
 
 
+async def test_a_member_that_was_away_hears_a_leader_that_joined_meanwhile(group: Any):
+    """It dials nobody who could tell; the leader that dials it is a stranger, and is heard."""
+    managers = await group.form(3)
+    away = managers[2]
+    await away.stop()
+    newest = await group.join(4)
+    await newest.raft.transfer_leadership(newest.member.raft_id)
+    await newest.raft.wait(lambda s: s.is_leader, timeout_s=5)
+    again = await group.restart(3)
+    await again.raft.wait(lambda s: newest.member in s.voters, timeout_s=10)
+    assert again.raft.status().leader == newest.member.raft_id
+
+
 async def test_leadership_is_handed_over_without_an_election_timeout(group: Any):
     """The named member leads after the hand-over."""
     await group.form(3)
