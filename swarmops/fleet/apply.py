@@ -26,7 +26,7 @@ from swarmops.fleet.playbook import Playbook, playbook_path, read_playbook
 from swarmops.fleet.pool import FORKS
 from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
 from swarmops.fleet.shells import Shells
-from swarmops.fleet.steps import Plan
+from swarmops.fleet.steps import Plan, StepKind
 from swarmops.fleet.waiting import Patience, wait_until
 
 ROUNDS_MAX = 3
@@ -132,7 +132,7 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
             done = _run(fleet, seen, plan, managers, progress)
             ended += done.ended
             failed = any(not end.succeeded for end in done.ended)
-            if plan.again and not plan.empty and not failed and not done.interrupted:
+            if _look_again(seen, plan) and not failed and not done.interrupted:
                 continue
             applied = _outcome(fleet, plan, tuple(ended), interrupted=done.interrupted)
             hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
@@ -142,6 +142,12 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
     raise SwarmopsError(
         f"after {ROUNDS_MAX} rounds there is still something to do: look at 'swarmops plan'"
     )
+
+
+def _look_again(seen: Seen, plan: Plan) -> bool:
+    """Whether what was started may turn out to be something else: a member that lost its state."""
+    started = any(step.kind is StepKind.START for step in plan.steps)
+    return not plan.empty and (plan.again or (started and seen.observation.swarm is not None))
 
 
 def manager_hosts(observation: Observation) -> list[str]:

@@ -115,7 +115,13 @@ class Control:
     # Init ----------------------------------------------------------------------------------------
 
     async def init(self, request: InitRequest) -> str:
-        """Make a new swarm with this node as its manager; returns the node's ID."""
+        """Make a new swarm with this node as its manager; returns the node's ID.
+
+        On a manager, by force: go on with the swarm as it is here, as its only manager.
+        """
+        if self._daemon.manager is not None:
+            await self._daemon.begin_again_alone()
+            return self.node_id
         from swarmops.runtime.founding import found  # noqa: PLC0415 - see the module's docstring
 
         self._daemon.pending = True

@@ -27,6 +27,7 @@ from swarmops.agent.ingress.keeper import Keeper
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
+from swarmops.model.swarm import Peer
 from swarmops.pki.identity import Credentials
 from swarmops.pki.wire import CertificateReply
 from swarmops.runtime.address import own_address
@@ -275,6 +276,24 @@ class Daemon:
         self._remember(state)
         self.manager = part
         self.became_worker.clear()
+
+    async def begin_again_alone(self) -> None:
+        """Go on as the only manager with the state that is here, after the others are lost.
+
+        Raises what reopening raises; the part is stopped then, and the daemon can be restarted.
+        """
+        part, self.manager = self.manager, None
+        if part is None:
+            return
+        await part.stop(transfer=False)
+        await part.recover()
+        state = self._member()
+        alone = (Peer(node_id=state.node_id, addr=state.advertise_addr),)
+        self._remember(replace(state, managers=alone))
+        fresh = self.new_manager_part(self._member())
+        await fresh.reopen()
+        self.manager = fresh
+        await fresh.demote_others()
 
     async def _leave_group(self) -> None:
         """Stop the manager part and forget its log: a raft ID never comes back."""

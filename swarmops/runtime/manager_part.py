@@ -27,7 +27,7 @@ from swarmops.model.swarm import Peer
 from swarmops.pki.identity import load_credentials, write_private
 from swarmops.pki.tls import ALPN_AGENT, NodeTLS, PeerIdentity
 from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
-from swarmops.raft import Member, Raft, StreamTransport
+from swarmops.raft import Member, Raft, StreamTransport, force_new_cluster
 from swarmops.runtime.dial import UnreachableError, become_member, dial_raft, split_address
 from swarmops.runtime.log_stream import fetch_logs
 from swarmops.runtime.port import NodePort
@@ -127,6 +127,18 @@ class ManagerPart:
             await self.raft.stop()
         await self._port.close()
 
+    async def recover(self) -> None:
+        """Make a stopped member's log that of a group of one: what only the others had is lost."""
+        key = _data_key(self._dir)
+        await asyncio.to_thread(force_new_cluster, self._dir, me=self.me, data_key=key)
+
+    async def demote_others(self) -> None:
+        """Make every other manager a worker: they are members no more, and count no more."""
+        await self.wait_for_leader()
+        for node in list(self.store.nodes.by_role(Role.MANAGER)):
+            if node.id != self.me.node_id:
+                await self.store.modify(self.store.nodes, node.id, _as_worker)
+
     def wipe(self) -> None:
         """Remove the group's state from disk: a raft ID never comes back."""
         shutil.rmtree(self._dir, ignore_errors=True)
@@ -225,6 +237,12 @@ class ManagerPart:
     def read_logs(self, asked: LogsAsked) -> AsyncGenerator[LogFrame, None]:
         """Read the output of tasks of a node whose session is here."""
         return self.manager.logs.of_held_node(asked)
+
+
+def _as_worker(node: Node) -> Node:
+    internal = replace(given(node.internal, NodeInternal()), role=Role.WORKER, raft_id="")
+    spec = replace(node.spec, role=Role.WORKER)
+    return replace(node, spec=spec, internal=internal, manager_status=UNSET)
 
 
 def _with_raft_id(node: Node, raft_id: str) -> Node:
