@@ -90,3 +90,14 @@ def test_the_manual_is_whole():
     assert [name for name in OUR_VARS if f"`{name}`" not in inventory] == []
     keys = {*KEYS, *IGNORED, *INSTEAD}
     assert sorted(key for key in keys if f"`{key}`" not in playbook) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*/inventory.yml")), ids=lambda path: path.parent.name
+)
+def test_each_example_is_understood_without_a_warning(path: Path):
+    """Inventory and playbook; what they do on machines is for their reader to see."""
+    inventory = read_inventory(path)
+    playbook = read_playbook(playbook_path(inventory), inventory)
+    assert playbook.services
+    assert not playbook.warnings
