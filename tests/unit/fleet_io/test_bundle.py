@@ -93,7 +93,7 @@ from importlib import metadata
 assert aiohttp.http_parser.HttpRequestParser.__module__ == "aiohttp._http_parser"
 assert "BEGIN CERTIFICATE" in open(certifi.where()).read()
 assert hostside.source("put").startswith('"')
-assert {e.name for e in metadata.entry_points(group="swarmops.executors")} == {"docker", "process"}
+assert {e.name for e in metadata.entry_points(group="swarmops.executors")} >= {"docker", "process"}
 for absent in ("fabric", "paramiko", "hypothesis", "ruamel.yaml"):
     try:
         __import__(absent)
