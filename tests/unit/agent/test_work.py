@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from swarmops.agent.describe import Describe
@@ -64,3 +66,18 @@ async def test_a_node_describes_its_machine_and_executors(context: ExecutorConte
     assert description.resources.memory_bytes
     for executor in executors.values():
         await executor.close()
+
+
+def test_an_executor_that_cant_be_loaded_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A broken package of somebody else's costs its executor, not the node."""
+    from importlib.metadata import EntryPoint
+
+    from swarmops.agent import executors
+
+    group = "swarmops.executors"
+    process = "swarmops.agent.executors.process:ProcessExecutor"
+    found = [EntryPoint("gone", "no.such:Thing", group), EntryPoint("process", process, group)]
+    monkeypatch.setattr(executors, "entry_points", lambda **_: found)
+    assert [*load_executors(ExecutorContext(node_id="n", data_dir=tmp_path))] == ["process"]
