@@ -1,8 +1,9 @@
 """Whole groups under faults, from seeds: as many as time allows, in order.
 
-``SIM_SECONDS`` says how long seeds are tried (20 s unless told, 240 in CI), ``SIM_START`` from which
-one (0). In order, so that a commit that passed once passes again; ``make sim START=…`` looks where
-nobody has looked. A seed that fails prints the end of its trace and the command that replays it.
+``SIM_SECONDS`` says how long seeds are tried (20 s unless told, 240 in CI), ``SIM_START`` from
+which one (0). In order, so that a commit that passed once passes again; ``make sim START=…`` looks
+where nobody has looked. A seed that fails prints the end of its trace and the command that replays
+it.
 """
 
 from __future__ import annotations
