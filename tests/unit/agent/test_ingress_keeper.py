@@ -61,6 +61,9 @@ class Node:
         """Whether the port is served."""
         try:
             _, writer = await asyncio.open_connection(HOST, self.port)
+        except ConnectionResetError:
+            # Accepted, and given up at once for want of a task, before this end even looked.
+            return True
         except OSError:
             return False
         writer.close()
