@@ -70,11 +70,16 @@ class Keeper:
 
     async def end(self) -> None:
         """End the proxy: this node leaves the swarm. Call it after ``run`` was cancelled."""
-        with contextlib.suppress(OSError):
-            _, line = await self._open()
-            line.write(wire.end_line())
-            await line.drain()
-            line.close()
+        with contextlib.suppress(OSError, TimeoutError):
+            reader, line = await self._open()
+            try:
+                # Its greeting must have somewhere to go, or it never reads what is said here.
+                async with asyncio.timeout(START_S):
+                    await reader.readline()
+                line.write(wire.end_line())
+                await line.drain()
+            finally:
+                line.close()
 
     async def _keep(self) -> None:
         """Find or start a proxy and talk to it until it is gone or not needed."""
