@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import click
 
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
 
 NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True)
 
@@ -36,16 +36,17 @@ def ls(settings: Settings) -> None:
 @node.command("inspect")
 @NAMES
 @common
+@inspected
 @pass_settings
-def inspect(settings: Settings, names: tuple[str, ...]) -> None:
-    """Show everything about nodes, as JSON in the form of Docker's API."""
-    from swarmops.cli.output import print_json
+def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
+    """Show everything about nodes, in the form of Docker's API."""
+    from swarmops.cli.output import print_objects
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.names import find_node
 
     with open_swarm(settings) as swarm:
         nodes = swarm.client.nodes()
-        print_json([find_node(nodes, name, swarm.hosts) for name in names])
+        print_objects([find_node(nodes, name, swarm.hosts) for name in names], style)
 
 
 @node.command("ps")

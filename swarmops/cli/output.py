@@ -7,7 +7,7 @@ plain columns, never cut, for people who pipe them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -54,6 +54,27 @@ def print_rows(rows: Sequence[msgspec.Struct], columns: Columns, style: str) -> 
     else:
         cells = [[_cell(row, attribute) for attribute in columns.values()] for row in rows]
         print_table(list(columns), cells)
+
+
+def print_objects(objects: Sequence[Any], style: str) -> None:
+    """Print whole objects: JSON as Docker's API has them, or a line a field, named by its path."""
+    if style == "json":
+        print_json(objects)
+        return
+    for shown in objects:
+        print_table(["FIELD", "VALUE"], [[path, text] for path, text in _fields(shown)])
+
+
+def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    value = msgspec.to_builtins(value)
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _fields(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _fields(inner, f"{path}.{number}")
+    else:
+        yield path, str(value).strip().replace("\n", " ")
 
 
 def print_json(value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
 from swarmops.cli.values import cpus, duration, scale, size
 
 NAMES = click.argument("names", metavar="SERVICE...", nargs=-1, required=True)
@@ -52,16 +52,17 @@ def ps(settings: Settings, names: tuple[str, ...]) -> None:
 @service.command("inspect")
 @NAMES
 @common
+@inspected
 @pass_settings
-def inspect(settings: Settings, names: tuple[str, ...]) -> None:
-    """Show everything about services, as JSON in the form of Docker's API."""
-    from swarmops.cli.output import print_json
+def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
+    """Show everything about services, in the form of Docker's API."""
+    from swarmops.cli.output import print_objects
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.lists import find_service
 
     with open_swarm(settings) as swarm:
         services = swarm.client.services()
-        print_json([find_service(services, name) for name in names])
+        print_objects([find_service(services, name) for name in names], style)
 
 
 @service.command("logs")

@@ -61,4 +61,15 @@ def formatted(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def inspected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that shows whole objects ``--format``: JSON, unless a table is asked for."""
+    return click.option(
+        "--format",
+        "style",
+        type=click.Choice(["table", "json"]),
+        default="json",
+        help="How to print  [default: json]",
+    )(command)
+
+
 pass_settings = click.make_pass_decorator(Settings, ensure=True)

@@ -149,6 +149,14 @@ def test_inspect(run: Run) -> None:
     assert json.loads(out)[0]["Spec"] == WEB["Spec"]
 
 
+def test_inspect_as_a_table(run: Run) -> None:
+    """A line a field, named by its path in the API's object."""
+    _, out, _ = run("node", "inspect", "host2", "--format", "table")
+    lines = dict(line.split(None, 1) for line in out.splitlines() if len(line.split()) > 1)
+    assert lines["ID"].strip() == WORKER["ID"]
+    assert lines["Spec.Role"].strip() == "worker"
+
+
 @pytest.mark.parametrize(
     ("verb", "availability", "said"),
     [
