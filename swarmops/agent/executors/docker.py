@@ -37,6 +37,7 @@ from swarmops.agent.executors.docker_engine import (
     node_containers,
 )
 from swarmops.agent.executors.memory_files import MemoryFiles
+from swarmops.agent.executors.whole import whole
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
 from swarmops.model.node import Plugin
@@ -86,7 +87,7 @@ class DockerExecutor:
 
     async def prepare(self, work: Work) -> None:
         """Have the image here, the task's files in memory, and the container made."""
-        files = await asyncio.to_thread(self._write_files, work)
+        files = await whole(self._write_files, work)
         if await self._inspect(work) is not None:
             return
         await self._fetch(work)

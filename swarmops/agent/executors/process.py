@@ -42,6 +42,7 @@ from swarmops.agent.executors.process_launch import (
 )
 from swarmops.agent.executors.process_limits import TaskLimits
 from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid, spawn
+from swarmops.agent.executors.whole import whole
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
 from swarmops.model.node import Plugin
@@ -86,7 +87,7 @@ class ProcessExecutor:
     async def prepare(self, work: Work) -> None:
         """Check that the task can run, and make its folder and script."""
         refuse_what_no_process_has(work)
-        await asyncio.to_thread(self._prepare, work)
+        await whole(self._prepare, work)
 
     async def start(self, work: Work) -> ContainerStatus:
         """Start the process, unless it was started before."""

@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -290,3 +292,22 @@ def test_hostile_words_stay_words():
     checked = subprocess.run(["sh", "-n"], input=script(launch).encode(), check=False)
     assert checked.returncode == 0
     assert "export UID" not in script(launch)
+
+
+async def test_a_cancelled_thread_is_waited_for():
+    """What it makes is made when the cancellation is heard of."""
+    from swarmops.agent.executors.whole import whole
+
+    began, made = threading.Event(), []
+
+    def make() -> None:
+        began.set()
+        time.sleep(0.05)
+        made.append(1)
+
+    making = asyncio.create_task(whole(make))
+    await asyncio.to_thread(began.wait, 5)
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert made == [1]
