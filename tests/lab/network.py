@@ -10,7 +10,7 @@ import subprocess
 from tests.lab.engine import LabError, docker
 from tests.lab.hosts import LABEL, network_name
 
-_CANDIDATES = [ipaddress.IPv4Network(f"10.88.{third}.0/24") for third in range(32)]
+_CANDIDATES = [ipaddress.IPv4Network(f"10.86.{third}.0/24") for third in range(32)]
 _FIRST_HOST = 11
 
 
@@ -43,7 +43,7 @@ def free_subnet(routes: list[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
     for candidate in _CANDIDATES:
         if not any(candidate.overlaps(route) for route in routes):
             return candidate
-    raise LabError("every subnet from 10.88.0.0/24 to 10.88.31.0/24 is in use on this machine")
+    raise LabError("every subnet from 10.86.0.0/24 to 10.86.31.0/24 is in use on this machine")
 
 
 def address_of(subnet: ipaddress.IPv4Network, number: int) -> str:

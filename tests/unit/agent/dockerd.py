@@ -72,8 +72,10 @@ def _run(folder: Path, address: str, bridge: str, log: IO[bytes]) -> Iterator[st
 _PODMAN = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+netns = "host"
 """
-"""More than a limited machine may give is what Podman asks for by itself."""
+"""By itself Podman asks for more than a limited machine may give, and for a bridge that it leaves
+behind, on the whole of 10.88.0.0/16."""
 
 
 @contextmanager
