@@ -7,15 +7,21 @@ import os
 import shutil
 import signal
 
-from tests.local.conftest import Local, wait_for
+from tests.local.conftest import Local, command_lines, wait_for
 
 LOST = ("node2", "node3")
 
 
 def lose(swarm: Local, node: str) -> None:
-    """End a node's supervisor and daemon with signal 9, and everything that it kept."""
+    """End a node as a lost machine ends: supervisor, daemon, tasks, and everything that it kept."""
     home = swarm.folder / ".demo" / node / "data"
-    for pid in (int((home / "supervisor.pid").read_text()), swarm.daemon_pid(node)):
+    address = f"--bind 127.0.7.1{node[-1]}"
+    tasks = [
+        pid
+        for pid, command in command_lines()
+        if address in command or f"{home}/worker/tasks" in command
+    ]
+    for pid in (int((home / "supervisor.pid").read_text()), swarm.daemon_pid(node), *tasks):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     shutil.rmtree(home)
