@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.local.addresses import NETWORK
+
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 T = TypeVar("T")
@@ -42,7 +44,7 @@ class Local:
         for name in ("inventories/local.yml", "playbooks/demo.yml"):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text((ROOT / name).read_text().replace("127.0.0.1", "127.0.7.1"))
+            target.write_text((ROOT / name).read_text().replace("127.0.0.1", f"{NETWORK}.1"))
         self._environment = os.environ | {
             "HOME": str(folder / "home"),
             "XDG_STATE_HOME": str(folder / "state"),

@@ -14,6 +14,7 @@ import urllib.request
 
 import pytest
 
+from tests.local.addresses import node_address
 from tests.local.conftest import Local, command_lines, wait_for
 
 NODES = ["node1", "node2", "node3", "node4", "node5"]
@@ -61,7 +62,7 @@ def test_one_command_makes_three_managers_a_drained_worker_and_four_web_servers(
     assert nodes["node5"]["availability"] == "Drain"
     assert sorted(running(swarm).values()) == ["node1", "node2", "node3", "node4"]
     for number in range(1, 5):
-        wait_for(lambda n=number: answers(f"127.0.7.1{n}"), "a web server")  # type: ignore[misc]
+        wait_for(lambda n=number: answers(node_address(n)), "a web server")  # type: ignore[misc]
 
 
 def test_applying_again_does_nothing_and_says_so(swarm: Local):
@@ -100,12 +101,12 @@ def test_the_docker_command_works_on_a_managers_socket(swarm: Local):
 
 def test_a_daemon_killed_with_9_comes_back_to_the_tasks_it_had(swarm: Local):
     """The web server goes on in the same process, and is known again."""
-    server = web_pid("127.0.7.14")
+    server = web_pid(node_address(4))
     tasks = running(swarm)
     swarm.kill_daemon("node4")
     wait_for(lambda: swarm.nodes()["node4"]["status"] == "Ready", "a ready node")
-    assert web_pid("127.0.7.14") == server
-    assert answers("127.0.7.14")
+    assert web_pid(node_address(4)) == server
+    assert answers(node_address(4))
     assert running(swarm) == tasks
 
 
@@ -123,7 +124,7 @@ def test_when_the_leader_is_killed_another_manager_takes_the_next_write(swarm: L
 
 def test_a_task_that_dies_is_replaced_in_its_slot(swarm: Local):
     """After the restart delay, with the failure kept in the history."""
-    os.kill(web_pid("127.0.7.14"), signal.SIGKILL)
+    os.kill(web_pid(node_address(4)), signal.SIGKILL)
     wait_for(
         lambda: any(task["current_state"].startswith("Failed") for task in swarm.tasks("web")),
         "the failure",
@@ -160,13 +161,13 @@ def test_the_last_manager_cant_be_demoted(swarm: Local):
 def test_with_all_managers_gone_the_tasks_run_on_and_are_found_again(swarm: Local):
     """The same processes, before and after."""
     wait_for(lambda: len(running(swarm)) == 4, "four servers")
-    servers = {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)}
+    servers = {n: web_pid(node_address(n)) for n in range(1, 5)}
     assert all(servers.values())
     for node in ("node1", "node2", "node3"):
         os.kill(swarm.daemon_pid(node), signal.SIGKILL)
-    assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
+    assert {n: web_pid(node_address(n)) for n in range(1, 5)} == servers
     wait_for(swarm.all_ready, "ready nodes")
-    assert {n: web_pid(f"127.0.7.1{n}") for n in range(1, 5)} == servers
+    assert {n: web_pid(node_address(n)) for n in range(1, 5)} == servers
     assert len(running(swarm)) == 4
 
 
@@ -175,17 +176,17 @@ def test_a_manager_whose_port_is_taken_is_refused_before_it_is_a_member(swarm: L
     token = swarm.docker("node1", "swarm", "join-token", "-q", "manager").stdout.strip()
     swarm.docker("node5", "swarm", "leave")
     before = swarm.docker("node1", "node", "ls", "-q").stdout
-    with socket.create_server(("127.0.7.15", 2377)):
+    with socket.create_server((node_address(5), 2377)):
         refused = swarm.docker(
             "node5",
             "swarm",
             "join",
             f"--token={token}",
-            "--listen-addr=127.0.7.15:2377",
-            "127.0.7.11:2377",
+            f"--listen-addr={node_address(5)}:2377",
+            f"{node_address(1)}:2377",
             expect=1,
         )
-    assert "listen tcp 127.0.7.15:2377: bind: address already in use" in refused.stderr
+    assert f"listen tcp {node_address(5)}:2377: bind: address already in use" in refused.stderr
     assert swarm.docker("node1", "node", "ls", "-q").stdout == before
     swarm.swarmops("apply", str(swarm.inventory))
     assert set(swarm.nodes()) == set(NODES)
@@ -194,12 +195,12 @@ def test_a_manager_whose_port_is_taken_is_refused_before_it_is_a_member(swarm: L
 def test_a_node_removed_by_force_ends_its_tasks_and_apply_takes_it_back(swarm: Local):
     """They run elsewhere by then; on the node itself the socket says what happened."""
     swarm.docker("node1", "node", "rm", "--force", "node4")
-    wait_for(lambda: not web_pid("127.0.7.14"), "no web server on the removed node")
+    wait_for(lambda: not web_pid(node_address(4)), "no web server on the removed node")
     info = swarm.docker("node4", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.Error}}")
     assert info.stdout.startswith("error this node was removed from its swarm: leave")
     swarm.swarmops("apply", str(swarm.inventory))
     assert swarm.nodes()["node4"]["status"] == "Ready"
-    wait_for(lambda: answers("127.0.7.14"), "a web server on the node")
+    wait_for(lambda: answers(node_address(4)), "a web server on the node")
 
 
 def test_a_manager_that_lost_its_raft_state_joins_the_group_anew(swarm: Local):

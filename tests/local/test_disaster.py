@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 
+from tests.local.addresses import node_address
 from tests.local.conftest import Local, command_lines, wait_for
 
 LOST = ("node2", "node3")
@@ -15,7 +16,7 @@ LOST = ("node2", "node3")
 def lose(swarm: Local, node: str) -> None:
     """End a node as a lost machine ends: supervisor, daemon, tasks, and everything that it kept."""
     home = swarm.folder / ".demo" / node / "data"
-    address = f"--bind 127.0.7.1{node[-1]}"
+    address = f"--bind {node_address(node[-1])}"
     tasks = [
         pid
         for pid, command in command_lines()

@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from tests.local.addresses import node_address
 from tests.local.conftest import Local, command_lines, wait_for
 
-ADDRESSES = [f"127.0.7.1{n}" for n in range(1, 6)]
+ADDRESSES = [node_address(n) for n in range(1, 6)]
 PORT = 8088
 SERVER = (
     "import os, socket\n"

@@ -1,0 +1,36 @@
+"""A loopback network of one test run's own, so that two checkouts can run these tests at once.
+
+The first free of 127.0.7.0/24 … 127.0.99.0/24, held by a lock until this process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import tempfile
+from pathlib import Path
+from typing import IO
+
+_HELD: list[IO[str]] = []
+
+
+def _claim() -> str:
+    for third in range(7, 100):
+        path = Path(tempfile.gettempdir()) / f"swarmops-local-{third}.lock"
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _HELD.append(lock)  # closing it would end the claim
+        return f"127.0.{third}"
+    raise RuntimeError("93 runs of these tests hold a network each: end some of them")
+
+
+NETWORK = _claim()
+"""The first three numbers of this run's addresses."""
+
+
+def node_address(number: int | str) -> str:
+    """Where the demo's node of this number (1 to 5) is."""
+    return f"{NETWORK}.1{number}"
