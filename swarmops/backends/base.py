@@ -17,7 +17,10 @@ import msgspec
 from swarmops.errors import HostError, InputError
 
 GROUP = "swarmops.backends"
-_BUILT_IN = {"native": "swarmops.backends.native:NativeBackend"}
+_BUILT_IN = {
+    "native": "swarmops.backends.native:NativeBackend",
+    "docker": "swarmops.backends.docker:DockerBackend",
+}
 """Also found when the package runs from a checkout that nobody installed."""
 
 
@@ -95,6 +98,18 @@ class Shell(Protocol):
         """Close the connection; the next call opens it again."""
 
 
+class Home(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a backend's nodes live on their hosts, unless the inventory says otherwise.
+
+    ``socket`` serves the Docker Engine API. ``data_dir`` holds what a node remembers: a host that
+    has it may be a member of a swarm while nothing runs. ``unit`` is systemd's name for the daemon.
+    """
+
+    socket: str
+    data_dir: str
+    unit: str
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a node lives on its host; several may share one machine."""
 
@@ -107,6 +122,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = "swarmops.service"
     port: int = 2377
     log_level: str = "info"
+    install_docker: bool = False
+    """``swarmops_install_docker``: a missing Docker Engine may be installed."""
 
 
 class PythonFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +187,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     api: ApiFacts | None = None
     api_error: str | None = None
     listening: tuple[str, ...] = ()
-    docker: bool = False
+    engine: bool = False
+    """Docker Engine is installed."""
     disk_free_bytes: int = 0
     memory_bytes: int = 0
     cpus: int = 1
@@ -204,6 +222,7 @@ class Backend(Protocol):
     """Turns a host into something that serves the Docker Engine API on ``place.socket``."""
 
     name: str
+    home: Home
 
     def artifact(self, facts: Facts, place: Place) -> Artifact:
         """Say what the host needs. Pure but for reading this machine's own packages."""

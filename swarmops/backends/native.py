@@ -16,7 +16,7 @@ from typing import Any
 
 import swarmops
 from swarmops.backends import bundle, hostside
-from swarmops.backends.base import Artifact, Facts, Missing, Place, Shell
+from swarmops.backends.base import Artifact, Facts, Home, Missing, Place, Shell
 from swarmops.backends.wheels import Platform
 from swarmops.errors import HostError
 
@@ -32,6 +32,9 @@ class NativeBackend:
     """See ``base.Backend``. One object serves all hosts of a run, from several threads."""
 
     name = "native"
+    home = Home(
+        socket="/run/swarmops/swarmops.sock", data_dir="/var/lib/swarmops", unit="swarmops.service"
+    )
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -20,15 +20,14 @@ from swarmops.cli.settings import Settings, common, pass_settings
 def destroy(settings: Settings, inventory: Path | None, forks: int, *, yes: bool) -> None:
     """Remove the swarm, its tasks and its data from all hosts of the inventory."""
     from swarmops.backends.base import load_backend
-    from swarmops.fleet.backend_of import backend_name
+    from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.destroy import destroy as destroy_fleet
-    from swarmops.fleet.inventory import read_inventory
     from swarmops.fleet.shells import Shells
 
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
-    read = read_inventory(choice.inventory)
+    read = inventory_of(choice)
     backend = load_backend(backend_name(read, choice.playbook))
     if not yes and not _confirmed(", ".join(read.hosts)):
         click.echo("Nothing was changed.", err=True)

@@ -46,15 +46,14 @@ def _with_hosts(choice: Choice) -> Status:
     from swarmops.backends.base import load_backend
     from swarmops.errors import SwarmopsError
     from swarmops.fleet.access import Swarm
-    from swarmops.fleet.backend_of import backend_name
-    from swarmops.fleet.inventory import read_inventory
+    from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.observe import observe
     from swarmops.fleet.shells import Shells
     from swarmops.fleet.status import host_rows, swarm_status, without_swarm
 
     if choice.inventory is None:
         raise AssertionError("only called with an inventory")
-    inventory = read_inventory(choice.inventory)
+    inventory = inventory_of(choice)
     backend = load_backend(backend_name(inventory, choice.playbook))
     with Shells() as shells:
         rows = host_rows(observe(inventory, backend, shells).observation)

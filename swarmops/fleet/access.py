@@ -15,8 +15,9 @@ from typing import Self
 from swarmops.client import Client, Info, SocketLike, UnreachableError, unix_socket
 from swarmops.client.transport import TIMEOUT_S
 from swarmops.errors import HostError, SwarmopsError
+from swarmops.fleet.backend_of import inventory_of
 from swarmops.fleet.current import Choice
-from swarmops.fleet.inventory import Inventory, read_inventory
+from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
@@ -38,7 +39,7 @@ class Swarm:
         self.inventory: Inventory | None = None
         self._shells: Shells | None = None
         if choice.inventory is not None:
-            self.inventory = read_inventory(choice.inventory)
+            self.inventory = inventory_of(choice)
             self._shells = Shells()
         self.client = self._connect()
 

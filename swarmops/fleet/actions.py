@@ -30,7 +30,7 @@ from swarmops.model.service import ServiceSpec
 from swarmops.model.swarm import InitRequest, JoinRequest
 
 GATE_PATIENCE = Patience(bound_s=15)
-ROLE_PATIENCE = Patience(bound_s=30)
+ROLE_PATIENCE = Patience(bound_s=120)
 NODE_PATIENCE = Patience(bound_s=10)
 _NOT_FOUND = 404
 _CONFLICT = 409

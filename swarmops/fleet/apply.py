@@ -15,6 +15,7 @@ from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import current
 from swarmops.fleet.access import host_client
 from swarmops.fleet.actions import Actions
+from swarmops.fleet.backend_of import on_backend
 from swarmops.fleet.converge import missing_nodes, services_lack
 from swarmops.fleet.execute import Ended, Executed, State, Watcher, execute
 from swarmops.fleet.inventory import Inventory, read_inventory
@@ -92,7 +93,8 @@ def open_fleet(
     inventory = read_inventory(inventory_path)
     chosen = playbook_path(inventory, str(playbook_name) if playbook_name else None)
     playbook = read_playbook(chosen, inventory)
-    return Fleet(inventory, playbook, load_backend(playbook.backend), shells, forks)
+    backend = load_backend(playbook.backend)
+    return Fleet(on_backend(inventory, backend), playbook, backend, shells, forks)
 
 
 def look(fleet: Fleet, progress: Progress) -> tuple[Seen, Plan]:

@@ -1,14 +1,20 @@
 """Which backend a fleet is on, also where its playbook can't be read any more.
 
-Called by destroy and status, which must work on a fleet whose playbook is broken or gone.
+Called by destroy, status and the one-off commands, which must work on a fleet whose playbook is
+broken or gone.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
+from swarmops.backends.base import Backend, load_backend
 from swarmops.errors import InputError
-from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.current import Choice
+from swarmops.fleet.host import Host
+from swarmops.fleet.inventory import Inventory, read_inventory
 from swarmops.fleet.playbook import DEFAULT_BACKEND, playbook_path, read_playbook
 
 
@@ -20,3 +26,34 @@ def backend_name(inventory: Inventory, playbook: Path | None) -> str:
     except InputError:
         named = {host.backend for host in inventory.hosts.values() if host.backend}
         return named.pop() if len(named) == 1 else DEFAULT_BACKEND
+
+
+def inventory_of(choice: Choice) -> Inventory:
+    """Read the chosen inventory, its hosts' nodes where their backend has them.
+
+    Raises InputError. The native backend is not loaded for it: a host's defaults are its own.
+    """
+    if choice.inventory is None:
+        raise AssertionError("only called with an inventory")
+    inventory = read_inventory(choice.inventory)
+    name = backend_name(inventory, choice.playbook)
+    return inventory if name == DEFAULT_BACKEND else on_backend(inventory, load_backend(name))
+
+
+def on_backend(inventory: Inventory, backend: Backend) -> Inventory:
+    """Return the inventory with every host's socket, data and unit where the backend has them.
+
+    What the inventory says itself stays.
+    """
+    home = backend.home
+
+    def settled(host: Host) -> Host:
+        return msgspec.structs.replace(
+            host,
+            socket=host.socket if "swarmops_socket" in host.vars else home.socket,
+            data_dir=host.data_dir if "swarmops_data_dir" in host.vars else home.data_dir,
+            unit=home.unit,
+        )
+
+    hosts = {name: settled(host) for name, host in inventory.hosts.items()}
+    return msgspec.structs.replace(inventory, hosts=hosts)

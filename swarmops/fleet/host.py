@@ -24,6 +24,7 @@ OUR_VARS = frozenset(
         "swarmops_backend",
         "swarmops_data_dir",
         "swarmops_hostname",
+        "swarmops_install_docker",
         "swarmops_listen_addr",
         "swarmops_playbook",
         "swarmops_socket",
@@ -66,6 +67,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """The node's name in the swarm; None: the machine's."""
     backend: str | None = None
     """None: the playbook's ``swarm.backend``."""
+    unit: str = "swarmops.service"
+    """What systemd calls the daemon: the backend's word."""
+    install_docker: bool = False
+    """The docker backend may install a missing Docker Engine."""
 
     def __repr__(self) -> str:
         """Leave passwords out of logs and tracebacks."""
@@ -107,6 +112,7 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
         advertise_addr=read("swarmops_advertise_addr", _advertise_value),
         hostname=read("swarmops_hostname", _hostname_value),
         backend=read("swarmops_backend", Entry.name),
+        install_docker=bool(read("swarmops_install_docker", Entry.boolean)),
     )
 
 

@@ -27,6 +27,9 @@ DEFAULT_BACKEND = "native"
 _MANAGERS_MAX = 7
 _USUAL_MANAGERS = 3
 
+PROCESS_IMAGE = "host"
+"""The image of services whose tasks are processes, which only our own runtime has."""
+
 
 class NodeWish(msgspec.Struct, frozen=True, kw_only=True):
     """What the playbook says of one host; what it doesn't say is None and stays as it is."""
@@ -85,17 +88,24 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     swarm = fields(_part(top, "swarm"), _SWARM)
     nodes = _nodes(top.get("nodes"), inventory)
     managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
+    backend = swarm.get("backend", _backend(inventory))
     services: dict[str, ServiceSpec] = {}
     if entry := top.get("services"):
         for name, body in entry.mapping():
             if not isinstance(body.value, dict):
                 body.expected("a mapping with an image")
+            if backend == "docker" and body.value.get("image") == PROCESS_IMAGE:
+                body.fail(
+                    f"service '{name}' has image '{PROCESS_IMAGE}', a process of the host, which"
+                    " Docker's swarm mode can't run: give it a container image, or use the native"
+                    " backend"
+                )
             services[name], more = read_service(name, body)
             warnings += more
     return Playbook(
         path=document.name,
         name=swarm.get("name", Path(document.name).stem),
-        backend=swarm.get("backend", _backend(inventory)),
+        backend=backend,
         managers=managers,
         nodes=nodes,
         services=services,

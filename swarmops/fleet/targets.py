@@ -36,4 +36,6 @@ def place_of(host: Host) -> Place:
         data_dir=host.data_dir,
         socket=host.socket,
         port=int(host.listen_addr.rpartition(":")[2]),
+        unit=host.unit,
+        install_docker=host.install_docker,
     )

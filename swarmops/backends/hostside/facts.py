@@ -19,6 +19,7 @@ import time
 from typing import Any, BinaryIO
 
 _ANSWER_BYTES_MAX = 64 << 20
+_PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/snap/bin")
 _MANAGER_PATHS = ("swarm", "nodes", "services", "tasks")
 
 
@@ -219,7 +220,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "api": api,
         "api_error": api_error,
         "listening": _listening(args["ports"]),
-        "docker": os.path.exists("/var/run/docker.sock"),
+        "engine": any(os.path.exists(f"{folder}/dockerd") for folder in _PROGRAMS),
         "disk_free_bytes": _free_bytes(data_dir),
         "memory_bytes": _memory_bytes(),
         "cpus": os.cpu_count() or 1,
