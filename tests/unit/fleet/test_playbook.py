@@ -45,7 +45,7 @@ def test_the_whole_of_it():
     playbook = play("""
 swarm: {name: shop, backend: docker, managers: 3}
 nodes: {host3: {role: worker, availability: drain, labels: {disk: ssd, old: }}}
-services: {web: {image: host, command: [sleep, "9"], deploy: {replicas: 4}}}
+services: {web: {image: "nginx:1.27", command: [sleep, "9"], deploy: {replicas: 4}}}
 """)
     assert (playbook.name, playbook.backend, playbook.managers) == ("shop", "docker", 3)
     assert playbook.nodes == {
@@ -226,3 +226,9 @@ def test_backends_of_hosts_must_agree():
     assert play("", one).backend == "docker"
     with pytest.raises(InputError, match="a swarm has one backend"):
         play("", "all: {hosts: {a: {swarmops_backend: docker}, b: {swarmops_backend: native}}}")
+
+
+def test_a_process_is_refused_where_the_backend_has_only_containers():
+    """Docker's swarm mode would look for an image called host."""
+    with pytest.raises(InputError, match=r"prod.yml:2: service 'web' has image 'host'.*native"):
+        play("swarm: {backend: docker}\nservices: {web: {image: host, command: [sleep, '9']}}\n")
