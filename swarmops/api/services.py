@@ -28,6 +28,7 @@ from swarmops.model.object import ObjectVersion
 from swarmops.model.service import (
     JobStatus,
     Service,
+    ServiceInternal,
     ServiceSpec,
     UpdateStatus,
 )
@@ -79,7 +80,10 @@ async def inspect(request: web.Request) -> web.StreamResponse:
 
 
 async def update(request: web.Request) -> web.StreamResponse:
-    """``POST /services/{id}/update``: a new spec, or with ``rollback=previous`` the former one."""
+    """``POST /services/{id}/update``: a new spec, or with ``rollback=previous`` the former one.
+
+    Other than Docker's it takes ``rebalance=true``, with the spec as it is.
+    """
     node = node_of(request)
     wanted = await body.read(request, ServiceSpec)
     version = query.version_of(request, "service")
@@ -94,6 +98,8 @@ async def update(request: web.Request) -> web.StreamResponse:
         changed = rolled_back(stored, node.now())
     else:
         changed = updated(stored, wanted, store, node.now())
+    if query.flag(request, "rebalance"):
+        changed = rebalancing(stored, changed, node.now())
     if version != stored.version.index:
         raise OutOfSequence
     tx = Transaction()
@@ -148,6 +154,30 @@ def rolled_back(stored: Service, now: datetime) -> Service:
     )
     return _next_run(
         replace(stored, spec=previous, previous_spec=stored.spec, update_status=status), now
+    )
+
+
+def rebalancing(stored: Service, changed: Service, now: datetime) -> Service:
+    """Return the service that shall move tasks until they are spread evenly. Raises ApiError 400.
+
+    ``changed`` is what the request makes of it besides.
+    """
+    if defaults.mode_name(stored.spec) != "replicated":
+        raise errors.rpc("InvalidArgument", "only replicated services can be rebalanced")
+    if changed != stored:
+        raise errors.rpc("InvalidArgument", "a rebalance can't change the service as well")
+    internal = given(stored.internal, ServiceInternal())
+    state = given(given(stored.update_status, UpdateStatus()).state, "completed")
+    if not state.endswith("completed") and internal.rebalance != internal.spec_version:
+        raise errors.rpc(
+            "FailedPrecondition",
+            f"service {given(stored.spec.name, stored.id)} can't be rebalanced while its update is "
+            f"{state}",
+        )
+    return replace(
+        stored,
+        update_status=UpdateStatus(state="updating", started_at=now, message="rebalancing"),
+        internal=replace(internal, rebalance=internal.spec_version),
     )
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
+from swarmops.cli.values import duration
 
 NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True)
 
@@ -95,14 +96,40 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
 
 _change("promote", "Make nodes managers, and wait until they are.", "a manager", role="manager")
 _change("demote", "Make managers workers, and wait until they are.", "a worker", role="worker")
-_change(
-    "drain",
-    "Move the tasks of nodes elsewhere, and wait until they have ended.",
-    "drained",
-    availability="drain",
-)
 _change("pause", "Give nodes no new tasks.", "paused", availability="pause")
 _change("activate", "Give nodes tasks again.", "active", availability="active")
+
+
+@node.command("drain")
+@NAMES
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Return when nothing runs there"
+)
+@click.option(
+    "--timeout",
+    type=duration,
+    metavar="duration",
+    default="2m",
+    show_default=True,
+    help="Wait no longer than this",
+)
+@common
+@pass_settings
+def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: int) -> None:
+    """Move the tasks of nodes elsewhere, and wait until nothing runs there any more."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.contradiction import of_node
+    from swarmops.fleet.drain import drain
+    from swarmops.fleet.waiting import Patience
+    from swarmops.model.node import Availability
+
+    patience = Patience(bound_s=timeout / 1e9) if wait else None
+    with open_swarm(settings) as swarm:
+        for one in drain(swarm, names, patience, lambda text: click.echo(text, err=True)):
+            click.echo(f"{one.name} is {'now' if one.changed else 'already'} drained.")
+            said = of_node(swarm, one.name, availability=Availability.DRAIN)
+            for sentence in [*one.warnings, *said]:
+                click.echo(f"Warning: {sentence}", err=True)
 
 
 @node.command("rm")

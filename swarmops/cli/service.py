@@ -218,6 +218,37 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
             _wait(swarm.client, [str(one.spec.name) for one, _ in found])
 
 
+@service.command("rebalance")
+@NAMES
+@click.option("-d", "--detach", is_flag=True, help="Don't wait until no task moves any more")
+@click.option(
+    "--timeout",
+    type=duration,
+    metavar="duration",
+    default="10m",
+    show_default=True,
+    help="Wait no longer than this",
+)
+@common
+@pass_settings
+def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, timeout: int) -> None:
+    """Move the fewest tasks that make services even; each starts anew before it stops."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.rebalance import begin, rebalance
+    from swarmops.fleet.waiting import Patience
+
+    with open_swarm(settings) as swarm:
+        for name in names:
+            if detach:
+                begin(swarm, name)
+                click.echo(f"{name}: rebalancing has begun.")
+                continue
+            done = rebalance(
+                swarm, name, Patience(timeout / 1e9), lambda text: click.echo(text, err=True)
+            )
+            click.echo(done.sentence())
+
+
 @service.command("rm")
 @NAMES
 @common

@@ -148,6 +148,14 @@ class Client:
         query = {"version": str(version)} | ({"rollback": "previous"} if rollback else {})
         self._call("POST", f"/services/{_quoted(service_id)}/update", query, spec)
 
+    def rebalance_service(self, service: Service) -> None:
+        """Let tasks of a service move until they are spread evenly, if it has this version still.
+
+        Docker's engine ignores the wish: whether it was heard, the service's update status says.
+        """
+        query = {"version": str(service.version.index), "rebalance": "true"}
+        self._call("POST", f"/services/{_quoted(service.id)}/update", query, service.spec)
+
     def change_service(self, service_id: str, change: Callable[[ServiceSpec], ServiceSpec]) -> bool:
         """Apply a change to a service's spec; return whether there was anything to do."""
         return self._change(self.service, self.update_service, service_id, change)

@@ -1,7 +1,7 @@
-"""One-off changes of nodes: promote, demote, drain, pause, activate, remove; done when really so.
+"""One-off changes of nodes: promote, demote, pause, activate, remove; done when really so.
 
-Called by ``swarmops node …``. A demotion is asynchronous in the swarm, and a drain takes as long as
-its tasks: these wait, bounded, and say what they waited for in vain.
+Called by ``swarmops node …``. A demotion is asynchronous in the swarm: this waits, bounded,
+and says what it waited for in vain. ``drain`` has the one that takes as long as its tasks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from swarmops.fleet.access import Swarm
 from swarmops.fleet.names import find_node, host_of
 from swarmops.fleet.roles import role_lack
 from swarmops.fleet.waiting import Patience, wait_until
-from swarmops.model.node import Availability, Node, NodeSpec, NodeState, Role
-from swarmops.model.task import TaskState
+from swarmops.model.node import Availability, Node, NodeSpec, Role
 
 ROLE_PATIENCE = Patience(bound_s=30)
-DRAIN_PATIENCE = Patience(bound_s=120)
 _NO_MANAGER = 503
 
 
@@ -43,27 +41,13 @@ def set_role(swarm: Swarm, name: str, role: Role, patience: Patience = ROLE_PATI
     return True
 
 
-def set_availability(
-    swarm: Swarm, name: str, availability: Availability, patience: Patience = DRAIN_PATIENCE
-) -> bool:
-    """Set a node's availability; of a drain wait until its tasks have ended.
-
-    Return whether it was another before. Raises as ``set_role``.
-    """
-    node = _find(swarm, name)
+def set_availability(swarm: Swarm, name: str, availability: Availability) -> bool:
+    """Set a node's availability; return whether it was another before. Raises as ``set_role``."""
 
     def change(spec: NodeSpec) -> NodeSpec:
         return msgspec.structs.replace(spec, availability=availability)
 
-    changed = swarm.client.change_node(node.id, change)
-    if availability is Availability.DRAIN and node.status.state is not NodeState.DOWN:
-        left = wait_until(lambda: _tasks_left(swarm, node.id), patience)
-        if left:
-            raise SwarmopsError(
-                f"{host_of(node)} is not empty after {patience.bound_s:g} s: {left}; "
-                "the swarm goes on draining it"
-            )
-    return changed
+    return swarm.client.change_node(_find(swarm, name).id, change)
 
 
 def remove(swarm: Swarm, name: str, *, force: bool) -> str:
@@ -81,23 +65,10 @@ def _role_missing(swarm: Swarm, node_id: str, role: Role) -> str:
     def look() -> str:
         return role_lack(swarm.client.node(node_id), role)
 
-    return _through_changes(swarm, node_id, look)
+    return through_changes(swarm, node_id, look)
 
 
-def _tasks_left(swarm: Swarm, node_id: str) -> str:
-    def look() -> str:
-        tasks = swarm.client.tasks({"node": [node_id]})
-        left = [t for t in tasks if not t.status.state.terminal and _counts(t.status.state)]
-        return f"{len(left)} tasks have not ended" if left else ""
-
-    return _through_changes(swarm, node_id, look)
-
-
-def _counts(state: TaskState) -> bool:
-    return state.rank >= TaskState.ASSIGNED.rank
-
-
-def _through_changes(swarm: Swarm, node_id: str, look: Callable[[], str]) -> str:
+def through_changes(swarm: Swarm, node_id: str, look: Callable[[], str]) -> str:
     """Look; when the manager in use has stopped being one, which a demotion may do, find another.
 
     Behind this machine's own socket there is no other: a node that says of itself that it is a

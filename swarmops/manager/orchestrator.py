@@ -14,7 +14,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
-from swarmops.manager import extensions, global_, jobs, rebalance, replicated, restarts, updates
+from swarmops.manager import global_, jobs, rebalance, replicated, restarts, updates
 from swarmops.manager.loop import Step
 from swarmops.manager.places import (
     Places,
@@ -84,7 +84,7 @@ class Orchestrator:
                 (task.service_id, place_of(task)) for task in store.tasks.by_node(changed.id)
             }
         for service in store.services:
-            if _is_global(service) or extensions.read(service.spec).rebalance:
+            if _is_global(service) or rebalance.wanted(service):
                 yield service.id, ""
 
     def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
@@ -135,14 +135,16 @@ class Orchestrator:
         if len(step.tx) >= CREATED_PER_STEP:
             step.again.append((service.id, ""))
             return
-        update = updates.plan(service, kept, now, store.nodes)
+        update = updates.UpdateStep()
+        if not rebalance.wished(service) or updates.outdated(service, kept, store.nodes):
+            update = updates.plan(service, kept, now, store.nodes)
         for place in update.replace:
             self._update_place(store, service, place, kept[place], update, step, now)
         if update.service is not None:
             step.tx.put(update.service)
         if update.wake is not None:
             step.wake[service.id, ""] = update.wake
-        if extensions.read(service.spec).rebalance:
+        if rebalance.wanted(service):
             self._rebalance(store, service, kept, step, now)
         replaced = set(update.replace)
         step.again.extend(
@@ -236,9 +238,17 @@ class Orchestrator:
         self, store: Store, service: Service, places: Places, step: Step[Key], now: datetime
     ) -> None:
         """Let one task of a service that has nothing else to do move to a better node."""
-        if _is_global(service) or len(step.tx) or _in_update(service):
+        wished = rebalance.wished(service)
+        if _is_global(service) or len(step.tx) or (_in_update(service) and not wished):
             return
         found = rebalance.next_move(service, places, store, now)
+        if found is None and wished:
+            ended = rebalance.fulfilled(service, places, now)
+            if ended is not None:
+                step.tx.put(ended)
+            else:
+                step.wake[service.id, ""] = rebalance.give_up_at(service, now)
+            return
         if found is None:
             if (later := rebalance.retry_at(places, now)) is not None:
                 step.wake[service.id, ""] = later
@@ -307,7 +317,7 @@ def _begun(service: Service, tasks: Iterable[Task]) -> bool:
 
 def _is_watched(service: Service) -> bool:
     """Whether every change of a task concerns the service as a whole."""
-    return _updating(service) or extensions.read(service.spec).rebalance
+    return _updating(service) or rebalance.wanted(service)
 
 
 def _in_update(service: Service) -> bool:

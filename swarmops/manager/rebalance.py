@@ -1,32 +1,81 @@
 """Rebalancing: which task of a settled service would stand better on another node. Pure.
 
-Only for services that ask for it. One task moves at a time, to a node that fulfils everything, and
-only where that makes the service more even by two: so the fewest tasks move, none moves back, and
-it ends. The new task starts before the old one stops; ``restarts`` sees to that.
+Only for services that ask for it, always by their label or once by an operator's wish. One task
+moves at a time, to a node that fulfils everything, and only where that makes the service more even
+by two: so the fewest tasks move, none moves back, and it ends. The new task starts before the old
+one stops; ``restarts`` sees to that.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from swarmops.manager import filters
+from swarmops.manager import extensions, filters
 from swarmops.manager.constraints import label_value
+from swarmops.manager.extensions import PROGRESS_DEADLINE_S
 from swarmops.manager.faults import WINDOW
 from swarmops.manager.load import NodeLoad, burden_of
 from swarmops.manager.places import Places, live
 from swarmops.model.base import given
 from swarmops.model.defaults import placement, replicas, task_spec
 from swarmops.model.node import Node
-from swarmops.model.service import Service, SpreadOver
+from swarmops.model.service import Service, ServiceInternal, SpreadOver, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store import Store
 
+ENDED = "rebalanced"
+GIVEN_UP = "rebalancing given up: not all tasks run"
+
 Path = tuple[str, ...]
 """Where a node stands: its value of each spread preference, then its ID."""
+
+
+def wished(service: Service) -> bool:
+    """Whether an operator wants the service rebalanced now."""
+    internal = given(service.internal, ServiceInternal())
+    return internal.rebalance != 0 and internal.rebalance == internal.spec_version
+
+
+def wanted(service: Service) -> bool:
+    """Whether tasks of the service shall move, now or always."""
+    return wished(service) or extensions.read(service.spec).rebalance
+
+
+def fulfilled(service: Service, places: Places, now: datetime) -> Service | None:
+    """Return the service whose wish is over, once no task moves any more; None before that.
+
+    It is given up where not all tasks run, after the progress deadline.
+    """
+    status = given(service.update_status, UpdateStatus())
+    began = given(status.started_at, now)
+    message = ENDED
+    if _running(service, places) is None:
+        if now < give_up_at(service, now) or _moving(places):
+            return None
+        message = GIVEN_UP
+    ended = UpdateStatus(state="completed", started_at=began, completed_at=now, message=message)
+    internal = replace(given(service.internal, ServiceInternal()), rebalance=0)
+    return replace(service, update_status=ended, internal=internal)
+
+
+def give_up_at(service: Service, now: datetime) -> datetime:
+    """Return until when tasks that don't run are waited for."""
+    began = given(given(service.update_status, UpdateStatus()).started_at, now)
+    deadline_s = extensions.read(service.spec).progress_deadline_s or PROGRESS_DEADLINE_S
+    return began + timedelta(seconds=deadline_s)
+
+
+def _moving(places: Places) -> bool:
+    return any(
+        live(task) and given(task.internal, TaskInternal()).moves
+        for tasks in places.values()
+        if sum(map(live, tasks)) > 1
+        for task in tasks
+    )
 
 
 def next_move(

@@ -366,6 +366,8 @@ class ServiceInternal(Model, frozen=True):
     """Index of the write that last changed the spec; tasks carry the one they were made from."""
     update_version: int = 0
     """The ``spec_version`` that ``update_status`` speaks of."""
+    rebalance: int = 0
+    """The ``spec_version`` whose tasks shall be spread evenly, once; another is an older wish."""
 
 
 class Service(Object, frozen=True):

@@ -148,6 +148,27 @@ def test_roles_and_availability_change_by_one_word_from_anywhere(swarm: Local):
     assert nodes["node1"]["availability"] == "Active"
 
 
+def test_a_drain_leaves_nothing_and_a_rebalance_gives_the_node_its_share_again(swarm: Local):
+    """What found no other node is named; the rebalance moves the fewest, and is no change to apply.
+
+    Asked of whichever manager answers, which need not lead.
+    """
+    swarm.swarmops("service", "create", "--name", "even", "--replicas", "8", "host", "sleep", "1e6")
+    drained = swarm.swarmops("node", "drain", "--wait", "--timeout", "30s", "node2")
+    assert drained.stdout == "node2 is now drained.\n"
+    assert "runs nowhere: no suitable node (" in drained.stderr  # a server: one a node
+    listed = swarm.swarmops("node", "ps", "node2", "--format", "json").stdout
+    assert not [task for task in json.loads(listed) if task["current_state"].startswith("Running")]
+    swarm.swarmops("node", "activate", "node2")
+    wait_for(lambda: len(running(swarm)) == 4, "four servers")
+    done = swarm.swarmops("-i", str(swarm.inventory), "service", "rebalance", "even")
+    spread = ", ".join(f"2 on node{number}" for number in range(1, 5))
+    assert done.stdout == f"even: 2 tasks moved; {spread}.\n"
+    assert "already" in swarm.swarmops("service", "rebalance", "even").stdout
+    assert "Nothing needs doing" in swarm.swarmops("apply", str(swarm.inventory)).stdout
+    swarm.swarmops("service", "rm", "even")
+
+
 def test_the_last_manager_cant_be_demoted(swarm: Local):
     """Docker's message, exit code 1, nothing changed."""
     swarm.swarmops("node", "demote", "node2")

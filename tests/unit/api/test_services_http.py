@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from swarmops.model.node import NodeState
 from swarmops.model.object import ObjectVersion
-from swarmops.model.service import Service, ServiceInternal
+from swarmops.model.service import Service, ServiceInternal, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import Transaction
 from tests.unit.api.conftest import Api
@@ -435,3 +435,48 @@ def _putter(commit: Any) -> Any:
         await commit(tx)
 
     return put
+
+
+async def test_a_rebalance_is_an_update_that_changes_nothing_but_asks_for_it(manager: Api):
+    """The status says so, the way back stays; a rebalance that goes on may be asked for again."""
+    service_id = await create(manager, web())
+    changed = await update(manager, service_id, web(Labels={"a": "c"}))
+    shown = await update(manager, service_id, changed["Spec"], "&rebalance=true")
+    assert shown["UpdateStatus"]["State"] == "updating"
+    assert shown["UpdateStatus"]["Message"] == "rebalancing"
+    assert shown["PreviousSpec"]["Labels"] == {"a": "b"}
+    internal = stored(manager, service_id).internal
+    assert isinstance(internal, ServiceInternal)
+    assert internal.rebalance == internal.spec_version
+    again = await update(manager, service_id, changed["Spec"], "&rebalance=true")
+    assert again["UpdateStatus"]["Message"] == "rebalancing"
+
+
+@pytest.mark.parametrize(
+    ("spec", "sent", "status", "text"),
+    [
+        (web(Mode={"Global": {}}), {}, "", "only replicated services can be rebalanced"),
+        (web(), {"Labels": {}}, "", "a rebalance can't change the service as well"),
+        (web(), {}, "paused", "can't be rebalanced while its update is paused"),
+        (web(), {}, "updating", "can't be rebalanced while its update is updating"),
+    ],
+)
+async def test_what_cannot_be_rebalanced_is_refused(
+    manager: Api, spec: dict[str, Any], sent: dict[str, Any], status: str, text: str
+):
+    """Each with the reason, and nothing has changed."""
+    service_id = await create(manager, spec)
+    store = manager.node.store
+    assert store is not None
+    if status:
+        await store.modify(
+            store.services,
+            service_id,
+            lambda old: replace(old, update_status=UpdateStatus(state=status)),
+        )
+    before = await manager.get(f"/services/{service_id}")
+    path = f"/services/{service_id}/update?version={before['Version']['Index']}&rebalance=true"
+    answer = await manager.ask("POST", path, before["Spec"] | sent)
+    assert answer.status == 400
+    assert text in answer.body["message"]
+    assert await manager.get(f"/services/{service_id}") == before

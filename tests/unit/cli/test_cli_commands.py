@@ -162,20 +162,29 @@ def test_inspect_as_a_table(run: Run) -> None:
     [
         ("activate", "active", "host2 is now active.\n"),
         ("pause", "pause", "host2 is now paused.\n"),
-        ("drain", None, "host2 is already drained.\n"),
     ],
 )
-def test_availability(
-    engine: Engine, run: Run, verb: str, availability: str | None, said: str
-) -> None:
+def test_availability(engine: Engine, run: Run, verb: str, availability: str, said: str) -> None:
     """Availability is changed where it is another, with the version that was read."""
     assert run("node", verb, "host2") == (0, said, "")
-    if availability is None:
-        assert written(engine) == []
-    else:
-        target, spec = written(engine)[0]
-        assert target == f"/nodes/{WORKER['ID']}/update?version=9"
-        assert spec == WORKER["Spec"] | {"Availability": availability}
+    target, spec = written(engine)[0]
+    assert target == f"/nodes/{WORKER['ID']}/update?version=9"
+    assert spec == WORKER["Spec"] | {"Availability": availability}
+
+
+def test_drain(engine: Engine, run: Run) -> None:
+    """It returns when nothing runs there, or says what does; --no-wait returns at once."""
+    code, out, err = run("node", "drain", "host2")
+    assert (code, out) == (0, "host2 is already drained.\n")
+    assert "Warning: host2 is down" in err
+    assert written(engine) == []
+    engine.answer(f"GET /nodes/{LEADER['ID']}", (200, dump(LEADER)))
+    engine.answer(f"POST /nodes/{LEADER['ID']}/update", (200, b""))
+    assert run("node", "drain", "--no-wait", "host1") == (0, "host1 is now drained.\n", "")
+    assert [spec["Availability"] for _, spec in written(engine)] == ["drain"]
+    code, out, err = run("node", "drain", "--wait", "--timeout", "0s", "host1")
+    assert (code, out) == (1, "")
+    assert "Error: after 0 s host1 still has web.1 (running); the swarm goes on draining" in err
 
 
 def test_already(run: Run) -> None:
@@ -235,6 +244,40 @@ def test_scale(engine: Engine, run: Run) -> None:
     target, spec = written(engine)[0]
     assert target == f"/services/{WEB['ID']}/update?version=12"
     assert spec == WEB["Spec"] | {"Mode": {"Replicated": {"Replicas": 5}}}
+
+
+def test_rebalance(engine: Engine, run: Run) -> None:
+    """The wish is an update with the same spec; the answer says what runs where."""
+    done = {"State": "completed", "Message": "rebalanced"}
+    engine.answer(f"GET /services/{WEB['ID']}", (200, dump(WEB | {"UpdateStatus": done})))
+    assert run("service", "rebalance", "web") == (0, "web: it was even already; 1 on host1.\n", "")
+    target, spec = written(engine)[0]
+    assert target == f"/services/{WEB['ID']}/update?version=12&rebalance=true"
+    assert spec == WEB["Spec"]
+    said = "web: rebalancing has begun.\n"
+    assert run("service", "rebalance", "--detach", "web") == (0, said, "")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ({}, "does not rebalance: 'docker service update --force web'"),
+        (
+            {"State": "completed", "Message": "rebalancing given up: not all tasks run"},
+            "web: rebalancing given up: not all tasks run",
+        ),
+        (
+            {"State": "updating", "Message": "rebalancing"},
+            "web is not rebalanced after 0 s, 0 tasks moved so far; the swarm goes on",
+        ),
+    ],
+)
+def test_rebalance_in_vain(engine: Engine, run: Run, status: dict[str, str], error: str) -> None:
+    """An engine that knows no rebalancing, one that gave it up, and time that is up."""
+    engine.answer(f"GET /services/{WEB['ID']}", (200, dump(WEB | {"UpdateStatus": status})))
+    code, out, err = run("service", "rebalance", "--timeout", "0s", "web")
+    assert (code, out) == (1, "")
+    assert error in err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from swarmops.errors import ApiError, SwarmopsError
 from swarmops.fleet.oneoff import remove, set_availability, set_role
 from swarmops.fleet.waiting import Patience
 from swarmops.model.node import Availability, Node, NodeState, Role
-from swarmops.model.task import Task, TaskState, TaskStatus
 
 if TYPE_CHECKING:
     from tests.unit.fleet_apply.conftest import FakeSwarm
@@ -90,37 +89,10 @@ def test_refused(fake: FakeSwarm) -> None:
         set_role(way(fake, "h1"), "h1", Role.WORKER, QUICK)
 
 
-def task(state: TaskState) -> Task:
-    """Make a task."""
-    return Task(id="t", node_id="id-h2", status=TaskStatus(state=state))
-
-
-@pytest.mark.parametrize("state", [TaskState.RUNNING, TaskState.STARTING, TaskState.ASSIGNED])
-def test_drain_in_vain(fake: FakeSwarm, state: TaskState) -> None:
-    """A node is not drained while a task of it has not ended."""
-    fake.add("h1", manager=True)
-    fake.add("h2")
-    fake.tasks = [task(state), task(TaskState.SHUTDOWN)]
-    with pytest.raises(SwarmopsError, match="h2 is not empty after 0 s: 1 tasks have not ended"):
-        set_availability(way(fake, "h1"), "h2", Availability.DRAIN, NOW_ONLY)
-
-
-def test_drain(fake: FakeSwarm) -> None:
-    """A node is drained when its tasks have ended; of a dead one that is not waited for."""
-    fake.add("h1", manager=True)
-    node = fake.add("h2")
-    fake.tasks = [task(TaskState.SHUTDOWN), task(TaskState.FAILED)]
-    assert set_availability(way(fake, "h1"), "h2", Availability.DRAIN, NOW_ONLY) is True
-    assert fake.nodes[node.id].spec.availability is Availability.DRAIN
-    fake.add("h2", state=NodeState.DOWN)
-    fake.tasks = [task(TaskState.RUNNING)]
-    assert set_availability(way(fake, "h1"), "h2", Availability.DRAIN, NOW_ONLY) is True
-
-
 def test_activate(fake: FakeSwarm) -> None:
     """A node that is active already is said to be."""
     fake.add("h1", manager=True)
-    assert set_availability(way(fake, "h1"), "h1", Availability.ACTIVE, NOW_ONLY) is False
+    assert set_availability(way(fake, "h1"), "h1", Availability.ACTIVE) is False
 
 
 def test_remove(fake: FakeSwarm) -> None:

@@ -8,6 +8,9 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
+from swarmops.api.services import rebalancing
+from swarmops.manager import rebalance
+from swarmops.model.base import given
 from swarmops.model.node import Availability
 from swarmops.model.service import (
     ContainerSpec,
@@ -17,10 +20,11 @@ from swarmops.model.service import (
     SpreadOver,
     TaskSpec,
     UpdateConfig,
+    UpdateStatus,
 )
 from swarmops.model.task import Task, TaskState
 from tests.sim.manager_lab import Lab, lab
-from tests.sim.virtual_loop import virtual
+from tests.sim.virtual_loop import virtual, virtual_now
 
 FIRST = UpdateConfig(order="start-first")
 EVEN = {"swarmops.rebalance": "true"}
@@ -215,3 +219,77 @@ async def test_a_move_that_fails_costs_nothing_and_is_not_tried_again_at_once() 
 def well(_task: Task) -> bool:
     """Return that nothing fails."""
     return False
+
+
+async def wish(swarm: Lab) -> None:
+    """Ask for one rebalance, as the API does."""
+    await swarm.store.modify(
+        swarm.store.services, "web", lambda web: rebalancing(web, web, virtual_now())
+    )
+
+
+def status_of(swarm: Lab) -> tuple[str, str]:
+    """Return state and message of the service's update."""
+    status = given(swarm.store.services["web"].update_status, UpdateStatus())
+    return given(status.state, ""), given(status.message, "")
+
+
+@virtual
+async def test_a_service_is_rebalanced_once_when_an_operator_says_so() -> None:
+    """The fewest tasks move, never fewer than wanted run, and a node that joins later gets none."""
+    async with lab(workers=4) as swarm:
+        await swarm.set_availability("w3", Availability.DRAIN)
+        await swarm.set_availability("w4", Availability.DRAIN)
+        await swarm.create("web", 9)
+        await settle(swarm, 9)
+        await swarm.set_availability("w3", Availability.ACTIVE)
+        assert Counter(swarm.running_on("web")) == {"m1": 3, "w1": 3, "w2": 3}
+        seen = Least(swarm)
+        await wish(swarm)
+        assert status_of(swarm) == ("updating", "rebalancing")
+        await swarm.until(lambda: status_of(swarm) == ("completed", "rebalanced"), within_s=30)
+        assert sorted(Counter(swarm.running_on("web")).values()) == [2, 2, 2, 3]
+        assert len(seen.new) == 2
+        assert seen.running == 9
+        await swarm.set_availability("w4", Availability.ACTIVE)
+        await asyncio.sleep(5)
+        assert len(seen.new) == 2
+
+
+@virtual
+async def test_a_wish_to_rebalance_waits_for_tasks_that_do_not_run_but_not_for_ever() -> None:
+    """A new leader knows of it; after the progress deadline it is given up."""
+    async with lab(managers=3, workers=1) as swarm:
+        here = Placement(constraints=["node.hostname==w1"])
+        spec = TaskSpec(container_spec=ContainerSpec(image="host"), placement=here)
+        await swarm.create("web", 2, spec)
+        await settle(swarm, 2)
+        await swarm.agents["w1"].power_off()
+        await swarm.until(lambda: not swarm.running_on("web"), within_s=30)
+        await wish(swarm)
+        swarm.lead("m2")
+        await asyncio.sleep(500)
+        assert status_of(swarm) == ("updating", "rebalancing")
+        await asyncio.sleep(150)
+        state, message = status_of(swarm)
+        assert state == "completed"
+        assert "given up" in message
+
+
+@virtual
+async def test_a_new_spec_ends_a_rebalance() -> None:
+    """The update goes on as if none had been wanted."""
+    async with lab(workers=2) as swarm:
+        await swarm.set_availability("w2", Availability.DRAIN)
+        await swarm.create("web", 6)
+        await settle(swarm, 6)
+        await swarm.set_availability("w2", Availability.ACTIVE)
+        await wish(swarm)
+        config = UpdateConfig(parallelism=0, monitor=10**8)
+        new = TaskSpec(container_spec=ContainerSpec(image="host", args=["2"]))
+        await swarm.change(
+            "web", lambda spec: replace(spec, task_template=new, update_config=config)
+        )
+        await swarm.until(lambda: status_of(swarm) == ("completed", "update completed"), 30)
+        assert not rebalance.wished(swarm.store.services["web"])
+        await settle(swarm, 6)
