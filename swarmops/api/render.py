@@ -105,7 +105,11 @@ def with_status(stored: Service, store: Store) -> Service:
 
 
 def service_status(stored: Service, store: Store) -> ServiceStatus:
-    """Count a service's tasks; those of an earlier run of a job don't count."""
+    """Count a service's tasks; those of an earlier run of a job don't count.
+
+    What is desired of a replicated job is what it may run at once, of a global job what is left
+    to do: Docker's CLI adds what is completed to that.
+    """
     mode = defaults.mode_name(stored.spec)
     tasks: Iterable[Task] = store.tasks.by_service(stored.id)
     if mode in JOB_MODES:
@@ -114,24 +118,23 @@ def service_status(stored: Service, store: Store) -> ServiceStatus:
     running = completed = wanted = 0
     for one in tasks:
         state = one.status.state
-        completed += state is TaskState.COMPLETE
+        completed += mode in JOB_MODES and state is TaskState.COMPLETE
         running += state is TaskState.RUNNING and not _on_down_node(one, store)
-        wanted += one.desired_state in (TaskState.RUNNING, TaskState.COMPLETE)
+        wanted += one.desired_state is TaskState.RUNNING or (
+            one.desired_state is TaskState.COMPLETE and state is not TaskState.COMPLETE
+        )
     return ServiceStatus(
         running_tasks=running,
-        desired_tasks=_desired(stored.spec, mode, wanted, completed),
+        desired_tasks=_desired(stored.spec, mode, wanted),
         completed_tasks=completed,
     )
 
 
-def _desired(spec: ServiceSpec, mode: str, wanted: int, completed: int) -> int:
+def _desired(spec: ServiceSpec, mode: str, wanted: int) -> int:
     if mode == "replicated":
         return defaults.replicas(spec)
-    if mode == "replicated-job" and spec.mode is not UNSET:
-        job = given(spec.mode.replicated_job, None)
-        limit = given(job.max_concurrent, 1) if job else 1
-        total = given(job.total_completions, limit) if job else limit
-        return max(0, min(limit, total - completed))
+    if mode == "replicated-job":
+        return defaults.max_concurrent(spec)
     return wanted
 
 

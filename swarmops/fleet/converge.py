@@ -100,7 +100,11 @@ def wait_for_services(
 
 
 def _wanted(service: Service) -> int:
-    if defaults.mode_name(service.spec) == "replicated":
+    mode = defaults.mode_name(service.spec)
+    if mode == "replicated":
         return defaults.replicas(service.spec)
+    if mode == "replicated-job":
+        return defaults.total_completions(service.spec)
     status = given(service.service_status, None)
-    return status.desired_tasks if status else 0
+    # What a global job still has to do does not count what it has done.
+    return status.desired_tasks + status.completed_tasks if status else 0

@@ -107,10 +107,22 @@ def _service_row(service: Service, tasks: Sequence[Task], nodes: Sequence[Node])
         id=service.id,
         name=given(spec.name, ""),
         mode=defaults.mode_name(spec),
-        replicas=f"{running}/{wanted}",
+        replicas=f"{running}/{wanted}{_completed(service)}",
         image=defaults.image(defaults.task_spec(spec)),
         ports=", ".join(port_text(port) for port in defaults.ports(spec)),
     )
+
+
+def _completed(service: Service) -> str:
+    """Return how far a job is, as Docker writes it behind its replicas; empty for what is none."""
+    mode = defaults.mode_name(service.spec)
+    status = given(service.service_status, None)
+    if status is None or mode not in {"replicated-job", "global-job"}:
+        return ""
+    done = status.completed_tasks
+    replicated = mode == "replicated-job"
+    total = defaults.total_completions(service.spec) if replicated else status.desired_tasks + done
+    return f" ({done}/{total} completed)"
 
 
 def running_tasks(service: Service, tasks: Iterable[Task]) -> list[Task]:

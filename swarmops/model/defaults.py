@@ -80,6 +80,18 @@ def replicas(spec: ServiceSpec) -> int:
     return given(spec.mode.replicated.replicas, 1)
 
 
+def max_concurrent(spec: ServiceSpec) -> int:
+    """Return how many tasks of a replicated job may run at once (1 where it doesn't say)."""
+    job = given(spec.mode.replicated_job, None) if spec.mode is not UNSET else None
+    return given(job.max_concurrent, 1) if job else 1
+
+
+def total_completions(spec: ServiceSpec) -> int:
+    """Return how many tasks of a replicated job shall complete."""
+    job = given(spec.mode.replicated_job, None) if spec.mode is not UNSET else None
+    return given(job.total_completions, max_concurrent(spec)) if job else 1
+
+
 def restart_condition(spec: TaskSpec) -> str:
     """Return ``none``, ``on-failure`` or ``any``."""
     policy = given(spec.restart_policy, None)

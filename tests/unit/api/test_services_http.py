@@ -373,13 +373,13 @@ async def test_status_counts_tasks(manager: Api):
     assert shown[0]["ServiceStatus"] == {
         "RunningTasks": 1,
         "DesiredTasks": 2,
-        "CompletedTasks": 1,
+        "CompletedTasks": 0,
     }
     assert "ServiceStatus" not in (await manager.get("/services"))[0]
 
 
 async def test_a_job_counts_the_tasks_of_its_present_run(manager: Api):
-    """What an earlier iteration completed doesn't count."""
+    """What an earlier iteration completed doesn't count; desired is what may run at once."""
     job = {
         "Name": "job",
         "TaskTemplate": {"ContainerSpec": {"Image": "busybox"}},
@@ -394,13 +394,15 @@ async def test_a_job_counts_the_tasks_of_its_present_run(manager: Api):
         status=TaskStatus(state=TaskState.COMPLETE),
         job_iteration=ObjectVersion(index=77),
     )
-    now = replace(old, id="now", job_iteration=ObjectVersion(index=0))
-    await manager.node.put(old, now)
+    now = [
+        replace(old, id=f"now{n}", slot=n, job_iteration=ObjectVersion(index=0)) for n in range(3)
+    ]
+    await manager.node.put(old, *now)
     shown = await manager.get("/services?status=true")
     assert shown[0]["ServiceStatus"] == {
         "RunningTasks": 0,
         "DesiredTasks": 2,
-        "CompletedTasks": 1,
+        "CompletedTasks": 3,
     }
 
 

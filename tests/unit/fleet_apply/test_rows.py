@@ -136,6 +136,24 @@ def test_service_rows() -> None:
     assert service_rows([service()], tasks, [])[0].replicas == "1/2"
 
 
+@pytest.mark.parametrize(
+    ("mode", "desired", "shown"),
+    [
+        (
+            ServiceMode(replicated_job=ReplicatedJobMode(max_concurrent=2, total_completions=5)),
+            2,
+            "1/2 (3/5 completed)",
+        ),
+        (ServiceMode(global_job=GlobalMode()), 1, "1/1 (3/4 completed)"),
+    ],
+)
+def test_a_job_shows_how_far_it_is(mode: ServiceMode, desired: int, shown: str) -> None:
+    """What may run at once, and behind it what is completed of what shall be, as Docker's CLI."""
+    status = ServiceStatus(running_tasks=1, desired_tasks=desired, completed_tasks=3)
+    job = msgspec.structs.replace(service(1, mode), service_status=status)
+    assert service_rows([job], [], [])[0].replicas == shown
+
+
 RUN = TaskState.RUNNING
 JOB = ServiceMode(replicated_job=ReplicatedJobMode(total_completions=1))
 
