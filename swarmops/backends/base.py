@@ -125,6 +125,12 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     install_docker: bool = False
     """``swarmops_install_docker``: a missing Docker Engine may be installed."""
 
+    @property
+    def lock_file(self) -> str:
+        """Where an apply locks the host before there is a swarm: beside the data directory."""
+        folder, _, name = self.data_dir.rstrip("/").rpartition("/")
+        return f"{folder}/.{name}.apply-lock"
+
 
 class PythonFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The interpreter that was found: ``version`` as (3, 11, 2)."""
@@ -183,6 +189,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     unit: UnitFacts | None = None
     supervisor_pid: int | None = None
     data_dir_exists: bool = False
+    lock_file_exists: bool = False
     socket_exists: bool = False
     api: ApiFacts | None = None
     api_error: str | None = None

@@ -129,6 +129,7 @@ class NativeBackend:
         args = {
             "data_dir": place.data_dir,
             "socket": place.socket,
+            "lock_file": place.lock_file,
             "node_id": _node_id(facts),
             "root_dir": "" if place.local else place.root_dir,
             "unit": place.unit if _under_systemd(facts, place) else "",

@@ -14,6 +14,9 @@ COMMANDS = {
     "status": Lazy("swarmops.cli.status:status", "Show hosts, nodes and services"),
     "node": Lazy("swarmops.cli.node:node", "List and change nodes"),
     "service": Lazy("swarmops.cli.service:service", "List and change services"),
+    "unlock-apply": Lazy(
+        "swarmops.cli.unlock:unlock_apply", "Free a swarm that an apply has locked"
+    ),
     "destroy": Lazy("swarmops.cli.destroy:destroy", "Remove the swarm from all its hosts"),
 }
 

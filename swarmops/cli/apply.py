@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 @click.command()
 @inventory_argument
 @playbook_option
+@click.option("--reason", default="", help="Why; told to whoever finds the swarm locked meanwhile")
 @common
 @formatted
 @pass_settings
-def apply(settings: Settings, inventory: Path | None, playbook: Path | None, forks: int) -> None:
+def apply(
+    settings: Settings, inventory: Path | None, playbook: Path | None, forks: int, reason: str
+) -> None:
     """Make the swarm what its playbook says; do only what is missing.
 
-    Exits with 0 when all is as it should be, 1 when something is not, 130 after Ctrl-C.
+    Exits with 0 when all is as it should be, 1 when something is not, 4 when somebody else
+    has locked the swarm, 130 after Ctrl-C.
     """
     from swarmops.cli.progress import make_progress
     from swarmops.fleet.apply import apply as apply_fleet
@@ -40,7 +44,7 @@ def apply(settings: Settings, inventory: Path | None, playbook: Path | None, for
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks)
         with make_progress() as progress:
-            applied = apply_fleet(fleet, progress, named)
+            applied = apply_fleet(fleet, progress, named, reason)
     _print(applied, settings.format, time.monotonic() - began)
     sys.stdout.flush()
     raise click.exceptions.Exit(applied.exit_code)

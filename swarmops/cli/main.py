@@ -6,7 +6,9 @@ Called by the ``swarmops`` script. No user sees a traceback, unless ``--debug`` 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from swarmops.cli.app import swarmops
 
     settings = Settings()
+    _end_as_after_ctrl_c()
     try:
         outcome = swarmops.main(
             list(arguments) if arguments is not None else None,
@@ -54,6 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(f"Error: {_unexpected(error)}", err=True)
         return ERROR
     return outcome if isinstance(outcome, int) else 0
+
+
+def _end_as_after_ctrl_c() -> None:
+    """Let SIGTERM and a closed terminal end the program as Ctrl-C does: at a safe point."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
 
 
 def _traceback() -> None:

@@ -6,9 +6,11 @@ somebody here reads are named; an engine may send many more.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec import field
 
-from swarmops.model.base import Labels, Model
+from swarmops.model.base import ZERO_TIME, Labels, Model
 from swarmops.model.swarm import SwarmInfo
 
 
@@ -42,6 +44,7 @@ class Info(Model, frozen=True):
     ncpu: int = field(default=0, name="NCPU")
     mem_total: int = 0
     docker_root_dir: str = ""
+    system_time: datetime = ZERO_TIME
     labels: list[str] | Labels | None = None
     swarm: SwarmInfo = SwarmInfo()
 

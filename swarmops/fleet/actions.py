@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+from msgspec import UNSET
 
 from swarmops.backends.base import Backend, Shell
-from swarmops.client import Client
+from swarmops.client import Client, Info
 from swarmops.errors import ApiError, HostError, SwarmopsError
 from swarmops.fleet.access import host_client
+from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observe import Seen
@@ -39,14 +41,21 @@ _CONFLICT = 409
 class Actions:
     """Does the steps of one plan. ``seen`` is what the plan was made from."""
 
-    def __init__(
-        self, inventory: Inventory, backend: Backend, shells: Shells, seen: Seen, managers: Managers
+    def __init__(  # noqa: PLR0917 - what a run works on, each of its own kind
+        self,
+        inventory: Inventory,
+        backend: Backend,
+        shells: Shells,
+        seen: Seen,
+        managers: Managers,
+        lock: ApplyLock | None = None,
     ) -> None:
         self._inventory = inventory
         self._backend = backend
         self._shells = shells
         self._seen = seen
         self._managers = managers
+        self._lock = lock
         self._node_ids: dict[str, str] = {}
         """Of the nodes that steps of this plan made, so that nobody has to ask them again."""
         self._kinds: dict[StepKind, Callable[[Step], bool]] = {
@@ -63,6 +72,8 @@ class Actions:
 
     def do(self, step: Step) -> bool:
         """Do a step; return whether there was anything to do. Raises SwarmopsError."""
+        if self._lock is not None:
+            self._lock.check()
         if step.gate is not Gate.NONE:
             self._pass(step)
         return self._kinds[step.kind](step)
@@ -100,9 +111,10 @@ class Actions:
     def _init(self, step: Step) -> bool:
         host = self._inventory.hosts[step.target]
         with self._client(step) as client:
-            _refuse_member(step.target, client)
+            info = _refuse_member(step.target, client)
             client.init(
                 InitRequest(
+                    spec=self._lock.spec_with_lock(info.system_time) if self._lock else UNSET,
                     listen_addr=host.listen_addr,
                     advertise_addr=host.advertise_addr or "",
                     availability=step.availability.value if step.availability else "",
@@ -110,6 +122,8 @@ class Actions:
             )
             self._node_ids[step.target] = client.info().swarm.node_id
         self._managers.add(step.target)
+        if self._lock is not None:
+            self._lock.formed()
         return True
 
     def _join(self, step: Step) -> bool:
@@ -252,9 +266,11 @@ class Actions:
         return with_ids(step.service, self._managers)
 
 
-def _refuse_member(host: str, client: Client) -> None:
-    state = client.info().swarm.local_node_state
+def _refuse_member(host: str, client: Client) -> Info:
+    info = client.info()
+    state = info.swarm.local_node_state
     if state != "inactive":
         raise HostError(
             host, f"it is {state} in a swarm since the plan was made: apply again to look anew"
         )
+    return info

@@ -6,6 +6,7 @@ what is said on the way, and what the outcome amounts to.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -15,10 +16,12 @@ from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import current
 from swarmops.fleet.access import host_client
 from swarmops.fleet.actions import Actions
+from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.backend_of import on_backend
 from swarmops.fleet.converge import missing_nodes, services_lack
 from swarmops.fleet.execute import Ended, Executed, State, Watcher, execute
 from swarmops.fleet.inventory import Inventory, read_inventory
+from swarmops.fleet.lease import Lease
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.observe import Seen, observe
@@ -31,6 +34,7 @@ from swarmops.fleet.steps import Plan, StepKind
 from swarmops.fleet.waiting import Patience, wait_until
 
 ROUNDS_MAX = 3
+LOOKS_MAX = 5
 CONVERGE_PATIENCE = Patience(bound_s=60, period_s=0.1)
 
 
@@ -109,14 +113,31 @@ def look(fleet: Fleet, progress: Progress) -> tuple[Seen, Plan]:
     return seen, make_plan(fleet.inventory, fleet.playbook, seen.observation)
 
 
-def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -> Applied:
+def apply(
+    fleet: Fleet, progress: Progress, playbook_name: Path | None = None, reason: str = ""
+) -> Applied:
     """Do what is missing and wait until it is so. Raises SwarmopsError where nothing can be done.
 
-    ``playbook_name`` is what ``-p`` named; it is remembered with the inventory.
+    ``playbook_name`` is what ``-p`` named; it is remembered with the inventory. ``reason`` is told
+    to whoever finds the swarm locked meanwhile; LockedError if somebody else has locked it.
     """
+    managers = Managers(lambda host: host_client(fleet.inventory, fleet.shells, host))
+    lease = Lease(reason or f"apply {fleet.inventory.path}")
+    with contextlib.closing(managers), lease:
+        lock = ApplyLock(lease, fleet.inventory, fleet.shells, managers)
+        return _rounds(fleet, progress, playbook_name, managers, lock)
+
+
+def _rounds(
+    fleet: Fleet,
+    progress: Progress,
+    playbook_name: Path | None,
+    managers: Managers,
+    lock: ApplyLock,
+) -> Applied:
     ended: list[Ended] = []
     for _ in range(ROUNDS_MAX):
-        seen, plan = look(fleet, progress)
+        seen, plan = _look_locked(fleet, progress, managers, lock)
         if plan.refusals:
             return Applied(
                 ended=tuple(ended),
@@ -126,24 +147,30 @@ def apply(fleet: Fleet, progress: Progress, playbook_name: Path | None = None) -
             )
         current.record(Path(fleet.inventory.path), playbook_name)
         progress.planned(plan)
-        managers = Managers(
-            lambda host: host_client(fleet.inventory, fleet.shells, host),
-            manager_hosts(seen.observation),
-        )
-        try:
-            done = _run(fleet, seen, plan, managers, progress)
-            ended += done.ended
-            failed = any(not end.succeeded for end in done.ended)
-            if _look_again(seen, plan) and not failed and not done.interrupted:
-                continue
-            applied = _outcome(fleet, plan, tuple(ended), interrupted=done.interrupted)
-            hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
-            return _concluded(fleet, applied, managers, hosts, progress)
-        finally:
-            managers.close()
+        actions = Actions(fleet.inventory, fleet.backend, fleet.shells, seen, managers, lock)
+        done = _run(fleet, plan, actions, progress)
+        ended += done.ended
+        failed = any(not end.succeeded for end in done.ended)
+        if _look_again(seen, plan) and not failed and not done.interrupted:
+            continue
+        applied = _outcome(fleet, plan, tuple(ended), interrupted=done.interrupted)
+        hosts = [name for name, view in seen.observation.hosts.items() if view.usable]
+        return _concluded(fleet, applied, managers, hosts, progress)
     raise SwarmopsError(
         f"after {ROUNDS_MAX} rounds there is still something to do: look at 'swarmops plan'"
     )
+
+
+def _look_locked(
+    fleet: Fleet, progress: Progress, managers: Managers, lock: ApplyLock
+) -> tuple[Seen, Plan]:
+    """Look, and lock the swarm if there is something to do; again while others still change it."""
+    for _ in range(LOOKS_MAX):
+        seen, plan = look(fleet, progress)
+        managers.know(manager_hosts(seen.observation))
+        if plan.refusals or plan.empty or lock.take(seen.observation, plan):
+            return seen, plan
+    raise SwarmopsError("the swarm's settings change all the time: find out who does that")
 
 
 def _look_again(seen: Seen, plan: Plan) -> bool:
@@ -165,11 +192,10 @@ def manager_hosts(observation: Observation) -> list[str]:
     return sorted(hosts, key=lambda host: host != first)
 
 
-def _run(fleet: Fleet, seen: Seen, plan: Plan, managers: Managers, progress: Progress) -> Executed:
+def _run(fleet: Fleet, plan: Plan, actions: Actions, progress: Progress) -> Executed:
     if plan.empty:
         return Executed(())
     progress.phase(f"doing {_count(len(plan.steps), 'step')}")
-    actions = Actions(fleet.inventory, fleet.backend, fleet.shells, seen, managers)
     return execute(plan.steps, actions.do, watcher=progress, forks=fleet.forks)
 
 

@@ -22,6 +22,7 @@ def gather(shell: Shell, place: Place, *, timeout_s: float = 15.0) -> Facts:
         "root_dir": place.root_dir,
         "unit": place.unit,
         "local": place.local,
+        "lock_file": place.lock_file,
         "ports": [place.port],
         "timeout_s": timeout_s / 3,
     }

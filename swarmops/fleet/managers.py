@@ -57,6 +57,11 @@ class Managers:
             if host not in self._hosts:
                 self._hosts.append(host)
 
+    def know(self, hosts: Iterable[str]) -> None:
+        """Learn anew which hosts are managers, the preferred one first."""
+        with self._lock:
+            self._hosts = list(hosts)
+
     def drop(self, host: str) -> None:
         """Ask this host no more: it is a manager no longer."""
         with self._lock:

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 import msgspec
 
 from swarmops.backends.base import ApiFacts, Facts, Missing
+from swarmops.client import Info
 from swarmops.model.node import Node
 from swarmops.model.service import Service
-from swarmops.model.swarm import SwarmInfo
+from swarmops.model.swarm import SwarmInfo, SwarmSpec
 
 HOST_LABEL = "swarmops.host"
 """Node label that keeps a node's name in the inventory."""
@@ -32,6 +33,8 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """The runtime answers on its socket, perhaps in an old release."""
     had_state: bool = False
     """It has a data directory: a stopped runtime may be a member of a swarm."""
+    lock_file: bool = False
+    """An apply locked it before there was a swarm, and perhaps never came to its end."""
     swarm: SwarmInfo = SwarmInfo()
     """The ``Swarm`` part of ``/info``; inactive when the runtime doesn't run."""
     cluster_id: str = ""
@@ -56,6 +59,12 @@ class SwarmView(msgspec.Struct, frozen=True, kw_only=True):
     """The host that was asked."""
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
+    spec: SwarmSpec = SwarmSpec()
+    """The swarm's settings; its labels hold the apply lock."""
+    version: int = 0
+    """``Version.Index`` that the settings were seen with."""
+    now_s: float = 0.0
+    """Unix seconds by the clock of the manager that was asked."""
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +88,7 @@ def host_view(name: str, facts: Facts, missing: Iterable[Missing]) -> HostView:
         missing=tuple(missing),
         running=facts.running,
         had_state=facts.data_dir_exists,
+        lock_file=facts.lock_file_exists,
         swarm=swarm,
         cluster_id=cluster_id,
     )
@@ -110,6 +120,9 @@ def _swarm(swarm_id: str, host: str, api: ApiFacts) -> SwarmView:
         seen_from=host,
         nodes=tuple(msgspec.convert(api.nodes or [], list[Node])),
         services=tuple(msgspec.convert(api.services or [], list[Service])),
+        spec=msgspec.convert((api.swarm or {}).get("Spec") or {}, SwarmSpec),
+        version=((api.swarm or {}).get("Version") or {}).get("Index", 0),
+        now_s=msgspec.convert(api.info or {}, Info).system_time.timestamp(),
     )
 
 

@@ -67,6 +67,18 @@ class Local:
         assert "Traceback" not in done.stderr
         return done
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the command and return its process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "swarmops", *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def nodes(self) -> dict[str, dict[str, Any]]:
         """The node table as data: host name → row."""
         rows = json.loads(self.swarmops("node", "ls", "--format", "json").stdout)

@@ -185,7 +185,7 @@ def _group(name: str) -> bool:
 
 
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
-    """``args``: data_dir, socket, root_dir, unit, local, ports, timeout_s."""
+    """``args``: data_dir, socket, root_dir, unit, local, lock_file, ports, timeout_s."""
     uname = os.uname()
     root_dir, data_dir = args["root_dir"], args["data_dir"]
     systemd = not args["local"] and os.path.isdir("/run/systemd/system")
@@ -216,6 +216,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "unit": _unit(args["unit"]) if systemd else None,
         "supervisor_pid": _supervisor(data_dir),
         "data_dir_exists": os.path.isdir(data_dir),
+        "lock_file_exists": os.path.exists(args["lock_file"]),
         "socket_exists": os.path.exists(args["socket"]),
         "api": api,
         "api_error": api_error,

@@ -151,7 +151,7 @@ def _group(name: str) -> None:
 
 
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
-    """``args``: data_dir, socket, root_dir, unit, wrapper, group ('' where not ours), node_id."""
+    """``args``: data_dir, socket, lock_file, node_id, and root_dir, unit, wrapper, group or ''."""
     data_dir = args["data_dir"]
     if os.path.isdir(data_dir) and not os.path.exists(f"{data_dir}/.swarmops"):
         return {"error": f"{data_dir} is not a node's: it is left as it is"}
@@ -165,6 +165,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         _unit(args["unit"])
     shutil.rmtree(data_dir, ignore_errors=True)
     _unlink(args["socket"])
+    _unlink(args["lock_file"])
     folder = os.path.dirname(args["socket"])
     if os.path.basename(folder) == "swarmops":
         with contextlib.suppress(OSError):  # only if it is empty now

@@ -41,7 +41,7 @@ def test_help_is_light() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     text, _, modules = out.stdout.partition("|")
-    assert "service  List and change services" in text
+    assert "List and change services" in text
     assert {name.split(".")[0] for name in modules.split()} & HEAVY == set()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Self
 
 import msgspec
@@ -22,7 +23,7 @@ from swarmops.model.node import (
 )
 from swarmops.model.object import ObjectVersion
 from swarmops.model.service import Service, ServiceSpec
-from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, JoinTokens, SwarmInfo
+from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, JoinTokens, SwarmInfo, SwarmSpec
 from swarmops.model.task import Task
 
 REACHABLE = ManagerStatus(leader=False, reachability=Reachability.REACHABLE, addr="10.0.0.1:2377")
@@ -55,6 +56,10 @@ class FakeSwarm:
         self.calls: list[tuple[str, str]] = []
         self.joined: list[tuple[str, JoinRequest]] = []
         self.inits: list[tuple[str, InitRequest]] = []
+        self.cluster = Cluster(
+            id="s", version=ObjectVersion(index=1), join_tokens=JoinTokens(worker="W", manager="M")
+        )
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
         self.settle: Callable[[Node], Node] = settle
 
     def add(self, name: str, **more: Any) -> Node:
@@ -103,12 +108,12 @@ class FakeClient:
         self._called("info", manager=False)
         node = self._swarm.nodes.get(f"id-{self._host}")
         state = "active" if node else "inactive"
-        info = SwarmInfo(
+        swarm = SwarmInfo(
             node_id=node.id if node else "",
             local_node_state=state,
             control_available=bool(node and node.manager_status),
         )
-        return Info(swarm=info)
+        return Info(swarm=swarm, system_time=self._swarm.now)
 
     def init(self, request: InitRequest) -> str:
         """Answer."""
@@ -131,7 +136,17 @@ class FakeClient:
     def swarm(self) -> Cluster:
         """Answer."""
         self._called("swarm")
-        return Cluster(id="s", join_tokens=JoinTokens(worker="W", manager="M"))
+        return self._swarm.cluster
+
+    def update_swarm(self, version: int, spec: SwarmSpec) -> None:
+        """Answer."""
+        self._called("update_swarm")
+        cluster = self._swarm.cluster
+        if cluster.version.index != version:
+            raise ApiError(500, "rpc error: code = Unknown desc = update out of sequence")
+        self._swarm.cluster = msgspec.structs.replace(
+            cluster, version=ObjectVersion(index=version + 1), spec=spec
+        )
 
     def nodes(self) -> list[Node]:
         """Answer."""

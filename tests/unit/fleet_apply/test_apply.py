@@ -47,7 +47,9 @@ class Lab:
         self.plans: list[Plan] = []
         self.heard: list[str] = []
         hosts = {
-            name: Host(name=name, connection="local", address=name, data_dir=f"/{name}")
+            name: Host(
+                name=name, connection="local", address=name, data_dir=f"{path.parent}/{name}"
+            )
             for name in ("h1", "h2")
         }
         inventory = Inventory(path=str(path), hosts=hosts, groups={"all": ("h1", "h2")})
@@ -63,7 +65,16 @@ class Lab:
             info = self.fake.client(name).info().swarm
             hosts[name] = HostView(name=name, running=True, swarm=info)
         nodes = tuple(self.fake.nodes.values())
-        swarm = SwarmView(id="s", seen_from="h1", nodes=nodes) if nodes else None
+        swarm = None
+        if nodes:
+            swarm = SwarmView(
+                id="s",
+                seen_from="h1",
+                nodes=nodes,
+                spec=self.fake.cluster.spec,
+                version=self.fake.cluster.version.index,
+                now_s=self.fake.now.timestamp(),
+            )
         return Seen(Observation(hosts=hosts, swarm=swarm), {}), self.plans.pop(0)
 
     def apply(self) -> Applied:

@@ -134,6 +134,7 @@ def test_removal_ends_the_nodes_tasks_and_nobody_elses(tmp_path: Path) -> None:
             {
                 "data_dir": str(data_dir),
                 "socket": str(sock),
+                "lock_file": str(data_dir.parent / ".node.apply-lock"),
                 "node_id": "",
                 "root_dir": "",
                 "unit": "",
