@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
-from datetime import UTC, datetime
-from operator import itemgetter
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
@@ -36,16 +34,17 @@ from swarmops.agent.executors.docker_engine import (
     image_name,
     node_containers,
 )
+from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.memory_files import MemoryFiles
 from swarmops.agent.executors.whole import whole
 from swarmops.agent.work import Work
+from swarmops.model.base import given
 from swarmops.model.defaults import PROCESS_IMAGE
 from swarmops.model.node import Plugin
 from swarmops.model.task import ContainerStatus
 
 KILL_TIMEOUT_S = 30.0
 UNHEALTHY = "dockerexec: unhealthy container"
-_STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
 log = structlog.get_logger(__name__)
 
 
@@ -57,6 +56,7 @@ class DockerExecutor:
     """The executor of containers, through an engine's socket."""
 
     name = "docker"
+    _tails = True
 
     def __init__(self, context: ExecutorContext) -> None:
         self._address = context.docker_host
@@ -141,8 +141,10 @@ class DockerExecutor:
             except (NotFoundError, ConflictError):  # it is gone, or has ended
                 pass
             except TaskError as error:
-                log.warning("a signal was refused", task=work.id, signal=number, reason=str(error))
-                continue
+                if await self._runs(work):
+                    reason = str(error)
+                    log.warning("a signal was refused", task=work.id, signal=number, reason=reason)
+                    continue
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     found = await self._ended(work)
@@ -151,26 +153,14 @@ class DockerExecutor:
 
     async def remove(self, work: Work) -> None:
         """Remove the container and its unnamed volumes, by force if it runs."""
-        with contextlib.suppress(NotFoundError):
-            await self._engine.call(
-                lambda client: client.remove_container(work.name, v=True, force=True)
-            )
+        await self._discard(work.name)
         await asyncio.to_thread(self._files.remove, work.id)
 
-    async def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
-        """Iterate over the container's output in the order of its times, then follow it."""
-        wanted = {"stdout": request.stdout, "stderr": request.stderr}
-        streams = [stream for stream in _STREAMS if wanted[stream]]
-        opened = [self._output(work, stream, request) for stream in streams]
-        if request.follow:
-            async with contextlib.aclosing(_merged(opened)) as lines:
-                async for _, line in lines:
-                    yield line
-            return
-        kept = [line for output in opened async for line in output]
-        kept.sort(key=itemgetter(0))
-        for _, line in kept[len(kept) - request.tail if 0 <= request.tail < len(kept) else 0 :]:
-            yield line
+    def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
+        """Iterate over the container's output in the order in which it came, then follow it."""
+        terminal = bool(given(work.container.tty, None))
+        output = ContainerOutput(self._address, work.name, terminal, self._tails)
+        return output.read(request)
 
     async def close(self) -> None:
         """Let go of the engine; containers run on."""
@@ -183,6 +173,10 @@ class DockerExecutor:
         names = [str(number) for number in range(len(work.files))]
         owner = (os.geteuid(), os.getegid())
         return self._files.write(work.id, work.files, names, owner)
+
+    async def _runs(self, work: Work) -> bool:
+        found = await self._inspect(work)
+        return found is not None and bool(found["State"]["Running"])
 
     async def _kill(self, work: Work, signal: str) -> None:
         await self._engine.call(lambda client: client.kill(work.name, signal))
@@ -256,58 +250,12 @@ class DockerExecutor:
         self._to_reattach = None
         return True
 
-    async def _discard(self, container_id: str) -> None:
+    async def _discard(self, container: str) -> None:
+        """Remove a container, by name or ID; if it runs it is killed."""
         with contextlib.suppress(NotFoundError):
             await self._engine.call(
-                lambda client: client.remove_container(container_id, v=True, force=True)
+                lambda client: client.remove_container(container, v=True, force=True)
             )
-
-    async def _output(
-        self, work: Work, stream: Literal["stdout", "stderr"], request: LogRequest
-    ) -> AsyncIterator[tuple[str, LogLine]]:
-        pieces = self._engine.stream(
-            lambda client: client.logs(
-                work.name,
-                stdout=stream == "stdout",
-                stderr=stream == "stderr",
-                stream=True,
-                follow=request.follow,
-                timestamps=True,
-                tail="all" if request.tail < 0 else request.tail,
-            )
-        )
-        rest = b""
-        async for piece in pieces:
-            *lines, rest = (rest + piece).split(b"\n")
-            for line in lines:
-                yield _log_line(stream, line)
-        if rest:
-            yield _log_line(stream, rest)
-
-
-async def _merged(
-    streams: list[AsyncIterator[tuple[str, LogLine]]],
-) -> AsyncGenerator[tuple[str, LogLine], None]:
-    """Give what comes from any of the streams, as it comes, until all have ended."""
-    queue: asyncio.Queue[tuple[str, LogLine] | None] = asyncio.Queue(1)
-
-    async def pump(stream: AsyncIterator[tuple[str, LogLine]]) -> None:
-        try:
-            async for item in stream:
-                await queue.put(item)
-        except (TaskError, TemporaryError) as error:
-            log.info("a container's output ended early", reason=str(error))
-        await queue.put(None)
-
-    pumps = [asyncio.create_task(pump(stream)) for stream in streams]
-    try:
-        for _ in pumps:
-            while (item := await queue.get()) is not None:
-                yield item
-    finally:
-        for task in pumps:
-            task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
 
 
 def _status(found: dict[str, Any]) -> ContainerStatus:
@@ -321,15 +269,3 @@ def _status(found: dict[str, Any]) -> ContainerStatus:
 def _health(state: dict[str, Any]) -> str:
     """Return ``starting``, ``healthy`` or ``unhealthy``; something else where nothing tests it."""
     return str((state.get("Health") or {}).get("Status", "none"))
-
-
-def _time(text: str) -> datetime:
-    """Read the engine's time, cut to microseconds."""
-    return datetime.fromisoformat(text[:26].rstrip("Z")).replace(tzinfo=UTC)
-
-
-def _log_line(stream: Literal["stdout", "stderr"], line: bytes) -> tuple[str, LogLine]:
-    """Split the engine's time from a line; its text sorts as the times do, to the nanosecond."""
-    stamp, _, data = line.partition(b" ")
-    text = stamp.decode()
-    return text, LogLine(stream, data, _time(text))

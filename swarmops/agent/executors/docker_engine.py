@@ -48,7 +48,7 @@ async def answers(address: str) -> bool:
     """Whether something that speaks the Engine API listens there; needs no SDK."""
     try:
         status, _ = await _get(address, "/_ping")
-    except (OSError, TimeoutError, ValueError):
+    except (OSError, TimeoutError, ValueError, TemporaryError):
         return False
     return status == _OK
 
@@ -68,15 +68,51 @@ async def node_containers(address: str, node_id: str) -> list[dict[str, Any]]:
 
 
 async def _get(address: str, path: str) -> tuple[int, bytes]:
-    """Ask in HTTP/1.0, whose answers end with their connection."""
-    async with asyncio.timeout(PING_S):
-        reader, writer = await _connect(address)
+    async with asyncio.timeout(PING_S), opened(address, path) as answer:
+        return answer.status, await answer.body.read()
+
+
+class Answer:
+    """An answer of the engine that is read as it comes: its status, and its body."""
+
+    def __init__(self, status: int, body: asyncio.StreamReader) -> None:
+        self.status = status
+        self.body = body
+
+    async def read(self, count: int) -> bytes:
+        """Return so many bytes of the body, none once it is over."""
         try:
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
-            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-        finally:
-            writer.close()
-    return int(head.split(maxsplit=2)[1]) if head.startswith(b"HTTP/") else 0, body
+            return await self.body.readexactly(count)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+
+    async def line(self) -> bytes:
+        """Return the body's next line with its newline, b"" once it is over."""
+        try:
+            return await self.body.readuntil()
+        except asyncio.IncompleteReadError as error:
+            return error.partial
+        except asyncio.LimitOverrunError as error:
+            return await self.read(error.consumed)
+
+
+@contextlib.asynccontextmanager
+async def opened(address: str, path: str) -> AsyncIterator[Answer]:
+    """Ask in HTTP/1.0, whose answers end with their connection. Raises ``TemporaryError``."""
+    try:
+        reader, writer = await _connect(address)
+    except OSError as error:
+        raise TemporaryError(f"the container engine does not answer: {error}") from error
+    try:
+        writer.write(f"GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).split(maxsplit=2)
+        if not head[0].startswith(b"HTTP/"):
+            raise TemporaryError("the container engine does not answer in HTTP")
+        yield Answer(int(head[1]), reader)
+    except (ConnectionError, asyncio.IncompleteReadError) as error:
+        raise TemporaryError("the container engine hung up") from error
+    finally:
+        writer.close()
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -141,20 +177,6 @@ class Engine:
             self._waiting[task_id].discard(event)
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
-
-    async def stream(self, function: Callable[[APIClient], Any]) -> AsyncIterator[Any]:
-        """Iterate over a stream that the function opens; each has a thread of its own."""
-        loop = asyncio.get_running_loop()
-        thread = ThreadPoolExecutor(1, "engine-stream")
-        stream = await self.call(function)
-        try:
-            while (item := await loop.run_in_executor(thread, next, stream, None)) is not None:
-                yield item
-        finally:
-            with contextlib.suppress(OSError, AttributeError):
-                stream.close()
-            thread.submit(next, stream, None)  # a last read notices the end, and frees the socket
-            thread.shutdown(wait=False)
 
     async def close(self) -> None:
         """Let go of the connections; containers run on."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from swarmops.agent.executors.base import Executor, ExecutorContext, LogRequest
 from swarmops.agent.executors.docker import DockerExecutor
+from swarmops.agent.executors.podman import PodmanExecutor
 from swarmops.agent.executors.process import ProcessExecutor
 from swarmops.agent.work import NOTHING_HELD, NodeFacts, Work, make_work
 from swarmops.model.ids import new_id
@@ -131,15 +132,29 @@ class Bench:
         ]
 
 
-@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.root)])
+ENGINES: dict[str, Callable[[ExecutorContext], Executor]] = {
+    "docker": DockerExecutor,
+    "podman": PodmanExecutor,
+}
+
+
+def engine_bench(kind: str, request: pytest.FixtureRequest, context: ExecutorContext) -> Bench:
+    """Return a bench for one of the container engines, as a node of its own there."""
+    fixture = "engine_address" if kind == "docker" else "podman_address"
+    address = request.getfixturevalue(fixture)
+    context = replace(context, docker_host=address, podman_host=address, node_id=new_id(_rng))
+    return Bench(ENGINES[kind], context, IMAGE)
+
+
+@pytest.fixture(
+    params=["process", *(pytest.param(kind, marks=pytest.mark.root) for kind in ENGINES)]
+)
 async def bench(request: pytest.FixtureRequest, context: ExecutorContext) -> AsyncIterator[Bench]:
     """Return an executor with what tests need to know of it; each kind in turn."""
-    if request.param == "docker":
-        address = request.getfixturevalue("engine_address")
-        context = replace(context, docker_host=address, node_id=new_id(_rng))
-        made = Bench(DockerExecutor, context, IMAGE)
-    else:
+    if request.param == "process":
         made = Bench(ProcessExecutor, context, "host")
+    else:
+        made = engine_bench(request.param, request, context)
     made.executor = await made.another()
     yield made
     for work in made.made:

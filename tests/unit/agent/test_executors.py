@@ -110,15 +110,19 @@ async def test_stopping_what_never_started_is_no_error(bench: Bench):
 
 async def test_a_restarted_daemon_finds_the_task(bench: Bench):
     """Another executor for the same node sees the same process, and hears of its end."""
-    work = bench.work("echo up; sleep 0.5; exit 4")
+    work = bench.work("trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done")
     await bench.executor.prepare(work)
     first = await bench.executor.start(work)
+    await _says_up(bench, work)
     successor = await bench.another()
     await successor.reattach([work.id])
     await successor.prepare(work)
     assert await successor.start(work) == first
-    assert (await asyncio.wait_for(successor.wait(work), 20)).code == 4
-    assert await bench.lines(work) == [("stdout", "up")]  # and it ran only once
+    waiting = asyncio.create_task(successor.wait(work))
+    await bench.executor.stop(work, "SIGTERM", 20)
+    assert (await asyncio.wait_for(waiting, 20)).code == 4
+    once = await bench.lines(work, LogRequest(stderr=False))
+    assert once == [("stdout", "up")]
 
 
 async def test_what_ended_while_no_daemon_ran_is_known(bench: Bench):
@@ -191,6 +195,38 @@ async def test_output_can_be_followed(bench: Bench):
 
     await asyncio.wait_for(follow(), 20)
     assert seen == [b"one", b"two"]
+
+
+async def test_a_follower_may_begin_with_a_tail(bench: Bench):
+    """It gets so many of the lines that are there, each once, and then what comes."""
+    script = (
+        "for i in 1 2 3; do echo out$i; done; trap 'echo more' USR1; while :; do sleep 0.1; done"
+    )
+    work = await bench.started(script)
+    seen: list[bytes] = []
+
+    async def follow(tail: int, until: bytes) -> None:
+        async for line in bench.executor.logs(work, LogRequest(follow=True, tail=tail)):
+            seen.append(line.data)
+            if line.data == until:
+                return
+
+    await asyncio.wait_for(follow(-1, b"out3"), 20)
+    seen.clear()
+    following = asyncio.create_task(follow(2, b"more"))
+    await asyncio.wait([following], timeout=0.1)
+    await bench.executor.stop(work, "USR1", 1)
+    await asyncio.wait_for(following, 20)
+    assert seen == [b"out2", b"out3", b"more"]
+
+
+async def test_a_long_line_arrives_whole(bench: Bench):
+    """However an engine cuts it into pieces."""
+    work = await bench.started("head -c 40000 /dev/zero | tr '\\0' x; echo; echo end")
+    await bench.executor.wait(work)
+    lines = await bench.lines(work)
+    assert [len(line) for _, line in lines] == [40000, 3]
+    assert set(lines[0][1]) == {"x"}
 
 
 async def test_preparing_can_be_cancelled(bench: Bench):
