@@ -80,7 +80,7 @@ class Agent:
             outbox=self._outbox,
             now=now,
         )
-        self._logs = LogSource(self.tasks, executors, self._facts, now)
+        self._logs = LogSource(self.tasks, self._worker.executor_of, self._facts, now)
         self._main: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._talk: asyncio.Task[None] | None = None

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 
-from swarmops.agent.executors.base import Executor, LogLine, LogRequest, choose
+from swarmops.agent.executors.base import Executor, LogLine, LogRequest, TaskError
 from swarmops.agent.work import NodeFacts, plain_work
 from swarmops.errors import SwarmopsError
-from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.session import (
     RECORD_BYTES_MAX,
@@ -57,12 +56,12 @@ class LogSource:
     def __init__(
         self,
         tasks: Callable[[], list[Task]],
-        executors: Mapping[str, Executor],
+        executor_of: Callable[[str], Executor | None],
         facts: Callable[[], NodeFacts],
         now: Callable[[], datetime],
     ) -> None:
         self._tasks = tasks
-        self._executors = executors
+        self._executor_of = executor_of
         self._facts = facts
         self.now = now
 
@@ -71,9 +70,10 @@ class LogSource:
         return {task.id: task for task in self._tasks()}
 
     def lines(self, task: Task, request: LogRequest) -> AsyncIterator[LogLine]:
-        """Iterate over a task's output. Raises ``SwarmopsError`` if its executor is gone."""
-        image = defaults.image(task.spec)
-        executor = choose(self._executors.values(), image)
+        """Iterate over a task's output. Raises ``TaskError`` if what ran it is gone."""
+        executor = self._executor_of(task.id)
+        if executor is None:
+            raise TaskError("what ran it is not installed on its node any more")
         return executor.logs(plain_work(task, self._facts()), request)
 
 

@@ -103,6 +103,11 @@ class Worker:
         records = [runner.record for runner in self._runners.values()]
         return [replace(r.task, status=r.status) for r in records if r.assigned]
 
+    def executor_of(self, task_id: str) -> Executor | None:
+        """Return what runs or ran the task; None if it never began, or is not installed."""
+        runner = self._runners.get(task_id)
+        return self._executors.get(runner.record.executor) if runner else None
+
     async def leave(self) -> None:
         """Stop looking after the tasks; they run on."""
         self._alone.close()

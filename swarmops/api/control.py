@@ -16,6 +16,7 @@ import msgspec
 from swarmops import __version__
 from swarmops.model.events import EventMessage
 from swarmops.model.figures import Figures
+from swarmops.model.service import ServiceSpec
 from swarmops.model.session import LogFrame, LogQuery
 from swarmops.model.swarm import InitRequest, JoinRequest, Peer
 from swarmops.model.task import Task
@@ -76,6 +77,10 @@ class Insight(Protocol):
     @property
     def logs(self) -> Logs:
         """The output of tasks."""
+        ...
+
+    def check_service(self, spec: ServiceSpec) -> None:
+        """Raise InputError for a label that asks for something beyond Docker and means nothing."""
         ...
 
     def figures(self) -> Figures:

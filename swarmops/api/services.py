@@ -13,6 +13,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.api import body, errors, query, render, resolve
+from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.names import random_name
 from swarmops.api.references import check_references, with_network_ids
@@ -20,7 +21,7 @@ from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
 from swarmops.api.servicespec import DEFAULT_RUNTIME, filled
 from swarmops.api.validate import check_service
-from swarmops.errors import ApiError
+from swarmops.errors import ApiError, InputError
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
@@ -46,6 +47,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     if not given(wanted.name, ""):
         wanted = replace(wanted, name=random_name(node.rng))
     check_service(wanted)
+    _check_extensions(node, wanted)
     spec = with_network_ids(filled(wanted), store)
     check_references(spec, "", store)
     service = Service(
@@ -98,6 +100,7 @@ async def update(request: web.Request) -> web.StreamResponse:
         changed = rolled_back(stored, node.now())
     else:
         changed = updated(stored, wanted, store, node.now())
+        _check_extensions(node, wanted)
     if query.flag(request, "rebalance"):
         changed = rebalancing(stored, changed, node.now())
     if version != stored.version.index:
@@ -192,6 +195,16 @@ def _next_run(service: Service, now: datetime) -> Service:
 
 def _is_job(spec: ServiceSpec) -> bool:
     return defaults.mode_name(spec) in render.JOB_MODES
+
+
+def _check_extensions(node: NodeControl, spec: ServiceSpec) -> None:
+    """Refuse labels of ours that mean nothing. Raises ApiError 400."""
+    if node.insight is None:
+        return
+    try:
+        node.insight.check_service(spec)
+    except InputError as error:
+        raise errors.bad_request(str(error)) from None
 
 
 def _wanted(filters: query.Filters) -> Callable[[Service], bool]:

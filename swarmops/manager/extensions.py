@@ -18,6 +18,7 @@ from swarmops.manager import constraints
 from swarmops.manager.constraints import Constraint
 from swarmops.manager.schedules import Schedule
 from swarmops.model.base import given
+from swarmops.model.defaults import mode_name
 from swarmops.model.service import ServiceSpec
 
 PROGRESS_DEADLINE = "swarmops.update.progress-deadline"
@@ -66,6 +67,17 @@ def read(spec: ServiceSpec) -> Extensions:
     if not any(name.startswith("swarmops.") for name in labels):
         return _NONE
     return _parse(tuple(sorted(labels.items())))
+
+
+def check_service(spec: ServiceSpec) -> None:
+    """Raise InputError, with the label's name, for what means nothing on this service."""
+    labels = given(spec.labels, {})
+    check(labels)
+    if SCHEDULE in labels and not mode_name(spec).endswith("-job"):
+        raise InputError(
+            f"label {SCHEDULE}: only a job runs by a schedule: "
+            "create the service in the mode replicated-job or global-job"
+        )
 
 
 def check(labels: Mapping[str, str]) -> None:

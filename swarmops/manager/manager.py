@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from datetime import datetime
 
+from swarmops.manager import extensions
 from swarmops.manager.dispatcher import Dispatcher
 from swarmops.manager.events import EventHistory
 from swarmops.manager.group import RaftGroup
@@ -21,6 +22,7 @@ from swarmops.manager.registry import LOOPS
 from swarmops.manager.supervisor import NotLeading, Supervisor
 from swarmops.manager.timing import ManagerTiming
 from swarmops.model.figures import Figures
+from swarmops.model.service import ServiceSpec
 from swarmops.store import Store
 
 
@@ -71,6 +73,10 @@ class Manager:
     def running_loops(self) -> frozenset[str]:
         """Names of the control loops that run now: all of them, or none."""
         return frozenset(self._supervisor.running)
+
+    def check_service(self, spec: ServiceSpec) -> None:
+        """Raise InputError for a label that asks for something of ours and means nothing."""
+        extensions.check_service(spec)
 
     def figures(self) -> Figures:
         """Return this manager in numbers."""

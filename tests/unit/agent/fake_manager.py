@@ -171,6 +171,7 @@ class AirExecutor:
         self.health.set()
         self.sick: Exit | None = None
         self.warning = ""
+        self.voice = ""
         self.files: dict[str, list[bytes]] = {}
 
     def end(self, task: Task, code: int) -> None:
@@ -233,7 +234,7 @@ class AirExecutor:
 
     async def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
         """Have little to say."""
-        yield LogLine("stdout", f"{work.name} {request.tail}".encode())
+        yield LogLine("stdout", f"{self.voice}{work.name} {request.tail}".encode())
 
     async def close(self) -> None:
         """Hold nothing."""

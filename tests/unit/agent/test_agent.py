@@ -21,6 +21,10 @@ from swarmops.model.service import PortConfig
 from swarmops.model.session import (
     Described,
     Heartbeat,
+    LogLines,
+    LogQuery,
+    LogsEnd,
+    LogsWanted,
     NodeChanged,
     Statuses,
     Welcome,
@@ -39,6 +43,7 @@ class Bench:
     def __init__(self) -> None:
         self.manager = FakeManager()
         self.executor = AirExecutor()
+        self.newer: dict[str, AirExecutor] = {}
         self.database = MemoryDatabase()
         self.sealer: Sealer | None = None
         self.heard: list[Welcome | NodeChanged] = []
@@ -54,7 +59,7 @@ class Bench:
             node_id="node1",
             dial=self.manager.dial,
             data_dir=SOMEWHERE,
-            executors={"air": self.executor},
+            executors={**self.newer, "air": self.executor},
             describe=self._describe,
             node_addr="10.0.0.1",
             on_node=self.heard.append,
@@ -452,3 +457,19 @@ async def test_a_task_that_is_not_yet_healthy_can_be_stopped(bench: Bench):
     await bench.manager.until(lambda: ("healthy", task.id) in bench.executor.calls)
     bench.manager.assign(replace(task, desired_state=S.SHUTDOWN))
     await bench.manager.reported(task, S.SHUTDOWN)
+
+
+async def test_output_comes_from_what_ran_the_task(bench: Bench):
+    """Even where another executor, installed since, would take its image first."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.newer = {"newer": AirExecutor()}
+    bench.newer["newer"].voice = "I know nothing of"
+    await bench.again(task)
+    assert bench.manager.channel is not None
+    bench.manager.channel.say(LogsWanted(1, [task.id], LogQuery(), 1 << 20))
+    frames = bench.manager.frames
+    await bench.manager.until(lambda: any(isinstance(frame, LogsEnd) for frame in frames))
+    (lines,) = [frame for frame in frames if isinstance(frame, LogLines)]
+    assert [record.data for record in lines.records] == [f"web.2.{task.id} -1\n".encode()]

@@ -49,7 +49,7 @@ class Talker:
         self.sent: asyncio.Queue[Frame] = asyncio.Queue()
         source = LogSource(
             lambda: list(self.tasks.values()),
-            {"x": cast("Executor", self)},
+            lambda _: cast("Executor", self),
             lambda: NodeFacts(id="n", hostname="h", addr="a"),
             lambda: NOW,
         )
@@ -58,11 +58,6 @@ class Talker:
     async def send(self, frame: Frame) -> None:
         """Keep a frame."""
         self.sent.put_nowait(frame)
-
-    def runs(self, image: str) -> bool:
-        """Take all."""
-        del image
-        return True
 
     async def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
         """Say the lines; following, say nothing more for ever."""

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from swarmops.api.control import Events, HostFacts, Insight, LocalState, Logs
 from swarmops.api.swarmspec import DEFAULT_SPEC
+from swarmops.manager import extensions
 from swarmops.model.base import given
 from swarmops.model.figures import Figures
 from swarmops.model.ids import new_id
@@ -26,7 +27,7 @@ from swarmops.model.node import (
     Reachability,
     Role,
 )
-from swarmops.model.service import Platform, Resources
+from swarmops.model.service import Platform, Resources, ServiceSpec
 from swarmops.model.swarm import (
     Cluster,
     ClusterInternal,
@@ -56,6 +57,10 @@ class NoInsight:
     def logs(self) -> Logs:
         """Fail."""
         raise NotImplementedError
+
+    def check_service(self, spec: ServiceSpec) -> None:
+        """Look at it as a manager does."""
+        extensions.check_service(spec)
 
     def figures(self) -> Figures:
         """Fail."""

@@ -13,6 +13,7 @@ from swarmops.model.service import Service, ServiceInternal, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import Transaction
 from tests.unit.api.conftest import Api
+from tests.unit.api.fake_node import NoInsight
 
 WEB: dict[str, Any] = {
     "Name": "web",
@@ -113,6 +114,38 @@ async def test_insert_defaults_says_what_absent_fields_mean(manager: Api):
     assert shown["Spec"]["UpdateConfig"] == shown["Spec"]["RollbackConfig"] == config
     bare = await manager.get(f"/services/{service_id}?insertDefaults=false")
     assert "UpdateConfig" not in bare["Spec"]
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "wanted"),
+    [
+        ("swarmops.schedule", "every day", "a cron expression like 30 4 * * *"),
+        ("swarmops.schedule", "30 4 * * *", "only a job runs by a schedule"),
+        ("swarmops.schedule.overlap", "allow", "forbid or replace"),
+        ("swarmops.schedule.starting-deadline", "soon", "a duration like 90s or 10m"),
+        ("swarmops.restart.backoff", "0.5", "a number from 1 to 100"),
+        ("swarmops.restart.backoff-max", "60", "a duration like 90s or 10m"),
+        ("swarmops.update.progress-deadline", "never", "a duration like 90s or 10m"),
+        ("swarmops.rebalance", "yes", "true or false"),
+        ("swarmops.affinity", "db", "service==NAME or service!=NAME"),
+        ("swarmops.anti-affinity", "node==x", "service==NAME or service!=NAME"),
+    ],
+)
+async def test_labels_beyond_dockers_that_mean_nothing_are_refused(
+    manager: Api, label: str, value: str, wanted: str
+):
+    """With 400 and one sentence that names the label, on create as on update."""
+    manager.node.insight = NoInsight()
+    service_id = await create(manager, WEB)
+    index = (await manager.get(f"/services/{service_id}"))["Version"]["Index"]
+    bad = web(Labels={label: value})
+    for path in ("/services/create", f"/services/{service_id}/update?version={index}"):
+        answer = await manager.ask("POST", path, bad)
+        assert answer.status == 400
+        assert answer.message.startswith(f"label {label}: ")
+        assert wanted in answer.message
+        assert "\n" not in answer.message
+    assert (await manager.get(f"/services/{service_id}"))["Version"]["Index"] == index
 
 
 @pytest.mark.parametrize("image", ["host", "host:latest"])
