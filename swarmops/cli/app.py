@@ -17,6 +17,12 @@ COMMANDS = {
     "unlock-apply": Lazy(
         "swarmops.cli.unlock:unlock_apply", "Free a swarm that an apply has locked"
     ),
+    "doctor": Lazy("swarmops.cli.doctor:doctor", "Find what is wrong, or soon will be"),
+    "exec": Lazy("swarmops.cli.hosts:exec_", "Run a command on hosts"),
+    "ssh": Lazy("swarmops.cli.hosts:ssh", "Open a shell on a host"),
+    "logs": Lazy("swarmops.cli.hosts:logs", "Show the log of a host's runtime"),
+    "tunnel": Lazy("swarmops.cli.tunnel:tunnel", "Serve the swarm's API on a local socket"),
+    "context": Lazy("swarmops.cli.tunnel:context", "Write Docker contexts of swarms"),
     "destroy": Lazy("swarmops.cli.destroy:destroy", "Remove the swarm from all its hosts"),
 }
 

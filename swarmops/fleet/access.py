@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
+from swarmops.backends.base import HostSocket
 from swarmops.client import Client, Info, SocketLike, UnreachableError, unix_socket
 from swarmops.client.transport import TIMEOUT_S
 from swarmops.errors import HostError, SwarmopsError
@@ -66,6 +67,13 @@ class Swarm:
         if self.inventory is None or self._shells is None:
             raise AssertionError("hosts are known through an inventory only")
         return host_client(self.inventory, self._shells, host)
+
+    def socket_of(self, host: str) -> HostSocket:
+        """Connect to one host's own API. Raises HostError."""
+        if self.inventory is None or self._shells is None:
+            raise AssertionError("hosts are known through an inventory only")
+        target = target_of(self.inventory.hosts[host])
+        return self._shells.of(target).open_socket(target.place.socket)
 
     def _connect(self) -> Client:
         if self.choice.socket is not None:

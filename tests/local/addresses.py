@@ -6,23 +6,20 @@ The first free of 127.0.7.0/24 … 127.0.99.0/24, held by a lock until this proc
 from __future__ import annotations
 
 import fcntl
+import os
 import tempfile
 from pathlib import Path
-from typing import IO
-
-_HELD: list[IO[str]] = []
 
 
 def _claim() -> str:
     for third in range(7, 100):
         path = Path(tempfile.gettempdir()) / f"swarmops-local-{third}.lock"
-        lock = path.open("a")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT)  # closed by the process's end alone
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             continue
-        _HELD.append(lock)  # closing it would end the claim
         return f"127.0.{third}"
     raise RuntimeError("93 runs of these tests hold a network each: end some of them")
 

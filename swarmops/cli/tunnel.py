@@ -1,0 +1,117 @@
+"""``swarmops tunnel`` and ``swarmops context``: the swarm's API on the operator's machine."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from swarmops.cli.files import chosen
+from swarmops.cli.settings import Settings, common, pass_settings
+
+if TYPE_CHECKING:
+    from swarmops.fleet.access import Swarm
+    from swarmops.fleet.current import Choice
+    from swarmops.fleet.tunnel import Open
+
+SOCKET = click.option(
+    "--socket",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Where to serve  [default: a path that belongs to the inventory]",
+)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@SOCKET
+@common
+@pass_settings
+def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> None:
+    """Serve the swarm's API on a local socket, over SSH.
+
+    With COMMAND, as in 'swarmops tunnel -- docker node ls': run it with DOCKER_HOST set, and end
+    with it. Without: serve until Ctrl-C.
+    """
+    from swarmops.fleet.access import Swarm
+    from swarmops.fleet.paths import state_dir
+    from swarmops.fleet.tunnel import Tunnel
+
+    choice = chosen(settings, None)
+    where = path or tunnel_path(choice, state_dir())
+
+    def complain(text: str) -> None:
+        click.echo(f"Error: {text}", err=True)
+
+    with Swarm(choice) as swarm, Tunnel(where, _manager_of(swarm), complain):
+        if command:
+            raise click.exceptions.Exit(_run(command, where))
+        click.echo(f"export DOCKER_HOST=unix://{where}")
+        click.echo("serving until Ctrl-C", err=True)
+        threading.Event().wait()
+
+
+def _manager_of(swarm: Swarm) -> Open:
+    from swarmops.fleet.tunnel import manager_socket
+
+    def find() -> str:
+        swarm.reconnect()
+        return swarm.client.name
+
+    first = [swarm.client.name]
+    return manager_socket(lambda: first.pop() if first else find(), swarm.socket_of)
+
+
+def _run(command: tuple[str, ...], where: Path) -> int:
+    import os
+
+    from swarmops.errors import InputError
+
+    environment = {k: v for k, v in os.environ.items() if k != "DOCKER_CONTEXT"}
+    environment["DOCKER_HOST"] = f"unix://{where}"
+    try:
+        return subprocess.run(command, env=environment, check=False).returncode
+    except OSError as error:
+        raise InputError(f"{command[0]} can't be run: {error.strerror}") from error
+
+
+def tunnel_path(choice: Choice, state: Path) -> Path:
+    """Return the socket that belongs to an inventory: short, and the same every time."""
+    import hashlib
+
+    digest = hashlib.sha256(str(choice.inventory and choice.inventory.absolute()).encode())
+    return state / f"tunnel-{digest.hexdigest()[:12]}.sock"
+
+
+@click.group()
+def context() -> None:
+    """Write and remove Docker contexts of swarms, for 'docker --context NAME'."""
+
+
+@context.command("create")
+@click.argument("name")
+@SOCKET
+@common
+@pass_settings
+def create(settings: Settings, name: str, path: Path | None) -> None:
+    """Write the Docker context NAME; it works while 'swarmops tunnel' runs."""
+    from swarmops.fleet.docker_context import write_context
+    from swarmops.fleet.paths import state_dir
+
+    choice = chosen(settings, None)
+    where = path or tunnel_path(choice, state_dir())
+    write_context(name, f"unix://{where}", f"{choice.inventory}, through swarmops tunnel")
+    click.echo(f"'docker --context {name} node ls' works while 'swarmops tunnel' runs.")
+
+
+@context.command("rm")
+@click.argument("name")
+def rm(name: str) -> None:
+    """Remove the Docker context NAME."""
+    from swarmops.fleet.docker_context import remove_context
+
+    remove_context(name)
+    click.echo(f"The Docker context {name} is removed.")

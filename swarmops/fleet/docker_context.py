@@ -1,0 +1,56 @@
+"""Docker contexts on this machine: what ``docker --context NAME`` reads.
+
+Called by the commands that write one. A context is a file in Docker's own configuration folder; its
+folder's name is the SHA-256 of the context's name, which is Docker's convention.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from swarmops.errors import InputError
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.+-]+")  # docker's own rule
+
+
+def write_context(name: str, host: str, description: str) -> Path:
+    """Write or replace the context that reaches ``host`` (``unix://…``). Raises InputError."""
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"'{name}' is no name for a Docker context: use letters, digits and _.+- (two at least)"
+        )
+    folder = _folder(name)
+    meta = folder / "meta.json"
+    if meta.exists() and "swarmops" not in meta.read_text():
+        raise InputError(f"a Docker context '{name}' is there and not ours: choose another name")
+    content = {
+        "Name": name,
+        "Metadata": {"Description": description, "swarmops": True},
+        "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": False}},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        meta.write_bytes(msgspec.json.encode(content))
+    except OSError as error:
+        raise InputError(f"{meta} can't be written ({error.strerror})") from error
+    return meta
+
+
+def remove_context(name: str) -> None:
+    """Remove a context that we wrote. Raises InputError for any other."""
+    folder = _folder(name)
+    meta = folder / "meta.json"
+    if not meta.exists() or "swarmops" not in meta.read_text():
+        raise InputError(f"there is no Docker context '{name}' of ours: see 'docker context ls'")
+    shutil.rmtree(folder)
+
+
+def _folder(name: str) -> Path:
+    home = os.environ.get("DOCKER_CONFIG") or str(Path.home() / ".docker")
+    return Path(home) / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()

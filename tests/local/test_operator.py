@@ -1,0 +1,50 @@
+"""Commands on hosts and the swarm's API on the operator's machine, on five real nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from tests.local.conftest import Local
+
+
+def test_the_doctor_finds_a_whole_swarm_well_and_a_dead_manager_a_problem(swarm: Local):
+    """Exit code 0 and one line; with a manager's process gone, 1 with the host and the cure."""
+    assert "checks of 5 hosts are well" in swarm.swarmops("doctor").stdout
+    checks = json.loads(swarm.swarmops("doctor", "--all", "--format", "json").stdout)
+    expires = [one for one in checks if one["check"] == "certificate"]
+    assert {one["host"] for one in expires} == {f"node{n}" for n in range(1, 6)}
+    assert {one["host"] for one in checks if one["check"] == "raft"} == {"node1", "node2", "node3"}
+
+    supervisor = int((swarm.folder / ".demo/node3/data/supervisor.pid").read_text().split()[0])
+    daemon = swarm.daemon_pid("node3")
+    os.kill(supervisor, signal.SIGKILL)
+    os.kill(daemon, signal.SIGKILL)
+    found = swarm.swarmops("doctor", expect=1).stdout
+    assert "node3" in found
+    assert "swarmops apply" in found
+    swarm.swarmops("apply")
+    swarm.swarmops("doctor")
+
+
+def test_a_command_runs_on_all_hosts_of_a_pattern(swarm: Local):
+    """Each line with its host; a failure anywhere is exit code 3."""
+    said = swarm.swarmops("exec", "node[1:2]", "--", "echo", "-n", "here")
+    assert sorted(said.stdout.splitlines()) == ["node1: here", "node2: here"]
+    said = swarm.swarmops("exec", "all", "--format", "json", "--", "sh", "-c", "exit 4", expect=3)
+    assert [(one["host"], one["rc"]) for one in json.loads(said.stdout)] == [
+        (f"node{n}", 4) for n in range(1, 6)
+    ]
+
+
+def test_a_nodes_own_log_is_shown(swarm: Local):
+    """The last lines of the daemon's log."""
+    assert len(swarm.swarmops("logs", "node1", "-n", "2").stdout.splitlines()) == 2
+
+
+def test_the_docker_command_works_through_the_tunnel(swarm: Local):
+    """`tunnel -- docker node ls` needs nothing on this machine but the docker command."""
+    names = ["tunnel", "--", "docker", "node", "ls", "--format", "{{.Hostname}}"]
+    assert sorted(swarm.swarmops(*names).stdout.split()) == [f"node{n}" for n in range(1, 6)]
+    swarm.swarmops("tunnel", "--", "sh", "-c", "exit 9", expect=9)
