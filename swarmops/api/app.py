@@ -33,6 +33,8 @@ from swarmops.api import (
 )
 from swarmops.api.body import BODY_BYTES_MAX
 from swarmops.api.control import NodeControl
+from swarmops.api.engine import ENGINE, EngineBehind, asked_version
+from swarmops.api.engine_share import pass_on
 from swarmops.api.latency import Latencies
 from swarmops.api.route import LATENCIES, NODE, ROUTE_TABLE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
@@ -65,9 +67,12 @@ log = structlog.get_logger("swarmops.api")
 def make_app(node: NodeControl) -> web.Application:
     """Return the Docker Engine API over this node; serve it without an access log."""
     app = web.Application(
-        middlewares=[_note_latency, _answer_errors, _check_version], client_max_size=BODY_BYTES_MAX
+        middlewares=[_note_latency, _answer_errors, _check_version, pass_on],
+        client_max_size=BODY_BYTES_MAX,
     )
     app[NODE] = node
+    app[ENGINE] = EngineBehind(node.engine_socket)
+    app.on_cleanup.append(_close_engine)
     app[LATENCIES] = Latencies()
     app[ROUTE_TABLE] = tuple(route for resource in RESOURCES for route in resource.ROUTES)
     app.on_response_prepare.append(_add_headers)
@@ -92,6 +97,10 @@ def _bounded(route: Route) -> Handler:
             raise errors.rpc("DeadlineExceeded", "context deadline exceeded") from None
 
     return handle
+
+
+async def _close_engine(app: web.Application) -> None:
+    await app[ENGINE].close()
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -150,7 +159,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
 @web.middleware
 async def _check_version(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse clients that speak a version which this server doesn't."""
-    asked = request.match_info.get("api_version")
+    asked = asked_version(request.path)
     if asked is not None:
         if _numbers(asked) > _numbers(API_VERSION):
             raise ApiError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
@@ -117,6 +118,11 @@ class NodeControl(Protocol):
     @property
     def insight(self) -> Insight | None:
         """Logs, events and figures; None unless this node is an active manager."""
+        ...
+
+    @property
+    def engine_socket(self) -> Path | None:
+        """Where a Docker Engine of this machine would listen; None: there shall be none."""
         ...
 
     def now(self) -> datetime:

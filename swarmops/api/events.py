@@ -1,6 +1,7 @@
 """``/events``: the swarm's changes as they happen, and kept ones, one JSON object a line.
 
-A node that is no manager has none to tell; its stream stays open, as the engine's does.
+A node that is no manager has none to tell; its stream stays open, as the engine's does. Events of a
+Docker Engine behind the node come in between.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from aiohttp import web
 
 from swarmops.api import errors, query
 from swarmops.api.control import NodeControl
+from swarmops.api.engine import ENGINE
 from swarmops.api.route import Route, node_of
-from swarmops.api.stream import with_ticks, write_all
+from swarmops.api.stream import merged, with_ticks, write_all
 from swarmops.api.timestamps import timestamp_ns
 from swarmops.model.events import EventMessage
 
@@ -39,7 +41,11 @@ async def events(request: web.Request) -> web.StreamResponse:
         )
     response = web.StreamResponse()
     response.content_type = "application/json"
-    return await write_all(request, response, _lines(node_of(request), filters, since_ns, until_ns))
+    lines = merged(
+        _lines(node_of(request), filters, since_ns, until_ns),
+        request.app[ENGINE].events(request),
+    )
+    return await write_all(request, response, lines)
 
 
 async def _lines(

@@ -1,4 +1,4 @@
-"""``/networks``: those of swarm scope that the store holds; the node itself has none.
+"""``/networks``: those of swarm scope that the store holds, and those of the engine behind.
 
 Any node answers, for clients ask here before they know what the node is; only a manager has
 anything to show.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from swarmops.api import errors, query, render, resolve
+from swarmops.api.engine import ENGINE
 from swarmops.api.gate import manager_store
 from swarmops.api.reply import reply, reply_list
 from swarmops.api.route import Route, node_of
@@ -24,8 +25,13 @@ async def list_networks(request: web.Request) -> web.StreamResponse:
     """``GET /networks``."""
     filters = query.filters_of(request, FILTERS)
     store = node_of(request).store
+    local = await request.app[ENGINE].facts(request, f"/networks?{request.query_string}")
+    keep = _wanted(filters)
     return await reply_list(
-        request, list(store.networks) if store else [], _wanted(filters), render.network
+        request,
+        [*(store.networks if store else ()), *(local or ())],
+        lambda one: not isinstance(one, Network) or keep(one),
+        lambda one: render.network(one) if isinstance(one, Network) else one,
     )
 
 

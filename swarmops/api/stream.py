@@ -47,6 +47,31 @@ async def with_ticks(
         await source.aclose()
 
 
+async def merged(*sources: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """Iterate over all sources as they come, until the last has ended; closing closes them."""
+    coming: dict[asyncio.Task[T], AsyncGenerator[T, None]] = {
+        asyncio.ensure_future(_next(source)): source for source in sources
+    }
+    try:
+        while coming:
+            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                source = coming.pop(task)
+                try:
+                    item = task.result()
+                except StopAsyncIteration:
+                    continue
+                coming[asyncio.ensure_future(_next(source))] = source
+                yield item
+    finally:
+        for task in coming:
+            task.cancel()
+        if coming:
+            await asyncio.wait(coming)
+        for source in sources:
+            await source.aclose()
+
+
 async def write_all(
     request: web.Request, response: web.StreamResponse, source: AsyncGenerator[bytes, None]
 ) -> web.StreamResponse:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from typing import Any
 
 from aiohttp import web
 from msgspec.structs import replace
 
-from swarmops.api.control import NodeControl
+from swarmops.api.control import HostFacts, NodeControl
+from swarmops.api.engine import ENGINE
+from swarmops.api.engine_facts import merged_info, merged_version
 from swarmops.api.errors import NO_LEADER
 from swarmops.api.render import swarm_without_tokens
 from swarmops.api.reply import reply
@@ -24,9 +27,11 @@ async def ping(request: web.Request) -> web.StreamResponse:
     """``GET`` and ``HEAD /_ping``."""
     node = node_of(request)
     body = "" if request.method == "HEAD" else "OK"
+    builder = (await request.app[ENGINE].ping(request)).get("Builder-Version")
     return web.Response(
         text=body,
         headers={
+            **({"Builder-Version": builder} if builder else {}),
             "Content-Length": str(len(body)),
             "Cache-Control": "no-cache, no-store, must-revalidate",
             "Pragma": "no-cache",
@@ -36,8 +41,12 @@ async def ping(request: web.Request) -> web.StreamResponse:
 
 
 async def version(request: web.Request) -> web.StreamResponse:
-    """``GET /version``."""
-    facts = node_of(request).facts
+    """``GET /version``; behind a Docker Engine it is the engine's, ours a component of it."""
+    engines = await request.app[ENGINE].facts(request, "/version")
+    return reply(merged_version(_version(node_of(request).facts), engines))
+
+
+def _version(facts: HostFacts) -> dict[str, Any]:
     details = {
         "ApiVersion": API_VERSION,
         "Arch": _go_architecture(facts.architecture),
@@ -50,26 +59,28 @@ async def version(request: web.Request) -> web.StreamResponse:
         "Os": "linux",
         "PythonVersion": platform.python_version(),
     }
-    return reply(
-        {
-            "Platform": {"Name": "swarmops"},
-            "Components": [{"Name": "Engine", "Version": facts.version, "Details": details}],
-            "Version": facts.version,
-            "ApiVersion": API_VERSION,
-            "MinAPIVersion": API_VERSION_MIN,
-            "GitCommit": facts.git_commit,
-            "GoVersion": "",
-            "Os": "linux",
-            "Arch": details["Arch"],
-            "KernelVersion": facts.kernel_version,
-            "BuildTime": facts.build_time,
-        }
-    )
+    return {
+        "Platform": {"Name": "swarmops"},
+        "Components": [{"Name": "Engine", "Version": facts.version, "Details": details}],
+        "Version": facts.version,
+        "ApiVersion": API_VERSION,
+        "MinAPIVersion": API_VERSION_MIN,
+        "GitCommit": facts.git_commit,
+        "GoVersion": "",
+        "Os": "linux",
+        "Arch": details["Arch"],
+        "KernelVersion": facts.kernel_version,
+        "BuildTime": facts.build_time,
+    }
 
 
 async def info(request: web.Request) -> web.StreamResponse:
     """``GET /info``; without a leader ``Swarm.Error`` says so and the cluster is empty."""
-    node = node_of(request)
+    engines = await request.app[ENGINE].facts(request, "/info")
+    return reply(merged_info(_info(node_of(request)), engines))
+
+
+def _info(node: NodeControl) -> dict[str, Any]:
     facts = node.facts
     plugins: dict[str, list[str] | None] = {
         "Volume": [],
@@ -77,61 +88,59 @@ async def info(request: web.Request) -> web.StreamResponse:
         "Authorization": None,
         "Log": [],
     }
-    return reply(
-        {
-            "ID": node.node_id,
-            "Containers": 0,
-            "ContainersRunning": 0,
-            "ContainersPaused": 0,
-            "ContainersStopped": 0,
-            "Images": 0,
-            "Driver": ", ".join(facts.executors),
-            "DriverStatus": [],
-            "Plugins": plugins,
-            "MemoryLimit": True,
-            "SwapLimit": True,
-            "CpuCfsPeriod": True,
-            "CpuCfsQuota": True,
-            "CPUShares": True,
-            "CPUSet": True,
-            "PidsLimit": True,
-            "IPv4Forwarding": True,
-            "OomKillDisable": False,
-            "Debug": False,
-            "NFd": 0,
-            "NGoroutines": 0,
-            "NEventsListener": 0,
-            "SystemTime": node.now(),
-            "LoggingDriver": "json-file",
-            "CgroupDriver": "none",
-            "KernelVersion": facts.kernel_version,
-            "OperatingSystem": facts.operating_system,
-            "OSVersion": "",
-            "OSType": "linux",
-            "Architecture": facts.architecture,
-            "IndexServerAddress": "https://index.docker.io/v1/",
-            "RegistryConfig": None,
-            "NCPU": facts.ncpu,
-            "MemTotal": facts.memory_bytes,
-            "GenericResources": None,
-            "DockerRootDir": facts.data_dir,
-            "HttpProxy": "",
-            "HttpsProxy": "",
-            "NoProxy": "",
-            "Name": facts.hostname,
-            "Labels": list(facts.labels),
-            "ExperimentalBuild": False,
-            "ServerVersion": facts.version,
-            "Runtimes": {name: {"path": name} for name in facts.executors},
-            "DefaultRuntime": facts.executors[0] if facts.executors else "",
-            "Swarm": to_builtins(_swarm_info(node)),
-            "LiveRestoreEnabled": True,
-            "Isolation": "",
-            "InitBinary": "",
-            "SecurityOptions": [],
-            "Warnings": None,
-        }
-    )
+    return {
+        "ID": node.node_id,
+        "Containers": 0,
+        "ContainersRunning": 0,
+        "ContainersPaused": 0,
+        "ContainersStopped": 0,
+        "Images": 0,
+        "Driver": ", ".join(facts.executors),
+        "DriverStatus": [],
+        "Plugins": plugins,
+        "MemoryLimit": True,
+        "SwapLimit": True,
+        "CpuCfsPeriod": True,
+        "CpuCfsQuota": True,
+        "CPUShares": True,
+        "CPUSet": True,
+        "PidsLimit": True,
+        "IPv4Forwarding": True,
+        "OomKillDisable": False,
+        "Debug": False,
+        "NFd": 0,
+        "NGoroutines": 0,
+        "NEventsListener": 0,
+        "SystemTime": node.now(),
+        "LoggingDriver": "json-file",
+        "CgroupDriver": "none",
+        "KernelVersion": facts.kernel_version,
+        "OperatingSystem": facts.operating_system,
+        "OSVersion": "",
+        "OSType": "linux",
+        "Architecture": facts.architecture,
+        "IndexServerAddress": "https://index.docker.io/v1/",
+        "RegistryConfig": None,
+        "NCPU": facts.ncpu,
+        "MemTotal": facts.memory_bytes,
+        "GenericResources": None,
+        "DockerRootDir": facts.data_dir,
+        "HttpProxy": "",
+        "HttpsProxy": "",
+        "NoProxy": "",
+        "Name": facts.hostname,
+        "Labels": list(facts.labels),
+        "ExperimentalBuild": False,
+        "ServerVersion": facts.version,
+        "Runtimes": {name: {"path": name} for name in facts.executors},
+        "DefaultRuntime": facts.executors[0] if facts.executors else "",
+        "Swarm": to_builtins(_swarm_info(node)),
+        "LiveRestoreEnabled": True,
+        "Isolation": "",
+        "InitBinary": "",
+        "SecurityOptions": [],
+        "Warnings": None,
+    }
 
 
 def _swarm_status(node: NodeControl) -> str:

@@ -49,6 +49,7 @@ class Control:
     def __init__(self, daemon: Daemon, facts: HostFacts) -> None:
         self._daemon = daemon
         self.facts = facts
+        self.engine_socket = daemon.docker_socket
         self.rng: random.Random = daemon.rng
         self.now: Callable[[], datetime] = daemon.now
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+DOCKER_SOCKET = Path("/var/run/docker.sock")
 _ROLE_RETRY_S = 1.0
 _CERTIFICATES = "certificates"
 _WORKER = "worker"
@@ -57,9 +58,16 @@ class Daemon:
     """One node. ``start`` brings it back to where it was; ``stop`` leaves its tasks running."""
 
     def __init__(
-        self, data_dir: Path, *, hostname: str, now: Callable[[], datetime], rng: random.Random
+        self,
+        data_dir: Path,
+        *,
+        hostname: str,
+        now: Callable[[], datetime],
+        rng: random.Random,
+        docker_socket: Path = DOCKER_SOCKET,
     ) -> None:
         self.data_dir = data_dir
+        self.docker_socket = docker_socket
         self.hostname = hostname
         self.now = now
         self.rng = rng
@@ -134,7 +142,11 @@ class Daemon:
     def start_agent(self) -> None:
         """Start the worker part: its tasks first, then a session with a manager."""
         state = self._member()
-        context = ExecutorContext(node_id=state.node_id, data_dir=self.data_dir / _WORKER)
+        context = ExecutorContext(
+            node_id=state.node_id,
+            data_dir=self.data_dir / _WORKER,
+            docker_host=f"unix://{self.docker_socket}",
+        )
         executors = load_executors(context)
         host, _, _ = state.advertise_addr.rpartition(":")
         listen_host, _, _ = state.listen_addr.rpartition(":")

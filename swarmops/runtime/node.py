@@ -24,12 +24,14 @@ from aiohttp import web
 from swarmops.api import make_app
 from swarmops.errors import SwarmopsError
 from swarmops.runtime.control import Control
-from swarmops.runtime.daemon import Daemon
+from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
 from swarmops.runtime.hostfacts import read_host_facts
 from swarmops.runtime.notify import notify, watchdog
 
 _SOCKET_GROUP = "swarmops"
 _SOCKET_MODE = 0o660
+HEADER_BYTES_MAX = 64 * 1024
+"""``docker build`` sends the logins of all registries in one header."""
 
 
 def main() -> int:
@@ -55,6 +57,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         hostname=hostname,
         now=lambda: datetime.now(UTC),
         rng=random.SystemRandom(),
+        docker_socket=arguments.docker_socket,
     )
     facts = read_host_facts(hostname, arguments.data_dir)
     await daemon.start()
@@ -81,6 +84,9 @@ async def _serve(control: Control, path: Path) -> web.AppRunner:
         handle_signals=False,
         shutdown_timeout=2,
         keepalive_timeout=75,
+        auto_decompress=False,
+        max_line_size=HEADER_BYTES_MAX,
+        max_field_size=HEADER_BYTES_MAX,
     )
     await runner.setup()
     await web.SockSite(runner, _listen(path), backlog=1024).start()
@@ -113,6 +119,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data-dir", type=Path, default=Path("/var/lib/swarmops"))
     parser.add_argument("--socket", type=Path, default=Path("/run/swarmops/swarmops.sock"))
+    parser.add_argument(
+        "--docker-socket", type=Path, default=DOCKER_SOCKET, help="where a Docker Engine listens"
+    )
     parser.add_argument("--hostname", default="", help="instead of the machine's own")
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]

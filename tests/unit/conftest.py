@@ -1,8 +1,13 @@
-"""A small real HTTP server on a unix socket that answers as it was told and keeps what it got."""
+"""A small real HTTP server on a unix socket that answers as it was told and keeps what it got.
+
+And a real Docker Engine, for those tests that need one.
+"""
 
 from __future__ import annotations
 
+import os
 import socketserver
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
@@ -10,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests.unit.agent.dockerd import engine as docker_engine
 
 
 class Request(NamedTuple):
@@ -85,3 +92,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def engine_address() -> Iterator[str]:
+    """Return the address of a Docker Engine that lives as long as the tests."""
+    if os.geteuid() != 0:
+        pytest.skip("starting a Docker Engine needs root")
+    with docker_engine(Path(tempfile.mkdtemp(prefix="dockerd"))) as address:
+        yield address

@@ -23,7 +23,7 @@ from swarmops.agent.work import NOTHING_HELD, NodeFacts, Work, make_work
 from swarmops.model.ids import new_id
 from swarmops.model.service import ContainerSpec, TaskSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
-from tests.unit.agent.dockerd import IMAGE, engine, podman
+from tests.unit.agent.dockerd import IMAGE, podman
 
 FACTS = NodeFacts(id="node1", hostname="host1", addr="10.0.0.1", architecture="x86_64")
 _rng = random.SystemRandom()
@@ -69,15 +69,6 @@ def context(tmp_path: Path) -> Iterator[ExecutorContext]:
 def work() -> Callable[..., Work]:
     """Return a maker of work from the fields of a ContainerSpec."""
     return lambda **container: make_work(make_task(**container), FACTS)
-
-
-@pytest.fixture(scope="session")
-def engine_address() -> Iterator[str]:
-    """Return the address of a Docker Engine that lives as long as the tests."""
-    if os.geteuid() != 0:
-        pytest.skip("starting a Docker Engine needs root")
-    with engine(Path(tempfile.mkdtemp(prefix="dockerd"))) as address:
-        yield address
 
 
 @pytest.fixture(scope="session")

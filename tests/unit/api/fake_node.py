@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from msgspec.structs import replace
 
@@ -75,6 +76,7 @@ class FakeNode:
         self.facts = HostFacts(hostname="a1", executors=("process",), ncpu=2, memory_bytes=1 << 30)
         self.node_id = ""
         self.node_addr = ""
+        self.engine_socket: Path | None = None
         self.store: Store | None = None
         self.insight: Insight | None = None
         self.local_state: LocalState = "inactive"
