@@ -98,13 +98,13 @@ class EngineBehind:
                 raise ConnectionResetError("the client has gone") from error
             raise self._silent(error) from error
 
-    async def facts(self, request: web.Request, path: str) -> Any:
+    async def facts(self, request: web.Request, path: str, *, method: str = "GET") -> Any:
         """Return what the engine says there, None if it says nothing or not to this caller."""
         if not self.is_open_to(request):
             return None
         try:
             target = await self._versioned(path)
-            async with asyncio.timeout(FACTS_S), self._ask("GET", target) as answer:
+            async with asyncio.timeout(FACTS_S), self._ask(method, target) as answer:
                 if answer.status != web.HTTPOk.status_code:
                     return None
                 return msgspec.json.decode(await answer.read())

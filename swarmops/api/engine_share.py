@@ -13,7 +13,7 @@ from swarmops.api.engine import ENGINE, plain_path
 from swarmops.api.route import Handler
 from swarmops.errors import ApiError
 from swarmops.model.base import given
-from swarmops.model.network import NetworkSpec
+from swarmops.model.network import NetworkCreate
 
 _SHARED = ("/networks/", "/distribution/")
 _CREATE = "/networks/create"
@@ -28,7 +28,7 @@ async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
     path = plain_path(request.path)
     if path == _CREATE and request.method == "POST" and engine.is_open_to(request):
         raw = await request.read()
-        if _is_local(body.decode(raw, NetworkSpec)):
+        if _is_local(body.decode(raw, NetworkCreate)):
             return await engine.pass_on(request, raw)
     elif request.match_info.http_exception is not None:
         return await engine.pass_on(request)
@@ -44,6 +44,6 @@ async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await engine.pass_on(request, await request.read())
 
 
-def _is_local(wanted: NetworkSpec) -> bool:
+def _is_local(wanted: NetworkCreate) -> bool:
     """Whether the network is one machine's; the engine's default driver is ``bridge``."""
     return given(wanted.driver, "") != "overlay" and given(wanted.scope, "") != "swarm"

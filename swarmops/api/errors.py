@@ -10,7 +10,13 @@ from __future__ import annotations
 import sys
 
 from swarmops.errors import ApiError, SwarmopsError
-from swarmops.store import NameConflict, NotFound, PortConflict, StoreError
+from swarmops.store import (
+    NameConflict,
+    NotFound,
+    PortConflict,
+    StoreError,
+    SubnetConflict,
+)
 
 STATUS_OF_CODE = {
     "InvalidArgument": 400,
@@ -121,7 +127,7 @@ def translate(error: SwarmopsError) -> ApiError:
             return ApiError(409, text)
         case NameConflict():
             return rpc("AlreadyExists", text)
-        case PortConflict():
+        case PortConflict() | SubnetConflict():
             return invalid(text)
         case NotFound():
             return ApiError(404, text)

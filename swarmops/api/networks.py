@@ -1,64 +1,237 @@
-"""``/networks``: those of swarm scope that the store holds, and those of the engine behind.
+"""``/networks``: those of swarm scope: create, list, look at, remove, prune; and the engine's.
 
-Any node answers, for clients ask here before they know what the node is; only a manager has
-anything to show.
+Any node answers to who looks, for clients ask here before they know what the node is; only a
+manager has anything to show or changes anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
 
 from aiohttp import web
+from msgspec.structs import replace
 
-from swarmops.api import errors, query, render, resolve
+from swarmops.api import body, errors, networkspec, networkview, query, resolve
+from swarmops.api.control import NodeControl
 from swarmops.api.engine import ENGINE
-from swarmops.api.gate import manager_store
-from swarmops.api.reply import reply, reply_list
+from swarmops.api.gate import manager_store, refuse_non_manager
+from swarmops.api.prunefilters import until_of
+from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
+from swarmops.errors import ApiError
 from swarmops.model.base import given
-from swarmops.model.network import Network
+from swarmops.model.ids import new_id
+from swarmops.model.network import (
+    NETWORK_ID_LABEL,
+    OVERLAY,
+    Network,
+    NetworkCreate,
+    driver_of,
+    is_ingress,
+    is_predefined,
+    name_of,
+)
+from swarmops.model.swarm import Cluster
+from swarmops.store import NotFound, Store, SubnetConflict, Transaction
+from swarmops.store.networking import ingress_of, needs_ingress, user_of
+from swarmops.store.new_networks import placed
 
 FILTERS = frozenset(("name", "id", "driver", "scope", "type", "label", "dangling"))
+PRUNE_FILTERS = frozenset(("label", "label!", "until"))
+LOCAL_NAMES = frozenset(("bridge", "host", "none"))
+CREATE_ATTEMPTS = 20
+WORKER = (
+    "Cannot create a multi-host network from a worker node. "
+    "Please create the network from a manager node."
+)
+
+
+async def create(request: web.Request) -> web.StreamResponse:
+    """``POST /networks/create``: its subnet is there when this answers."""
+    node = node_of(request)
+    wanted = await body.read(request, NetworkCreate)
+    _refuse_driver(given(wanted.driver, ""))
+    store = await _store_for_create(node)
+    name = given(wanted.name, "")
+    if name in LOCAL_NAMES:
+        raise ApiError(409, f"network with name {name} already exists")
+    spec = networkspec.spec_of(wanted)
+    for _ in range(CREATE_ATTEMPTS):
+        present = ingress_of(store.networks)
+        if given(spec.ingress, False) and present is not None:
+            raise errors.rpc("AlreadyExists", f"ingress network ({present.id}) is already present")
+        network = placed(
+            new_id(node.rng), spec, list(store.networks), store.cluster or Cluster(id="")
+        )
+        tx = Transaction()
+        tx.put(network)
+        try:
+            await store.commit(tx)
+        except SubnetConflict:
+            continue  # another manager has given it away meanwhile
+        return reply({"Id": network.id, "Warning": ""}, status=201)
+    raise errors.rpc("Unknown", "too many networks are being created at once: try again")
+
+
+def _refuse_driver(driver: str) -> None:
+    """Refuse what only a container engine has."""
+    if driver != OVERLAY:
+        raise ApiError(404, f'plugin "{driver or "bridge"}" not found')
+
+
+async def _store_for_create(node: NodeControl) -> Store:
+    """Return the store. Raises ApiError with the statuses that Docker has for networks alone."""
+    try:
+        refuse_non_manager(node)
+    except ApiError as error:
+        if error.message == errors.NO_MANAGER:
+            raise ApiError(403, WORKER) from None
+        raise ApiError(500, error.message) from None
+    return await manager_store(node)
 
 
 async def list_networks(request: web.Request) -> web.StreamResponse:
     """``GET /networks``."""
-    filters = query.filters_of(request, FILTERS)
+    keep = _wanted(query.filters_of(request, FILTERS))
     store = node_of(request).store
+    networks = [one for one in store.networks if not is_predefined(one)] if store else []
     local = await request.app[ENGINE].facts(request, f"/networks?{request.query_string}")
-    keep = _wanted(filters)
     return await reply_list(
         request,
-        [*(store.networks if store else ()), *(local or ())],
+        [*networks, *(one for one in local or () if not _is_ours(one))],
         lambda one: not isinstance(one, Network) or keep(one),
-        lambda one: render.network(one) if isinstance(one, Network) else one,
+        lambda one: networkview.network(one) if isinstance(one, Network) else one,
     )
 
 
+def _is_ours(local: Any) -> bool:
+    """Whether a network of the engine is what this node has for one of the swarm."""
+    return isinstance(local, dict) and NETWORK_ID_LABEL in (local.get("Labels") or {})
+
+
 async def inspect(request: web.Request) -> web.StreamResponse:
-    """``GET /networks/{id}``."""
+    """``GET /networks/{id}``; ``verbose`` adds the services in it."""
     reference = request.match_info["id"]
+    verbose = query.truthy(request, "verbose")
+    scope = request.query.get("scope", "")
+    if node_of(request).store is None or scope not in ("", "swarm"):
+        raise errors.not_found("network", reference)
+    store = await manager_store(node_of(request))
+    network = resolve.network(store, reference)
+    if is_predefined(network) and not scope:
+        raise errors.not_found("network", reference)  # the host's own is meant
+    shown = networkview.network(network)
+    if verbose:
+        shown = replace(shown, services=networkview.services_in(network, store))
+    return reply(shown)
+
+
+async def remove(request: web.Request) -> web.StreamResponse:
+    """``DELETE /networks/{id}``."""
+    reference = request.match_info["id"]
+    if reference in LOCAL_NAMES:
+        raise ApiError(403, f"{reference} is a pre-defined network and cannot be removed")
     if node_of(request).store is None:
         raise errors.not_found("network", reference)
     store = await manager_store(node_of(request))
-    return reply(render.network(resolve.network(store, reference)))
+    network = resolve.network(store, reference)
+    if text := _why_kept(network, store):
+        raise errors.rpc("FailedPrecondition", text)
+    await _delete(store, network, reference)
+    return nothing(status=204)
+
+
+async def prune(request: web.Request) -> web.StreamResponse:
+    """``POST /networks/prune``: remove all that nothing uses, but the ingress network."""
+    filters = query.filters_of(request, PRUNE_FILTERS)
+    until = until_of(filters, node_of(request).now())
+    path = f"/networks/prune?{request.query_string}"
+    local = await request.app[ENGINE].facts(request, path, method="POST")
+    deleted = list((local or {}).get("NetworksDeleted") or ())
+    if node_of(request).store is None:
+        return reply({"NetworksDeleted": deleted or None})
+    store = await manager_store(node_of(request))
+    for network in sorted(store.networks, key=name_of):
+        if not _prunable(network, filters, until) or _why_kept(network, store):
+            continue
+        await _delete(store, network, network.id)
+        deleted.append(name_of(network))
+    return reply({"NetworksDeleted": deleted or None})
+
+
+def _prunable(network: Network, filters: query.Filters, until: datetime | None) -> bool:
+    labels = given(network.spec.labels, {})
+    unwanted = filters.get("label!", ())
+    return (
+        not is_ingress(network)
+        and (until is None or network.created_at <= until)
+        and query.labelled(filters, "label", labels)
+        and not (unwanted and query.labelled(filters, "label!", labels))
+    )
+
+
+async def _delete(store: Store, network: Network, reference: str) -> None:
+    tx = Transaction()
+    tx.delete(network)
+    try:
+        await store.commit(tx)
+    except NotFound:
+        raise errors.not_found("network", reference) from None
+
+
+def _why_kept(network: Network, store: Store) -> str:
+    """Return Docker's sentence on who needs the network, else nothing."""
+    if is_predefined(network):
+        return f"{name_of(network)} is a pre-defined network and cannot be removed"
+    if is_ingress(network):
+        user = next((one for one in store.services if needs_ingress(one.spec)), None)
+        return (
+            f"ingress network cannot be removed because service {user.id} depends on it"
+            if user
+            else ""
+        )
+    user_text = user_of(network, store.services, store.tasks)
+    return f"network {network.id} is in use by {user_text}" if user_text else ""
 
 
 def _wanted(filters: query.Filters) -> Callable[[Network], bool]:
+    for text in filters.get("type", ()):
+        if text not in ("builtin", "custom"):
+            raise ApiError(500, f"invalid filter: 'type'='{text}'")
+    dangling = _dangling(filters)
+
     def keep(network: Network) -> bool:
         return (
-            any(text in given(network.spec.name, "") for text in filters.get("name", ("",)))
+            any(text in name_of(network) for text in filters.get("name", ("",)))
             and any(text in network.id for text in filters.get("id", ("",)))
-            and query.equals(filters, "driver", given(network.spec.driver, "") or "overlay")
+            and query.equals(filters, "driver", driver_of(network))
             and query.equals(filters, "scope", "swarm")
             and query.equals(filters, "type", "custom")
             and query.labelled(filters, "label", given(network.spec.labels, {}))
+            and dangling is not False
         )
 
     return keep
 
 
+def _dangling(filters: query.Filters) -> bool | None:
+    """Read the filter, which knows containers of this node alone: no network has one here."""
+    values = filters.get("dangling")
+    if values is None:
+        return None
+    if len(values) != 1 or values[0] not in ("true", "1", "false", "0"):
+        raise errors.bad_request(
+            'invalid value for filter \'dangling\', must be "true" (or "1"), or "false" (or "0")'
+        )
+    return values[0] in ("true", "1")
+
+
 ROUTES = [
     Route("GET", "/networks", list_networks),
+    Route("POST", "/networks/create", create),
+    Route("POST", "/networks/prune", prune),
     Route("GET", "/networks/{id}", inspect),
+    Route("DELETE", "/networks/{id}", remove),
 ]

@@ -19,6 +19,7 @@ from swarmops.api.reply import reply
 from swarmops.api.route import ROUTE_TABLE, Route
 from swarmops.api.version import API_VERSION
 from swarmops.model.events import EventMessage
+from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Node, NodeSpec
 from swarmops.model.object import Object
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
@@ -114,8 +115,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/tasks/{id}/logs"): Operation(
         "Read what a task prints", _LOGS, media="application/vnd.docker.raw-stream"
     ),
-    ("GET", "/networks"): Operation("List networks", "filters"),
-    ("GET", "/networks/{id}"): Operation("Inspect a network", "verbose scope"),
+    ("GET", "/networks"): Operation("List networks", "filters", answer=list[NetworkResource]),
+    ("POST", "/networks/create"): Operation("Create a network", body=NetworkCreate, status=201),
+    ("POST", "/networks/prune"): Operation("Remove networks that nothing uses", "filters"),
+    ("GET", "/networks/{id}"): Operation(
+        "Inspect a network", "verbose scope", answer=NetworkResource
+    ),
+    ("DELETE", "/networks/{id}"): Operation("Remove a network", status=204),
     ("GET", "/distribution/{image}/json"): Operation("Inspect an image in its registry"),
     **_of_objects("configs"),
     **_of_objects("secrets"),

@@ -7,22 +7,25 @@ Docker's texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.api.errors import invalid
+from swarmops.api import resolve
+from swarmops.api.errors import invalid, rpc
+from swarmops.api.images import is_process_image
 from swarmops.errors import ApiError
 from swarmops.model import defaults
 from swarmops.model.base import given
+from swarmops.model.network import OVERLAY, driver_of, is_ingress, name_of
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import (
     ConfigReference,
-    NetworkAttachmentConfig,
     SecretReference,
     ServiceSpec,
 )
 from swarmops.store import NamedTable, Store
+from swarmops.store.networking import ingress_of, needs_ingress, networks_of
 from swarmops.store.ports import conflict, published
 
 Reference = SecretReference | ConfigReference
@@ -30,6 +33,7 @@ Reference = SecretReference | ConfigReference
 
 def check_references(spec: ServiceSpec, service_id: str, store: Store) -> None:
     """Raise ApiError for ports that are taken and for secrets or configs that don't exist."""
+    check_ingress(spec, store)
     check_ports(spec, service_id, store)
     container = defaults.container_spec(defaults.task_spec(spec))
     _check_files("secret", given(container.secrets, []), store.secrets)
@@ -78,26 +82,57 @@ def _identity(reference: Reference) -> tuple[str, str]:
 
 
 def with_network_ids(spec: ServiceSpec, store: Store) -> ServiceSpec:
-    """Replace network names by IDs. Raises ApiError 500, as Docker does, for unknown ones."""
+    """Replace references to networks by IDs. Raises ApiError, as Docker does, for unknown ones.
+
+    Networks that the spec has in the older place count where its tasks name none.
+    """
     template = defaults.task_spec(spec)
-    changes: dict[str, object] = {}
-    if given(template.networks, None):
-        networks = _resolved(given(template.networks, []), store)
-        changes["task_template"] = replace(template, networks=networks)
-    if given(spec.networks, None):
-        changes["networks"] = _resolved(given(spec.networks, []), store)
-    return replace(spec, **changes) if changes else spec
+    named = given(template.networks, None) or given(spec.networks, None)
+    if not named:
+        return spec
+    networks = [replace(one, target=_network_id(given(one.target, ""), store)) for one in named]
+    return replace(
+        spec,
+        task_template=replace(template, networks=networks),
+        networks=networks if given(spec.networks, None) else spec.networks,
+    )
 
 
-def _resolved(
-    attachments: Sequence[NetworkAttachmentConfig], store: Store
-) -> list[NetworkAttachmentConfig]:
-    return [replace(one, target=_network_id(one, store)) for one in attachments]
+def _network_id(reference: str, store: Store) -> str:
+    try:
+        network = resolve.network(store, reference)
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        if reference == "none":
+            raise ApiError(
+                404, f"could not find the corresponding predefined swarm network: {error.message}"
+            ) from None
+        raise ApiError(500, error.message) from None
+    if is_ingress(network):
+        raise invalid(
+            f'Service cannot be explicitly attached to the ingress network "{name_of(network)}"'
+        )
+    return network.id
 
 
-def _network_id(attachment: NetworkAttachmentConfig, store: Store) -> str:
-    target = "" if attachment.target is UNSET else attachment.target
-    found = store.networks.get(target) or store.networks.named(target)
-    if found is None:
-        raise ApiError(500, f"network {target} not found")
-    return found.id
+def check_ingress(spec: ServiceSpec, store: Store) -> None:
+    """Refuse published ports where there is no network for them."""
+    if needs_ingress(spec) and ingress_of(store.networks) is None:
+        raise rpc(
+            "FailedPrecondition",
+            "service needs ingress network, but no ingress network is present",
+        )
+
+
+def warnings_of(spec: ServiceSpec, store: Store) -> list[str]:
+    """Return what the client should know of the service's networks."""
+    found = [store.networks.get(one) for one in networks_of(spec)]
+    names = [name_of(one) for one in found if one is not None and driver_of(one) == OVERLAY]
+    if not names:
+        return []
+    which = ", ".join(names)
+    if is_process_image(defaults.image(defaults.task_spec(spec))):
+        return [f"plain processes join no network: {which} changes nothing for them"]
+    told = "reach only those on their own node: traffic of networks doesn't cross nodes yet"
+    return [f"containers in {which} {told}"]

@@ -62,8 +62,21 @@ def node(stored: Node) -> Node:
     return replace(public(stored), manager_status=UNSET if status is None else status)
 
 
-def task(stored: Task) -> Task:
-    """Show a task; of its ports those that clients use, not where published ones lead to."""
+def task(stored: Task, store: Store) -> Task:
+    """Show a task with its networks; of its ports those that clients use, not where they lead."""
+    attached = given(stored.networks_attachments, None)
+    if attached:
+        shown = [replace(one, network=_whole(one.network, store)) for one in attached]
+        stored = replace(stored, networks_attachments=shown)
+    return _task_ports(stored)
+
+
+def _whole(network: Network, store: Store) -> Network:
+    """Return the network as it is now, else what a task still knows of it."""
+    return store.networks.get(network.id) or network
+
+
+def _task_ports(stored: Task) -> Task:
     ports = given(stored.internal, TaskInternal()).ports
     behind = {_target(port) for port in ports if given(port.publish_mode, "ingress") == "ingress"}
     told = given(stored.status.port_status.ports, [])
@@ -194,27 +207,3 @@ def _update_config(config: object) -> UpdateConfig:
         max_failure_ratio=given(config.max_failure_ratio, 0.0),
         order=given(config.order, "") or "stop-first",
     )
-
-
-def network(stored: Network) -> dict[str, object]:
-    """Show a network of swarm scope, in the older spelling that networks have."""
-    spec = stored.spec
-    ipam = given(stored.ipam, None) or given(spec.ipam, None)
-    return {
-        "Name": given(spec.name, ""),
-        "Id": stored.id,
-        "Created": stored.created_at,
-        "Scope": "swarm",
-        "Driver": given(spec.driver, "") or "overlay",
-        "EnableIPv4": True,
-        "EnableIPv6": False,
-        "IPAM": ipam or {"Driver": "default", "Options": None, "Config": None},
-        "Internal": given(spec.internal, False),
-        "Attachable": given(spec.attachable, False),
-        "Ingress": given(spec.ingress, False),
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
-        "Containers": None,
-        "Options": given(spec.options, None),
-        "Labels": given(spec.labels, None),
-    }

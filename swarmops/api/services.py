@@ -16,7 +16,7 @@ from swarmops.api import body, errors, query, render, resolve
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.names import random_name
-from swarmops.api.references import check_references, with_network_ids
+from swarmops.api.references import check_references, warnings_of, with_network_ids
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
 from swarmops.api.servicespec import DEFAULT_RUNTIME, filled
@@ -58,7 +58,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     tx = Transaction()
     tx.put(service)
     await store.commit(tx)
-    return reply({"ID": service.id}, status=201)
+    warnings = warnings_of(spec, store)
+    return reply({"ID": service.id} | ({"Warnings": warnings} if warnings else {}), status=201)
 
 
 async def list_services(request: web.Request) -> web.StreamResponse:
@@ -108,7 +109,7 @@ async def update(request: web.Request) -> web.StreamResponse:
     tx = Transaction()
     tx.put(changed, expected=version)
     await store.commit(tx)
-    return reply({"Warnings": None})
+    return reply({"Warnings": warnings_of(changed.spec, store) or None})
 
 
 async def remove(request: web.Request) -> web.StreamResponse:

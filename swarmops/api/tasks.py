@@ -29,13 +29,13 @@ async def list_tasks(request: web.Request) -> web.StreamResponse:
     filters = query.filters_of(request, FILTERS)
     store = await manager_store(node_of(request))
     candidates, keep = _wanted(filters, store)
-    return await reply_list(request, candidates, keep, render.task)
+    return await reply_list(request, candidates, keep, lambda task: render.task(task, store))
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
     """``GET /tasks/{id}``."""
     store = await manager_store(node_of(request))
-    return reply(render.task(resolve.task(store, request.match_info["id"])))
+    return reply(render.task(resolve.task(store, request.match_info["id"]), store))
 
 
 def _wanted(filters: query.Filters, store: Store) -> tuple[Sequence[Task], Callable[[Task], bool]]:

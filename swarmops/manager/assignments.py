@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from swarmops.model.base import given
 from swarmops.model.defaults import container_spec
 from swarmops.model.secret import Config, Secret
@@ -61,7 +63,7 @@ class AssignmentSet:
         for task_id in task_ids:
             task = self._store.tasks.get(task_id)
             if task is not None and self._is_assigned(task):
-                tasks.append(task)
+                tasks.append(self._with_networks(task))
                 self._set_uses(task_id, _uses(task))
             elif task_id in self._tasks:
                 removed.append(task_id)
@@ -81,6 +83,15 @@ class AssignmentSet:
     def _is_assigned(self, task: Task) -> bool:
         bound = task.node_id == self._node_id
         return bound and task.status.state.rank >= TaskState.ASSIGNED.rank
+
+    def _with_networks(self, task: Task) -> Task:
+        """Tell the agent all of the task's networks: the store's task knows only their names."""
+        attached = given(task.networks_attachments, None)
+        if not attached:
+            return task
+        known = self._store.networks
+        whole = [replace(one, network=known.get(one.network.id) or one.network) for one in attached]
+        return replace(task, networks_attachments=whole)
 
     def _set_uses(self, task_id: str, uses: frozenset[str]) -> None:
         former = self._tasks.get(task_id, frozenset())

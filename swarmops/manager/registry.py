@@ -16,7 +16,7 @@ from swarmops.manager.supervisor import RunLoop
 
 
 async def _allocator(context: LoopContext) -> None:
-    await run_loop(Allocator(), context)
+    await run_loop(Allocator(context.rng), context)
 
 
 async def _orchestrator(context: LoopContext) -> None:

@@ -35,6 +35,7 @@ from swarmops.model.node import Node, NodeInternal
 from swarmops.model.service import Service, SpreadOver, TaskSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import Event, Store
+from swarmops.store.networking import lacks_addresses
 
 Group = tuple[str, int, str]
 """Service, version of its spec, and for tasks of global services their node."""
@@ -270,6 +271,7 @@ def _waits(task: Task) -> bool:
     return (
         task.status.state in (TaskState.NEW, TaskState.PENDING)
         and task.desired_state.rank <= TaskState.COMPLETE.rank
+        and not lacks_addresses(task)
     )
 
 

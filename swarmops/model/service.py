@@ -324,7 +324,8 @@ class VirtualIP(Model, frozen=True):
     """A service's address in a network."""
 
     network_id: str = ""
-    addr: str = ""
+    addr: str | Opt = UNSET
+    """With its prefix length; absent in networks that every host has of its own."""
 
 
 class Endpoint(Model, frozen=True):

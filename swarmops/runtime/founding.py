@@ -32,6 +32,7 @@ from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import join_address, split_address
 from swarmops.runtime.state import NodeState, new_raft_id
 from swarmops.store import Transaction
+from swarmops.store.new_networks import first_networks
 
 _DEFAULT_POOL = ["10.0.0.0/8"]
 _SUBNET_SIZE = 24
@@ -61,7 +62,10 @@ async def found(daemon: Daemon, request: InitRequest) -> str:
     await part.bootstrap()
     daemon.manager = part
     transaction = Transaction()
-    transaction.put(_cluster(request, root, state, daemon.rng))
+    cluster = _cluster(request, root, state, daemon.rng)
+    transaction.put(cluster)
+    for network in first_networks(cluster, daemon.rng):
+        transaction.put(network)
     transaction.put(_node(request, state, daemon.hostname))
     await part.store.commit(transaction)
     daemon.start_agent()

@@ -13,10 +13,12 @@ import msgspec
 from msgspec import UNSET
 
 from swarmops.model.base import ZERO_TIME, given
+from swarmops.model.network import Network
 from swarmops.model.node import Node
 from swarmops.model.object import Object, ObjectVersion
 from swarmops.model.service import Service, ServiceInternal
 from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.store import subnets
 from swarmops.store.actions import (
     SPEC_KEPT,
     TABLE_OF,
@@ -35,6 +37,7 @@ from swarmops.store.errors import (
     OutOfSequence,
     PortConflict,
     StoreError,
+    SubnetConflict,
     WentBackwards,
 )
 from swarmops.store.ports import conflict, taken_by
@@ -114,6 +117,8 @@ class _Writer:
             if old is None or _ports_changed(old, obj):
                 self._check_ports(obj)
             obj = _with_spec_version(obj, old, self._version.index)
+        elif isinstance(obj, Network) and (text := subnets.conflict(obj, self._tables.networks)):
+            raise SubnetConflict(text)
         self._store(table, obj, old)
 
     def _check_ports(self, service: Service) -> None:

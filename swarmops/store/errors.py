@@ -34,6 +34,20 @@ class PortConflict(StoreError):
     """Another service publishes one of the service's ports; the text is Docker's."""
 
 
+class SubnetConflict(StoreError):
+    """Another network has one of the network's subnets; the text is Docker's."""
+
+
+class PoolsFull(StoreError):
+    """No subnet is left for a network that names none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "could not find an available, non-overlapping IPv4 address pool among the defaults "
+            "to assign to the network"
+        )
+
+
 class AlreadyExists(StoreError):
     """An object with this ID is there already."""
 

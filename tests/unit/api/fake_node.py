@@ -41,6 +41,7 @@ from swarmops.pki.root import tls_info
 from swarmops.pki.tokens import new_token
 from swarmops.raft.errors import NoLeader
 from swarmops.store import Store, Transaction
+from swarmops.store.new_networks import first_networks
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ROOT_PEM = "-----BEGIN CERTIFICATE-----\nroot\n-----END CERTIFICATE-----\n"
@@ -175,7 +176,7 @@ class FakeNode:
         )
         if "root" not in self.root_pem:
             cluster = replace(cluster, tls_info=tls_info(self.root_pem))
-        await self.put(cluster)
+        await self.put(cluster, *first_networks(cluster, random.Random(8)))
         return me
 
     async def become_worker(self) -> None:
