@@ -19,6 +19,7 @@ from aiohttp import web
 
 from swarmops.api import make_app
 from swarmops.api.engine_access import LocalUser, may_open
+from swarmops.model.network import NETWORK_ID_LABEL
 from tests.unit.api.fake_node import FakeNode
 
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -317,16 +318,30 @@ async def test_facts_of_both_are_merged(behind: Behind):
 
 
 async def test_networks_of_the_machine_and_of_the_swarm_are_listed_together(behind: Behind):
-    """And one that only this machine shall have is made by the engine."""
+    """One that only this machine shall have is the engine's; what it has of ours isn't shown."""
 
     async def networks(request: web.Request) -> web.StreamResponse:
         del request
-        return web.json_response([{"Name": "bridge", "Scope": "local"}])
+        ours = {"Name": "front", "Scope": "local", "Labels": {NETWORK_ID_LABEL: "x"}}
+        return web.json_response([{"Name": "bridge", "Scope": "local", "Labels": {}}, ours])
 
     behind.answers["/networks"] = networks
-    assert [one["Name"] for one in (await behind.ask("GET", "/networks"))[1]] == ["bridge"]
+    listed = (await behind.ask("GET", "/networks"))[1]
+    assert [one["Name"] for one in listed] == ["ingress", "bridge"]
     wanted = {"Name": "mine", "Driver": "bridge"}
     assert (await behind.ask("POST", "/networks/create", json=wanted))[1] == {"engine": True}
+
+
+async def test_pruning_removes_networks_of_the_machine_as_well(behind: Behind):
+    """One answer names both."""
+
+    async def pruned(request: web.Request) -> web.StreamResponse:
+        del request
+        return web.json_response({"NetworksDeleted": ["br0"]})
+
+    behind.answers["/networks/prune"] = pruned
+    answer = await behind.ask("POST", "/networks/prune")
+    assert answer == (200, {"NetworksDeleted": ["br0"]})
 
 
 async def test_events_of_the_engine_come_in_between(behind: Behind):

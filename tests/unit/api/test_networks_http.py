@@ -370,7 +370,7 @@ async def test_the_networks_of_every_host_stay(manager: Api, name: str):
         f"{name} is a pre-defined network and cannot be removed",
     )
     if name != "none":
-        network_id = (await manager.get(f"/networks/{name}"))["Id"]
+        network_id = (await manager.get(f"/networks/{name}?scope=swarm"))["Id"]
         assert (await manager.ask("DELETE", f"/networks/{network_id}")).status == 400
 
 
