@@ -10,41 +10,77 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, formatted, pass_settings
 
 if TYPE_CHECKING:
-    from swarmops.fleet.apply import Applied
+    from swarmops.fleet.applied import Applied
+    from swarmops.fleet.selection import Wanted
 
 
 @click.command()
 @inventory_argument
 @playbook_option
+@selecting
+@click.option("--check", is_flag=True, help="Change nothing, show what would be done")
+@click.option("--yes", is_flag=True, help="Don't ask before something is taken away")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    help="Do what this file of 'plan --out' says, or nothing",
+)
 @click.option("--reason", default="", help="Why; told to whoever finds the swarm locked meanwhile")
 @common
 @formatted
 @pass_settings
 def apply(
-    settings: Settings, inventory: Path | None, playbook: Path | None, forks: int, reason: str
+    settings: Settings,
+    inventory: Path | None,
+    playbook: Path | None,
+    forks: int,
+    *,
+    wanted: Wanted,
+    check: bool,
+    yes: bool,
+    plan_file: Path | None,
+    reason: str,
 ) -> None:
     """Make the swarm what its playbook says; do only what is missing.
 
-    Exits with 0 when all is as it should be, 1 when something is not, 4 when somebody else
-    has locked the swarm, 130 after Ctrl-C.
+    Exits with 0 when all is as it should be, 3 when some hosts are not, 4 when somebody else has
+    locked the swarm, 1 for all else that is wrong, 130 after Ctrl-C. With --check as plan does.
     """
+    if check:
+        from swarmops.cli.plan import show_plan
+
+        code = show_plan(settings, inventory, playbook, forks, wanted)
+        raise click.exceptions.Exit(code)
+
     from swarmops.cli.progress import make_progress
+    from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
-    from swarmops.fleet.apply import open_fleet
+    from swarmops.fleet.opened import open_fleet
+    from swarmops.fleet.plan_file import read_plan
     from swarmops.fleet.shells import Shells
 
     began = time.monotonic()
+    reviewed = None
+    if plan_file is not None:
+        saved = read_plan(plan_file)
+        inventory = inventory or settings.inventory or Path(saved.inventory)
+        playbook = playbook or (Path(saved.playbook) if saved.playbook else None)
+        wanted, reviewed = saved.wanted, saved.plan
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     named = playbook or choice.playbook
     with Shells() as shells:
-        fleet = open_fleet(choice.inventory, named, shells, forks)
-        with make_progress() as progress:
-            applied = apply_fleet(fleet, progress, named, reason)
+        fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
+        # Who reviewed a plan has said yes to all that is in it.
+        with make_progress(yes=yes or reviewed is not None) as progress:
+            options = Options(playbook_name=named, reason=reason, reviewed=reviewed)
+            applied = apply_fleet(fleet, progress, options)
     _print(applied, settings.format, time.monotonic() - began)
     sys.stdout.flush()
     raise click.exceptions.Exit(applied.exit_code)

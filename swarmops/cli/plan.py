@@ -4,36 +4,66 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, formatted, pass_settings
 
+if TYPE_CHECKING:
+    from swarmops.fleet.selection import Wanted
+
+ERROR = 1
 SOMETHING = 2
+SOME_HOSTS = 3
 
 
 @click.command()
 @inventory_argument
 @playbook_option
+@selecting
+@click.option("--out", type=click.Path(path_type=Path), help="Write the plan for 'apply --plan'")
 @common
 @formatted
 @pass_settings
-def plan(settings: Settings, inventory: Path | None, playbook: Path | None, forks: int) -> None:
+def plan(  # noqa: PLR0917 - a command's options
+    settings: Settings,
+    inventory: Path | None,
+    playbook: Path | None,
+    forks: int,
+    wanted: Wanted,
+    out: Path | None,
+) -> None:
     """Show what apply would do.
 
-    Exits with 0 when nothing needs doing, 2 when something does, 1 when it can't be told or done.
+    Exits with 0 when nothing needs doing, 2 when something does, 3 when some hosts can't be told
+    or done, 1 when nothing can.
     """
+    raise click.exceptions.Exit(show_plan(settings, inventory, playbook, forks, wanted, out))
+
+
+def show_plan(  # noqa: PLR0917 - a command's options
+    settings: Settings,
+    inventory: Path | None,
+    playbook: Path | None,
+    forks: int,
+    wanted: Wanted,
+    out: Path | None = None,
+) -> int:
+    """Look, print the plan, perhaps write it to a file; return the exit code."""
     from swarmops.cli.progress import make_progress
-    from swarmops.fleet.apply import look, open_fleet
+    from swarmops.fleet.opened import look, open_fleet
     from swarmops.fleet.plan_text import plan_json, plan_text
     from swarmops.fleet.shells import Shells
 
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
+    named = playbook or choice.playbook
     with Shells() as shells:
-        fleet = open_fleet(choice.inventory, playbook or choice.playbook, shells, forks)
+        fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         with make_progress() as progress:
             _, made = look(fleet, progress)
     for warning in dict.fromkeys((*fleet.playbook.warnings, *made.warnings)):
@@ -44,6 +74,13 @@ def plan(settings: Settings, inventory: Path | None, playbook: Path | None, fork
         click.echo(f"Error: {host}: {reason}", err=True)
     click.echo(plan_json(made).decode() if settings.format == "json" else plan_text(made))
     sys.stdout.flush()
-    if made.refusals or made.problems:
-        raise click.exceptions.Exit(1)
-    raise click.exceptions.Exit(0 if made.empty else SOMETHING)
+    if made.refusals:
+        return ERROR
+    if out is not None:
+        from swarmops.fleet.plan_file import saved_plan, write_plan
+
+        write_plan(saved_plan(made, choice.inventory, named, wanted), out)
+    if made.problems:
+        hosts = any(not of.startswith("service ") for of in made.problems)
+        return SOME_HOSTS if hosts else ERROR
+    return 0 if made.empty else SOMETHING

@@ -5,16 +5,19 @@ Used by apply and destroy. Never decides anything, never writes to stdout.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import click
 
-from swarmops.fleet.apply import Progress
+from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet.execute import Ended, State
+from swarmops.fleet.opened import Progress
+from swarmops.fleet.plan_text import step_line
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.model.node import Role
 
@@ -32,6 +35,7 @@ _DOING = {
     StepKind.REMOVE_NODE: "forgetting its old node",
     StepKind.CREATE_SERVICE: "creating the service",
     StepKind.UPDATE_SERVICE: "updating the service",
+    StepKind.REMOVE_SERVICE: "removing the service",
 }
 _MARKS = {
     State.DONE: "done",
@@ -63,8 +67,28 @@ def ending(ended: Ended) -> str:
 class Shown(Progress):
     """Base of both kinds: a context manager around what is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, yes: bool = False) -> None:
         self._said: set[str] = set()
+        self._yes = yes
+
+    def allow(self, steps: Sequence[Step]) -> None:
+        """Ask about what would be taken away, unless ``--yes`` said so already."""
+        if self._yes:
+            return
+        what = "\n".join(f"  {step_line(step)}" for step in steps)
+        if not sys.stdin.isatty():
+            raise InputError(
+                f"this is asked about first, and nobody is here to answer: give --yes\n{what}"
+            )
+        with self.paused():
+            click.echo(f"This takes something away:\n{what}", err=True)
+            if not click.confirm("Go on?", err=True):
+                raise SwarmopsError("not confirmed: nothing was changed")
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to somebody else for a while."""
+        yield
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +134,8 @@ class Lines(Shown):
 class LiveTable(Shown):
     """One row per host or service, redrawn in place, with what it does now."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, yes: bool = False) -> None:
+        super().__init__(yes=yes)
         self._rows: dict[str, tuple[str, str, float]] = {}
         self._phase = ""
         self._live: Live | None = None
@@ -136,6 +160,17 @@ class LiveTable(Shown):
         if self._live is not None:
             self._live.stop()
             self._live = None
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the table away, and draw it again."""
+        if self._live is not None:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live is not None:
+                self._live.start()
 
     def say(self, text: str) -> None:
         """Print above the table."""
@@ -182,6 +217,6 @@ class LiveTable(Shown):
         return table
 
 
-def make_progress() -> Shown:
-    """Return what fits where stderr goes."""
-    return LiveTable() if sys.stderr.isatty() else Lines()
+def make_progress(*, yes: bool = False) -> Shown:
+    """Return what fits where stderr goes; ``yes``: nothing is asked."""
+    return LiveTable(yes=yes) if sys.stderr.isatty() else Lines(yes=yes)

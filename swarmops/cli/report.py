@@ -11,7 +11,7 @@ import click
 
 from swarmops.cli.output import NODE_COLUMNS, SERVICE_COLUMNS, print_json, print_rows
 from swarmops.cli.progress import doing
-from swarmops.fleet.apply import Applied
+from swarmops.fleet.applied import Applied
 from swarmops.fleet.execute import State
 
 HINTS = ("status", "node ls", "service ps {name}", "plan")
@@ -64,12 +64,18 @@ def _print_outcome(applied: Applied, seconds: float) -> None:
         click.echo(f"Error: {host}: {reason}", err=True)
     for lack in applied.lacks:
         click.echo(f"Error: not so in time: {lack}", err=True)
+    _print_end(applied, seconds)
+
+
+def _print_end(applied: Applied, seconds: float) -> None:
     if applied.interrupted:
         done = [f"{e.step.target}: {doing(e.step)}" for e in applied.ended if e.succeeded]
         click.echo(f"Interrupted. Done: {'; '.join(done) or 'nothing'}.", err=True)
         click.echo("The next apply does the rest.", err=True)
-    elif applied.exit_code:
+    elif applied.exit_code and not applied.more:
         click.echo("Some of it is not as the playbook says; apply again once that is cured.")
+    elif applied.more:
+        click.echo("The plan is carried out, and there is more to do: make another plan.")
     elif applied.changed:
         count = sum(end.state is State.DONE for end in applied.ended)
         click.echo(f"Done: {count} step{'s' * (count != 1)} in {seconds:.1f} s. Look further:")

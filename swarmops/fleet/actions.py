@@ -68,6 +68,7 @@ class Actions:
             StepKind.REMOVE_NODE: self._remove_node,
             StepKind.CREATE_SERVICE: self._create_service,
             StepKind.UPDATE_SERVICE: self._update_service,
+            StepKind.REMOVE_SERVICE: self._remove_service,
         }
 
     def do(self, step: Step) -> bool:
@@ -258,6 +259,15 @@ class Actions:
                 raise SwarmopsError(
                     "somebody changed it since the plan was made: apply again"
                 ) from error
+        return True
+
+    def _remove_service(self, step: Step) -> bool:
+        try:
+            self._managers.ask(lambda manager: manager.remove_service(step.service_id))
+        except ApiError as error:
+            if error.status != _NOT_FOUND:
+                raise
+            return False
         return True
 
     def _spec(self, step: Step) -> ServiceSpec:

@@ -5,12 +5,14 @@ Called by the planner and by the commands that warn of a contradiction; pure.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.quorum import is_leader, is_manager, is_reachable
 from swarmops.fleet.roster import Roster, build_roster
-from swarmops.model.node import Availability, Role
+from swarmops.model.node import Availability, Node, NodeState, Role
 
 
 def choose_managers(
@@ -22,19 +24,33 @@ def choose_managers(
     """Return the hosts that shall be managers, in the inventory's order of managers.
 
     First those with ``role: manager``, then the leader, managers that answer, managers that don't
-    (they may come back: only a person gives one up), hosts that were managers before they were
-    wiped, other usable hosts, drained ones, and last those that can't be used now.
+    (they may come back), hosts that were managers before they were wiped, other usable hosts,
+    drained ones, those that can't be used now, and last managers given up as dead. Among equals,
+    one of the zone with the fewest managers so far, then one that has the wanted release.
     """
     known = roster or build_roster(inventory, observation)
     order = inventory.manager_order()
-    candidates = [host for host in order if playbook.wish(host).role is not Role.WORKER]
+    left = [host for host in order if playbook.wish(host).role is not Role.WORKER]
+    ranks = {host: _rank(host, playbook, observation, known) for host in left}
+    chosen: list[str] = []
+    there: Counter[str] = Counter()
 
-    def rank(host: str) -> tuple[bool, int, int]:
+    def standing(host: str) -> tuple[bool, int, int, bool, int]:
         forced = playbook.wish(host).role is Role.MANAGER
-        return (not forced, _rank(host, playbook, observation, known), order.index(host))
+        old = bool(observation.hosts[host].missing)
+        return (not forced, ranks[host], there[_zone(host, playbook)], old, order.index(host))
 
-    chosen = set(sorted(candidates, key=rank)[: playbook.managers])
+    while left and len(chosen) < playbook.managers:
+        best = min(left, key=standing)
+        left.remove(best)
+        chosen.append(best)
+        there[_zone(best, playbook)] += 1
     return [host for host in order if host in chosen]
+
+
+def _zone(host: str, playbook: Playbook) -> str:
+    """Return a host's zone; one that is in none is a zone of its own."""
+    return playbook.zones.get(host, f"host {host}")
 
 
 def _rank(host: str, playbook: Playbook, observation: Observation, roster: Roster) -> int:
@@ -42,7 +58,9 @@ def _rank(host: str, playbook: Playbook, observation: Observation, roster: Roste
     if node is not None and is_manager(node):
         if is_leader(node):
             return 0
-        return 1 if is_reachable(node) else 2
+        if is_reachable(node):
+            return 1
+        return 7 if is_dead(host, node, playbook, observation) else 2
     if host in roster.problems or not observation.hosts[host].usable:
         return 6
     if any(is_manager(old) for old in roster.lost.get(host, [])):
@@ -50,3 +68,15 @@ def _rank(host: str, playbook: Playbook, observation: Observation, roster: Roste
     wished = playbook.wish(host).availability
     present = node.spec.availability if node is not None else Availability.ACTIVE
     return 5 if (wished or present) is Availability.DRAIN else 4
+
+
+def is_dead(host: str, node: Node, playbook: Playbook, observation: Observation) -> bool:
+    """Say whether a manager is to be given up: down and out of reach for as long as it takes.
+
+    How long is told by when its node was last changed, which is when it was seen to be down.
+    """
+    after_s = playbook.replace_dead_after_s
+    if after_s is None or observation.swarm is None or observation.hosts[host].usable:
+        return False
+    down = node.status.state is NodeState.DOWN and not is_reachable(node)
+    return down and observation.swarm.now_s - node.updated_at.timestamp() >= after_s

@@ -17,10 +17,12 @@ from swarmops.fleet.plan_members import Draft, change, count_members, form
 from swarmops.fleet.plan_nodes import node_step
 from swarmops.fleet.plan_services import service_steps
 from swarmops.fleet.playbook import Playbook
-from swarmops.fleet.quorum import Members
+from swarmops.fleet.preconditions import with_precondition
+from swarmops.fleet.quorum import Members, tolerance
 from swarmops.fleet.roster import Roster, build_roster
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.model.base import given
+from swarmops.model.node import Role
 
 
 def make_plan(inventory: Inventory, playbook: Playbook, observation: Observation) -> Plan:
@@ -71,11 +73,12 @@ def _full_plan(
         chain=tuple(step.id for step in hosts if step.kind is StepKind.START and step.node_id)
         + tuple(start_id(name) for name in roster.members if name in starting),
     )
+    before = draft.members
     if swarm is None:
         form(draft)
     else:
         change(draft)
-    members = _with_updates(draft)
+    members = _asked_first(_with_updates(draft), before, draft.members)
     after = draft.root
     follows = tuple(step.id for step in members if step.id not in after)
     services, more = service_steps(playbook, swarm, after, follows)
@@ -114,6 +117,16 @@ def _with_updates(draft: Draft) -> list[Step]:
     return [*steps, *updates.values()]
 
 
+def _asked_first(steps: list[Step], before: Members, after: Members) -> list[Step]:
+    """Mark demotions that leave fewer managers to lose than the swarm bears now."""
+    if tolerance(after.count) >= tolerance(before.count):
+        return steps
+    return [
+        msgspec.structs.replace(step, destructive=True) if step.role is Role.WORKER else step
+        for step in steps
+    ]
+
+
 def _ordered(steps: list[Step]) -> list[Step]:
     """Return the steps so that each comes after all it waits for, else in the order given."""
     known = {step.id for step in steps}
@@ -122,7 +135,7 @@ def _ordered(steps: list[Step]) -> list[Step]:
     left = steps
     while left:
         step = next(step for step in left if not ({*step.after, *step.follows} & known) - placed)
-        result.append(step)
+        result.append(with_precondition(step))
         placed.add(step.id)
         left = [other for other in left if other is not step]
     return result

@@ -165,6 +165,7 @@ def _set_role(
     after: tuple[str, ...],
     *,
     old: bool = False,
+    reason: str = "",
 ) -> None:
     assert node is not None  # noqa: S101 - only members change their role
     promotes = role is Role.MANAGER
@@ -172,7 +173,7 @@ def _set_role(
         id=_role_id(host, node if old else None),
         kind=StepKind.UPDATE_NODE,
         target=host,
-        reason=_reason(draft, host, role, old=old),
+        reason=reason or _reason(draft, host, role, old=old),
         proof="its manager answers" if promotes else "it is no member of the managers any more",
         changes=(Change("role", _other(role).value, role.value),),
         after=after,
@@ -180,7 +181,6 @@ def _set_role(
         gate=Gate.ADD_MANAGER if promotes else Gate.REMOVE_MANAGER,
         node_id=node.id,
         role=role,
-        destructive=not promotes and not old,
     )
     draft.steps.append(step)
     draft.chain = (step.id,)
@@ -230,7 +230,7 @@ def _bury(draft: Draft) -> None:
         if dead and host not in draft.chosen and node.spec.role is Role.MANAGER:
             if draft.members.may_remove_dead():
                 draft.members = draft.members.minus(live=False)
-                _set_role(draft, host, node, Role.WORKER, ())
+                _set_role(draft, host, node, Role.WORKER, (), reason="it is dead")
             else:
                 draft.problems.setdefault(host, _stays(draft))
 

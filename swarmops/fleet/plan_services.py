@@ -1,17 +1,20 @@
 """The part of a plan that makes the services as the playbook says.
 
-Called by ``swarmops.fleet.plan``; pure. Services that the playbook doesn't name are left alone.
+Called by ``swarmops.fleet.plan``; pure. Services that the playbook doesn't name are left alone,
+unless it says ``prune``; then those that it made and names no more are removed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from swarmops.fleet.observation import SwarmView
 from swarmops.fleet.playbook import Playbook
-from swarmops.fleet.spec_diff import labelled, updated
+from swarmops.fleet.spec_diff import PLAYBOOK_LABEL, labelled, updated
 from swarmops.fleet.steps import Change, Step, StepKind
 from swarmops.model.base import given
 from swarmops.model.defaults import container_spec, mode_name, replicas, task_spec
-from swarmops.model.service import ServiceSpec
+from swarmops.model.service import Service, ServiceSpec
 
 
 def service_steps(
@@ -69,7 +72,35 @@ def service_steps(
                     service=to_send,
                 )
             )
+    if playbook.prune:
+        steps += [_removal(service, after, follows) for service in _dropped(playbook, present)]
     return steps, problems
+
+
+def _dropped(playbook: Playbook, present: Mapping[str, Service]) -> list[Service]:
+    """Return the services that an earlier version of the playbook made and this one hasn't."""
+    return [
+        service
+        for name, service in present.items()
+        if name not in playbook.services
+        and (given(service.spec.labels, {}) or {}).get(PLAYBOOK_LABEL) == playbook.name
+    ]
+
+
+def _removal(service: Service, after: tuple[str, ...], follows: tuple[str, ...]) -> Step:
+    name = given(service.spec.name, service.id)
+    return Step(
+        id=f"{StepKind.REMOVE_SERVICE.value}:{name}",
+        kind=StepKind.REMOVE_SERVICE,
+        target=name,
+        reason="the playbook has it no more",
+        proof="the swarm doesn't list it",
+        changes=(Change("service", describe(service.spec), None),),
+        after=after,
+        follows=follows,
+        service_id=service.id,
+        destructive=True,
+    )
 
 
 def describe(spec: ServiceSpec) -> str:

@@ -21,6 +21,7 @@ _SIGNS = {
     StepKind.REMOVE_NODE: "-",
     StepKind.CREATE_SERVICE: "+",
     StepKind.UPDATE_SERVICE: "~",
+    StepKind.REMOVE_SERVICE: "-",
 }
 _VERBS = {
     StepKind.INSTALL: "install",
@@ -32,6 +33,7 @@ _VERBS = {
     StepKind.REMOVE_NODE: "forget",
     StepKind.CREATE_SERVICE: "service",
     StepKind.UPDATE_SERVICE: "service",
+    StepKind.REMOVE_SERVICE: "service",
 }
 _VALUE_CHARS_MAX = 60
 _HIDDEN = ("label swarmops.", "Labels.swarmops.")

@@ -14,16 +14,17 @@ import msgspec
 
 from swarmops.errors import InputError
 from swarmops.fleet.compose import read_service
-from swarmops.fleet.compose_fields import Table, count, fields
+from swarmops.fleet.compose_fields import Table, count, duration, fields
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
 from swarmops.fleet.patterns import match_hosts
-from swarmops.fleet.templates import rendered
+from swarmops.fleet.templates import Scope, rendered
 from swarmops.model.node import Availability, Role
 from swarmops.model.service import ServiceSpec
 
 DEFAULT_BACKEND = "native"
+ZONE = "zone"
 _MANAGERS_MAX = 7
 _USUAL_MANAGERS = 3
 
@@ -53,6 +54,12 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[str, NodeWish] = {}
     """By host name; patterns and groups are resolved."""
     services: dict[str, ServiceSpec] = {}
+    prune: bool = False
+    """Services that the playbook made once and has no more are removed."""
+    zones: dict[str, str] = {}
+    """Host → what managers are spread over (``swarm.spread_managers_by``), where it is known."""
+    replace_dead_after_s: float | None = None
+    """A manager that is dead for so long is replaced; None: only a person gives one up."""
     warnings: tuple[str, ...] = ()
 
     def wish(self, host: str) -> NodeWish:
@@ -84,7 +91,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
     scope = playbook_scope(inventory)
-    top = Entry.top(rendered(document, scope)).section(("swarm", "nodes", "services"))
+    top = Entry.top(rendered(document, scope)).section(("swarm", "nodes", "services", "prune"))
     swarm = fields(_part(top, "swarm"), _SWARM)
     nodes = _nodes(top.get("nodes"), inventory)
     managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
@@ -102,6 +109,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
                 )
             services[name], more = read_service(name, body)
             warnings += more
+    prune = entry.boolean() if (entry := top.get("prune")) else False
     return Playbook(
         path=document.name,
         name=swarm.get("name", Path(document.name).stem),
@@ -109,6 +117,9 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         managers=managers,
         nodes=nodes,
         services=services,
+        prune=prune,
+        zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
+        replace_dead_after_s=swarm.get("replace_dead_after_s"),
         warnings=inventory.warnings + warnings,
     )
 
@@ -117,7 +128,21 @@ _SWARM: Table = {
     "name": ("name", Entry.name),
     "backend": ("backend", Entry.name),
     "managers": ("managers", count),
+    "spread_managers_by": ("spread_managers_by", Entry.name),
+    "replace_dead_after": ("replace_dead_after_s", lambda entry: duration(entry) / 1e9),
 }
+
+
+def _zones(key: str, nodes: dict[str, NodeWish], scope: Scope) -> dict[str, str]:
+    """Return the hosts' zones: a node label of the playbook, else a variable of the inventory."""
+    zones = {}
+    for host, variables in scope["hostvars"].items():
+        value = nodes[host].labels.get(key) if host in nodes else None
+        if value is None and key in variables:
+            value = str(variables[key])
+        if value is not None:
+            zones[host] = value
+    return zones
 
 
 def _part(top: Entry, key: str) -> Entry:

@@ -25,6 +25,22 @@ class StepKind(Enum):
     REMOVE_NODE = "remove_node"
     CREATE_SERVICE = "create_service"
     UPDATE_SERVICE = "update_service"
+    REMOVE_SERVICE = "remove_service"
+
+
+AREAS = {
+    StepKind.INSTALL: "runtime",
+    StepKind.START: "runtime",
+    StepKind.INIT: "nodes",
+    StepKind.JOIN: "nodes",
+    StepKind.LEAVE: "nodes",
+    StepKind.UPDATE_NODE: "nodes",
+    StepKind.REMOVE_NODE: "nodes",
+    StepKind.CREATE_SERVICE: "services",
+    StepKind.UPDATE_SERVICE: "services",
+    StepKind.REMOVE_SERVICE: "services",
+}
+"""What ``--only`` calls each kind of step."""
 
 
 class Gate(Enum):
@@ -56,6 +72,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One short clause for people."""
     proof: str
     """What is seen when it is done, for people and logs."""
+    precondition: str = ""
+    """What must hold when its turn comes, for people; checked by the step itself."""
     changes: tuple[Change, ...] = ()
     after: tuple[str, ...] = ()
     """Steps that must have succeeded."""
@@ -75,7 +93,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     service: ServiceSpec | None = None
     """The whole spec to send. Secrets and configs have names, no IDs."""
     destructive: bool = False
-    """Takes something away that a person may want to be asked about."""
+    """Takes something away that a person is asked about first."""
+
+    @property
+    def area(self) -> str:
+        """What ``--only`` calls it."""
+        return AREAS[self.kind]
+
+    @property
+    def on_service(self) -> bool:
+        """Its target is no host but something that the swarm runs."""
+        return self.area not in {"runtime", "nodes"}
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

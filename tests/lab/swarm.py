@@ -109,8 +109,8 @@ class Swarm:
         self.playbook.write_text(json.dumps(playbook, indent=2))
 
     def apply(self, *, rc: int | None = 0) -> Done:
-        """Run `swarmops apply` on the inventory."""
-        return self.operator.run("apply", self.inventory, rc=rc)
+        """Run `swarmops apply` on the inventory; nobody is there to be asked anything."""
+        return self.operator.run("apply", "--yes", self.inventory, rc=rc)
 
     def __getitem__(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)

@@ -12,7 +12,7 @@ import pytest
 from swarmops.cli import app
 from swarmops.cli.progress import Lines, LiveTable
 from swarmops.cli.report import print_applied, print_applied_json, program
-from swarmops.fleet.apply import Applied
+from swarmops.fleet.applied import Applied
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.rows import NodeRow
 from swarmops.fleet.steps import Plan, Step, StepKind

@@ -7,6 +7,7 @@ import pytest
 from msgspec import UNSET
 
 from swarmops.backends.base import Missing
+from swarmops.fleet.choice import choose_managers
 from swarmops.fleet.document import parse_document
 from swarmops.fleet.groups import read_groups
 from swarmops.fleet.host import OUR_VARS
@@ -15,7 +16,7 @@ from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmV
 from swarmops.fleet.plan import make_plan
 from swarmops.fleet.playbook import Playbook, build_playbook
 from swarmops.fleet.spec_diff import labelled
-from swarmops.fleet.steps import Plan, Step
+from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.model.node import (
     Availability,
     ManagerStatus,
@@ -225,6 +226,115 @@ def test_steps(world: str, playbook: str, steps: list[str]):
     result = plan(world, playbook)
     assert result.refusals == ()
     assert [short(step) for step in result.steps] == steps
+
+
+SPREAD = "swarm: {managers: 3, spread_managers_by: rack}\nnodes:\n  "
+RACKS = "'a,b,c': {labels: {rack: one}}, 'd,e': {labels: {rack: two}}, f: {labels: {rack: three}}"
+
+
+@pytest.mark.parametrize(
+    ("world", "playbook", "managers"),
+    [
+        ("a=new, b=new, c=new, d=new, e=new, f=new", SPREAD, ["a", "d", "f"]),
+        ("a=new, b=new, c=new, d=new, e=new, f=unreachable", SPREAD, ["a", "b", "d"]),
+        (
+            "a=leader, b=manager, c=worker, d=worker, e=worker, f=worker",
+            SPREAD,
+            ["a", "b", "d"],
+        ),
+        (
+            "a=leader, b=manager, c=manager, d=manager, e=worker, f=manager",
+            SPREAD,
+            ["a", "d", "f"],
+        ),
+        ("a=leader, b=worker, c=old worker, d=worker", M3, ["a", "b", "d"]),
+        ("a=leader, b=manager, c=silent manager, d=worker", M3, ["a", "b", "c"]),
+        (
+            "a=leader, b=manager, c=silent manager, d=worker",
+            "swarm: {managers: 3, replace_dead_after: 0s}",
+            ["a", "b", "d"],
+        ),
+        (
+            "a=leader, b=manager, c=stopped manager, d=worker",
+            "swarm: {managers: 3, replace_dead_after: 0s}",
+            ["a", "b", "c"],
+        ),
+        (
+            "a=leader, b=manager, c=silent manager",
+            "swarm: {managers: 3, replace_dead_after: 0s}",
+            ["a", "b", "c"],
+        ),
+    ],
+)
+def test_choice(world: str, playbook: str, managers: list[str]):
+    """Fewest changes first, then spread, then current ones; a dead one only where it may go."""
+    inventory, observation = seen(world)
+    text = f"{playbook}{{{RACKS}}}" if playbook is SPREAD else playbook
+    assert choose_managers(inventory, play(text, inventory), observation) == managers
+
+
+def test_a_dead_manager_is_replaced_after_its_time():
+    """It is demoted before another is added; how long it has been down is told by its node."""
+    inventory, observation = seen("a=leader, b=manager, c=silent manager, d=worker")
+    text = "swarm: {managers: 3, replace_dead_after: 10m}"
+    assert observation.swarm is not None
+    down_at = observation.swarm.nodes[2].updated_at.timestamp()
+    for after_s, ids in (
+        (599, []),
+        (600, ["update_node:c:role", "update_node:d:role"]),
+    ):
+        swarm = msgspec.structs.replace(observation.swarm, now_s=down_at + after_s)
+        later = msgspec.structs.replace(observation, swarm=swarm)
+        result = make_plan(inventory, play(text, inventory), later)
+        assert [step.id for step in result.steps] == ids
+        assert not any(step.destructive for step in result.steps)
+
+
+@pytest.mark.parametrize(
+    ("world", "playbook", "asked"),
+    [
+        ("a=leader, b=manager, c=manager", M1, {"update_node:b:role", "update_node:c:role"}),
+        ("a=leader, b=worker, c=worker", M3, set()),
+        ("a=leader, b=manager, c=manager, d=worker", M3 + "\nnodes: {a: {role: worker}}", set()),
+        ("a=leader, b=manager, c=wiped manager, d=worker", M3, set()),
+    ],
+)
+def test_asked_first(world: str, playbook: str, asked: set[str]):
+    """Demotions are asked about only where the swarm could bear fewer losses afterwards."""
+    assert {step.id for step in plan(world, playbook).steps if step.destructive} == asked
+
+
+@pytest.mark.parametrize(
+    ("playbook", "removed"),
+    [
+        (M1, []),
+        (M1 + "\nprune: true", ["remove_service:web"]),
+        (M1 + "\nprune: true\nservices: {web: {image: host, command: a}}", []),
+    ],
+)
+def test_prune(playbook: str, removed: list[str]):
+    """Only what this playbook made and has no more is removed, only if it says so, and asked."""
+    ours = labelled(ServiceSpec(name="web"), "prod")
+    other = labelled(ServiceSpec(name="db"), "other")
+    services = tuple(
+        Service(id=f"id-{spec.name}", version=ObjectVersion(3), spec=spec)
+        for spec in (ours, other, ServiceSpec(name="byhand"))
+    )
+    result = plan("a=leader", playbook, services)
+    steps = [step for step in result.steps if step.kind is StepKind.REMOVE_SERVICE]
+    assert [step.id for step in steps] == removed
+    assert all(step.destructive for step in steps)
+
+
+def test_every_step_says_why_what_must_hold_and_what_proves_it():
+    """A person who reviews a plan needs nothing else."""
+    text = M3 + "\nservices: {web: {image: host, command: sleep 9}}"
+    result = plan("a=leader, b=wiped manager, c=old worker, d=removed, e=bare", text)
+    assert len({step.kind for step in result.steps}) >= 6
+    for step in result.steps:
+        assert step.reason, step.id
+        assert step.precondition, step.id
+        assert step.proof, step.id
 
 
 @pytest.mark.parametrize(

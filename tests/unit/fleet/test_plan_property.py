@@ -20,6 +20,7 @@ from swarmops.fleet.observation import HostView, Observation, SwarmView
 from swarmops.fleet.plan import make_plan
 from swarmops.fleet.playbook import NodeWish, Playbook
 from swarmops.fleet.quorum import gate_refusal, quorum
+from swarmops.fleet.selection import Selection, select
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.model.node import (
     Availability,
@@ -255,7 +256,14 @@ def playbooks(draw: st.DrawFn, names: list[str]) -> Playbook:
     for name in draw(st.lists(st.sampled_from(fit), max_size=managers, unique=True)):
         nodes[name] = msgspec.structs.replace(nodes[name], role=Role.MANAGER)
     services = {"web": ServiceSpec(name="web")} if draw(st.booleans()) else {}
-    return Playbook(path="p.yml", name="p", managers=managers, nodes=nodes, services=services)
+    return Playbook(
+        path="p.yml",
+        name="p",
+        managers=managers,
+        nodes=nodes,
+        services=services,
+        replace_dead_after_s=draw(st.sampled_from([None, None, 0.0])),
+    )
 
 
 def carry_out(
@@ -308,6 +316,28 @@ def settled(world: World, playbook: Playbook) -> None:
         assert node.labels["swarmops.host"] == name
         assert all(node.labels.get(key) == value for key, value in wish.labels.items())
     assert set(playbook.services) <= set(world.services)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_parts_of_plans_keep_the_quorum_too(data: st.DataObject):
+    """Whatever is selected, in whatever batches, no step costs the quorum or gives up too much."""
+    world = data.draw(worlds())
+    names = list(world.machines)
+    fleet = inventory(names)
+    playbook = data.draw(playbooks(names))
+    rng = random.Random(data.draw(st.integers(0, 999)))
+    assume(not world.nodes or any(m.ssh and m.state for m in world.machines.values()))
+    areas = st.sets(st.sampled_from(["runtime", "nodes", "services"]), min_size=1)
+    for _ in range(3):
+        selection = Selection(
+            hosts=frozenset(data.draw(st.sets(st.sampled_from(names), min_size=1))),
+            areas=data.draw(st.none() | areas.map(frozenset)),
+            serial=data.draw(st.none() | st.integers(1, 3)),
+        )
+        sound = len(world.living_managers()) == len(world.managers())
+        plan = select(make_plan(fleet, playbook, world.observe()), selection)
+        carry_out(world, plan, rng, wanted=playbook.managers, sound=sound, faults=0.0)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,13 +9,16 @@ import pytest
 
 from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import apply as apply_module
-from swarmops.fleet.apply import Applied, Fleet, Progress, apply, look, manager_hosts
+from swarmops.fleet import opened
+from swarmops.fleet.applied import Applied
+from swarmops.fleet.apply import apply, manager_hosts
 from swarmops.fleet.current import choose
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import HostView, Observation, SwarmView
 from swarmops.fleet.observe import Seen
+from swarmops.fleet.opened import Fleet, Progress, look
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Plan, Step, StepKind
@@ -136,7 +139,7 @@ def test_problem(lab: Lab) -> None:
     """A host that was left out spoils the exit code, not the others."""
     lab.plans = [Plan(steps=(INIT,), problems={"h2": "unreachable"})]
     applied = lab.apply()
-    assert (applied.exit_code, applied.problems, applied.lacks) == (1, {"h2": "unreachable"}, ())
+    assert (applied.exit_code, applied.problems, applied.lacks) == (3, {"h2": "unreachable"}, ())
     assert "id-h1" in lab.fake.nodes
 
 
@@ -146,7 +149,7 @@ def test_failure(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.plans = [Plan(steps=(INIT, JOIN))]
     monkeypatch.setattr(apply_module, "look", lambda *_: (_nothing(), lab.plans.pop(0)))
     applied = lab.apply()
-    assert applied.exit_code == 1
+    assert applied.exit_code == 3
     assert "does not answer" in applied.failures["h1"]
     assert [(e.step.id, e.state) for e in applied.ended] == [
         ("init:h1", State.FAILED),
@@ -236,7 +239,7 @@ def test_interrupted_looking(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def press(*_: Any, **__: Any) -> Seen:
         raise Interrupted("interrupted; done on these hosts: h1")
 
-    monkeypatch.setattr(apply_module, "observe", press)
+    monkeypatch.setattr(opened, "observe", press)
     with pytest.raises(Interrupted, match="nothing was changed"):
         look(lab.fleet, Progress())
 

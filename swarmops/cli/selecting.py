@@ -1,0 +1,42 @@
+"""The options that choose a part of the work: ``--limit``, ``--only``, ``--serial`` and the like.
+
+Given to apply and plan, which hand what they said to the fleet unread.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options; it gets them as one argument, ``wanted``."""
+
+    @functools.wraps(command)
+    def collected(
+        *args: Any,
+        limit: str | None,
+        only: str | None,
+        serial: str | None,
+        replace_dead: bool,
+        **more: Any,
+    ) -> Any:
+        from swarmops.fleet.selection import Wanted
+
+        wanted = Wanted(limit=limit, only=only, serial=serial, replace_dead=replace_dead)
+        return command(*args, wanted=wanted, **more)
+
+    options = (
+        click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts, no services"),
+        click.option(
+            "--tags", "--only", "only", metavar="WHAT,...", help="Only runtime, nodes, services"
+        ),
+        click.option("--serial", metavar="N|N%", help="So many hosts at a time, one batch to end"),
+        click.option("--replace-dead", is_flag=True, help="Give up managers that are down"),
+    )
+    for option in reversed(options):
+        collected = option(collected)
+    return collected

@@ -1,0 +1,158 @@
+"""A part of a plan: some hosts, some kinds of steps, some hosts at a time.
+
+Called by plan and apply with what ``--limit``, ``--only`` and ``--serial`` said; pure. A part is
+safe where the whole plan is: what needs a step that is left out is left out with it, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from swarmops.errors import InputError
+from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.nearest import did_you_mean
+from swarmops.fleet.patterns import match_hosts
+from swarmops.fleet.steps import AREAS, Plan, Step, StepKind
+
+_ON_HOSTS = {StepKind.INSTALL, StepKind.START, StepKind.INIT, StepKind.JOIN, StepKind.LEAVE}
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``--limit``, ``--only``, ``--serial`` and ``--replace-dead`` said."""
+
+    limit: str | None = None
+    only: str | None = None
+    serial: str | None = None
+    replace_dead: bool = False
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a plan is wanted; None: all of it. ``serial`` is how many hosts at a time."""
+
+    hosts: frozenset[str] | None = None
+    areas: frozenset[str] | None = None
+    serial: int | None = None
+
+    def wants(self, step: Step) -> bool:
+        """Say whether a step is in it. Services are no host's: ``--limit`` alone leaves them."""
+        if self.areas is not None and step.area not in self.areas:
+            return False
+        if step.on_service:
+            return self.hosts is None or self.areas is not None
+        return self.hosts is None or step.target in self.hosts
+
+    def wants_problem(self, of: str) -> bool:
+        """Say whether a problem is about what is wanted; ``of`` is a host or ``service NAME``."""
+        if of.startswith("service "):
+            return self.wants_services
+        return self.hosts is None or of in self.hosts
+
+    @property
+    def wants_services(self) -> bool:
+        """The swarm's services are part of it."""
+        if self.areas is not None:
+            return "services" in self.areas
+        return self.hosts is None
+
+
+def read_selection(inventory: Inventory, wanted: Wanted) -> Selection:
+    """Return the selection that these words mean. Raises InputError."""
+    only, serial = wanted.only, wanted.serial
+    hosts = None if wanted.limit is None else frozenset(match_hosts(wanted.limit, inventory))
+    number = len(inventory.hosts) if hosts is None else len(hosts)
+    return Selection(
+        hosts=hosts,
+        areas=None if only is None else _areas(only),
+        serial=None if serial is None else batch_size(serial, number),
+    )
+
+
+def _areas(text: str) -> frozenset[str]:
+    known = sorted(set(AREAS.values()))
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--only {name}: {did_you_mean(name, known)}")
+    if not names:
+        raise InputError(f"--only names nothing: use {', '.join(known)}")
+    return frozenset(names)
+
+
+def batch_size(text: str, hosts: int) -> int:
+    """Return how many hosts at a time ``2`` or ``25%`` are: at least one. Raises InputError."""
+    number, percent, rest = text.partition("%")
+    if not number.isascii() or not number.isdigit() or rest or int(number) < 1:
+        raise InputError(f"--serial {text}: say how many hosts at a time, as in 2 or 25%")
+    return max(1, hosts * int(number) // 100) if percent else int(number)
+
+
+def select(plan: Plan, selection: Selection) -> Plan:
+    """Return the part of the plan that is wanted, and can be done without the rest."""
+    if selection == Selection():
+        return plan
+    kept: dict[str, Step] = {}
+    problems = {of: why for of, why in plan.problems.items() if selection.wants_problem(of)}
+    for step in plan.steps:
+        if not selection.wants(step):
+            continue
+        if lost := [earlier for earlier in step.after if earlier not in kept]:
+            of = f"service {step.target}" if step.on_service else step.target
+            problems.setdefault(of, f"it needs '{lost[0]}', which is left out: choose that too")
+            continue
+        follows = tuple(earlier for earlier in step.follows if earlier in kept)
+        kept[step.id] = msgspec.structs.replace(step, follows=follows)
+    steps = tuple(kept.values())
+    if selection.serial is not None:
+        steps = in_batches(steps, selection.serial)
+    return msgspec.structs.replace(plan, steps=steps, problems=problems)
+
+
+def in_batches(steps: tuple[Step, ...], size: int) -> tuple[Step, ...]:
+    """Let each batch of hosts wait until the one before it has succeeded.
+
+    Hosts come in the order in which the plan begins to work on them. A wait that would make a
+    circle, since the earlier batch needs something of the later one, is left out.
+    """
+    order = list(dict.fromkeys(step.target for step in steps if step.kind in _ON_HOSTS))
+    batch = {host: index // size for index, host in enumerate(order)}
+    own: dict[int, list[str]] = {}
+    for step in steps:
+        if step.kind in _ON_HOSTS:
+            own.setdefault(batch[step.target], []).append(step.id)
+    needs = {step.id: {*step.after, *step.follows} for step in steps}
+    waiting = []
+    for step in steps:
+        extra: list[str] = []
+        if step.kind in _ON_HOSTS:
+            extra = [
+                earlier
+                for earlier in own.get(batch[step.target] - 1, ())
+                if earlier not in needs[step.id] and not _needs(earlier, step.id, needs)
+            ]
+            needs[step.id] |= set(extra)
+        waiting.append(msgspec.structs.replace(step, after=(*step.after, *extra)))
+    return _in_order(waiting)
+
+
+def _needs(step: str, other: str, needs: dict[str, set[str]]) -> bool:
+    """Say whether a step waits for another, directly or not."""
+    seen, todo = set[str](), [step]
+    while todo:
+        found = todo.pop()
+        if found == other:
+            return True
+        if found not in seen:
+            seen.add(found)
+            todo += needs[found]
+    return False
+
+
+def _in_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Return the steps so that each comes after all it waits for."""
+    left, placed = {step.id: step for step in steps}, dict[str, Step]()
+    while left:
+        step = next(s for s in left.values() if not {*s.after, *s.follows} & left.keys())
+        placed[step.id] = left.pop(step.id)
+    return tuple(placed.values())

@@ -1,0 +1,131 @@
+"""A part of a plan: which steps are in it, which are left out with them, and batches of hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from swarmops.errors import InputError
+from swarmops.fleet.groups import Group, Groups
+from swarmops.fleet.inventory import build_inventory
+from swarmops.fleet.selection import Selection, Wanted, batch_size, read_selection, select
+from swarmops.fleet.steps import Plan, Step, StepKind
+
+HOSTS = ["a", "b", "c", "d", "e"]
+
+
+def step(text: str, *after: str, **more: Any) -> Step:
+    """Make a step from its ID."""
+    kind, _, target = text.partition(":")
+    return Step(
+        id=text, kind=StepKind(kind), target=target, reason="", proof="", after=after, **more
+    )
+
+
+FORM = (
+    step("install:a"),
+    step("install:b"),
+    step("init:a", "install:a"),
+    step("join:b", "install:b", "init:a"),
+    step("update_node:b", "join:b"),
+    step("create_service:web", "init:a", follows=("join:b", "update_node:b")),
+)
+GROWN = (
+    step("install:b"),
+    step("join:b", "install:b"),
+    step("update_node:c"),
+    step("update_service:web", follows=("join:b",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("steps", "limit", "only", "left", "problems"),
+    [
+        (FORM, None, None, [one.id for one in FORM], set()),
+        (GROWN, "b", None, ["install:b", "join:b"], set()),
+        (GROWN, "c", None, ["update_node:c"], set()),
+        (GROWN, "c", "nodes,services", ["update_node:c", "update_service:web"], set()),
+        (GROWN, None, "runtime", ["install:b"], set()),
+        (GROWN, None, "services", ["update_service:web"], set()),
+        (GROWN, None, "nodes", ["update_node:c"], {"b"}),
+        (FORM, "b", None, ["install:b"], {"b"}),
+        (FORM, None, "services", [], {"service web"}),
+    ],
+)
+def test_selection(
+    steps: tuple[Step, ...],
+    limit: str | None,
+    only: str | None,
+    left: list[str],
+    problems: set[str],
+) -> None:
+    """What is wanted stays in its order; what needs something left out is told and left out too."""
+    wanted = Wanted(limit=limit, only=only)
+    chosen = select(Plan(steps=steps), read_selection(inventory(), wanted))
+    assert [one.id for one in chosen.steps] == left
+    assert set(chosen.problems) == problems
+    known = {one.id for one in chosen.steps}
+    assert all({*one.after, *one.follows} <= known for one in chosen.steps)
+
+
+def inventory() -> Any:
+    """Return an inventory of five hosts."""
+    groups = Groups(
+        groups={"all": Group(name="all", hosts=HOSTS)}, host_vars={name: {} for name in HOSTS}
+    )
+    return build_inventory("inv.yml", groups)
+
+
+def test_problems_of_others() -> None:
+    """A host outside of --limit may be dead: nothing is said of it."""
+    plan = Plan(problems={"a": "dead", "b": "dead", "service web": "odd"})
+    assert set(select(plan, Selection(hosts=frozenset("b"))).problems) == {"b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts", "size"),
+    [("2", 5, 2), ("50%", 5, 2), ("10%", 5, 1), ("100%", 7, 7), ("9", 5, 9), ("30%", 10, 3)],
+)
+def test_batch_size(text: str, hosts: int, size: int) -> None:
+    """A share is rounded down, to one at least."""
+    assert batch_size(text, hosts) == size
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Wanted(serial="0"),
+        Wanted(serial="x"),
+        Wanted(serial="5%5"),
+        Wanted(only="node"),
+        Wanted(only=","),
+        Wanted(limit="nobody"),
+    ],
+)
+def test_wrong_words(wanted: Wanted) -> None:
+    """Nonsense is one sentence."""
+    with pytest.raises(InputError):
+        read_selection(inventory(), wanted)
+
+
+def test_batches() -> None:
+    """Every batch of hosts waits until the one before it has succeeded, hosts' own order kept."""
+    steps = [step(f"{kind}:{host}") for kind in ("install",) for host in HOSTS]
+    steps += [step(f"start:{host}", f"install:{host}") for host in HOSTS]
+    chosen = select(Plan(steps=tuple(steps)), Selection(serial=2))
+    place = {one.id: index for index, one in enumerate(chosen.steps)}
+    needs = {one.id: set(one.after) for one in chosen.steps}
+    assert needs["install:a"] == set()
+    assert needs["install:c"] == {"install:a", "install:b", "start:a", "start:b"}
+    assert {"start:c", "start:d"} <= needs["start:e"]
+    assert all(place[one] < place[name] for name, after in needs.items() for one in after)
+
+
+def test_batches_without_circles() -> None:
+    """Where the plan's own order contradicts the batches, the plan's order holds."""
+    steps = (step("start:a", "start:b"), step("start:b"), step("join:a", "start:a"))
+    chosen = select(Plan(steps=(steps[1], steps[0], steps[2])), Selection(serial=1))
+    assert {one.id for one in chosen.steps} == {"start:a", "start:b", "join:a"}
+    form = select(Plan(steps=FORM), Selection(serial=1))
+    assert len(form.steps) == len(FORM)
