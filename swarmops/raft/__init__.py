@@ -3,6 +3,7 @@
 The store and the manager use what is exported here and nothing else of this package; see DESIGN.md.
 """
 
+from swarmops.raft.clock import BootClock
 from swarmops.raft.errors import (
     MembershipRefused,
     NoLeader,
@@ -22,6 +23,7 @@ from swarmops.raft.transport import StreamTransport, Transport
 
 __all__ = [
     "COMMAND_BYTES_MAX",
+    "BootClock",
     "Clock",
     "Member",
     "MembershipRefused",

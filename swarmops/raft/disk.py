@@ -30,7 +30,7 @@ class File(Protocol):
         """Read up to ``size`` bytes."""
 
     def close(self) -> None:
-        """Give the file back."""
+        """Give the file back; again does nothing."""
 
 
 class Disk(Protocol):
@@ -96,8 +96,10 @@ class DirectoryFile:
         return os.pread(self._fd, size, offset)
 
     def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._fd)
+        """Close the descriptor, once: a second time its number may be another file's."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 class DirectoryDisk:

@@ -38,6 +38,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
     """Adds messages, membership and the tick."""
 
     def __init__(self, **arguments: Any) -> None:
+        self._flight = (0, 0.0)
         super().__init__(**arguments)
         self._use_configuration()
 
@@ -55,6 +56,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
         self._acknowledge_rest(landed=False)
         if self.__raftState == LEADER:
             self._continue_transfer(now)
+            self._leave_a_stuck_disk(now)
             self._promote_learner(now)
         self._journal.flush()
 
@@ -90,6 +92,15 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
         if self.__raftState == LEADER:
             self.__setState(engine_core.FOLLOWER)
             self._forget_leader()
+
+    def _leave_a_stuck_disk(self, now: float) -> None:
+        """Hand over when the disk neither writes nor fails: the others could go on without it."""
+        flight = self._journal.flight
+        if flight != self._flight[0]:
+            self._flight = (flight, now)
+        elif flight and now - self._flight[1] > self._timing.disk_stall_s:
+            self._flight = (flight, now)
+            self.transfer(None)
 
     def __onMessageReceived(self, node: Any, message: Any) -> None:  # noqa: N802 - engine's name
         """Handle one message of the closed set.
@@ -200,11 +211,31 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
         for node in self.followers():
             if node not in self.__readonlyNodes:
                 continue
-            behind = self._journal.last_index - self.__raftMatchIndex[node]
             heard = self._heard.get(node.id, float("-inf")) > now - self._timing.step_down_s
-            if behind <= _CAUGHT_UP_ENTRIES and heard and self.__raftMatchIndex[node] > 0:
+            if heard and self._has_caught_up(node, now):
                 self.change(membership.promote(self.configuration, node.id))
                 return
+
+    def _has_caught_up(self, node: Any, now: float) -> bool:
+        match, last = self.__raftMatchIndex[node], self._journal.last_index
+        if match == 0:
+            return False
+        within_s = self._timing.election_min_s
+        keeps_pace = self._progress[node.id].keeps_pace(match, last, now, within_s)
+        return keeps_pace or last - match <= _CAUGHT_UP_ENTRIES
+
+    def needed_from(self, sending: dict[str, int]) -> int | None:
+        """Return the first entry that a follower who answers still lacks; None: nobody does.
+
+        ``sending`` are the indexes of the snapshots that are under way, by follower.
+        """
+        alive = self._clock() - self._timing.step_down_s
+        needed = [
+            sending.get(node.id) or self.__raftMatchIndex[node]
+            for node in self.followers()
+            if self._heard.get(node.id, float("-inf")) > alive
+        ]
+        return min((index for index in needed if index), default=None)
 
     # What the seam asks.
 

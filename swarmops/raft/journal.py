@@ -7,6 +7,7 @@ Nothing here waits: whoever makes a promise asks first whether it is durable.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import msgspec
@@ -37,6 +38,7 @@ class Journal:
         self._lanes = lanes
         self._next = Batch()
         self._flying: Batch | None = None
+        self._flights = 0
         self._flying_index = 0
         self._flying_sequence = 0
         self._unmarked = False
@@ -141,6 +143,11 @@ class Journal:
         """Say whether the current term and vote survive a loss of power."""
         return self.durable_sequence >= self.term_sequence
 
+    @property
+    def flight(self) -> int:
+        """The number of the batch that is on its way to the disk, 0 when none is."""
+        return self._flights if self._flying is not None else 0
+
     def term_at(self, index: int) -> int | None:
         """Return the term of the entry at an index, None when it isn't here."""
         position = index - self._entries[0][1]
@@ -162,7 +169,7 @@ class Journal:
             self.deleteEntriesTo(position)
 
         def finished(_result: None, error: BaseException | None) -> None:
-            if isinstance(error, OSError):
+            if error is not None:
                 self._failed(error)
             done()
 
@@ -170,38 +177,45 @@ class Journal:
 
     def flush(self) -> None:
         """Send what is new to the disk, unless a batch is under way or the disk refuses."""
-        if self._flying is not None or self.error is not None:
-            return
-        if self.sequence == self.durable_sequence:
+        if self.error is None and self.sequence != self.durable_sequence:
+            self._send()
+
+    def _send(self) -> None:
+        if self._flying is not None:
             return
         batch, self._next = self._next, Batch()
         self._flying = batch
+        self._flights += 1
         self._flying_index, self._flying_sequence = self.last_index, self.sequence
         self._lanes.submit("log", lambda: self._writer.commit(batch), self._landed)
 
     def retry(self) -> None:
-        """Try the refused batch again."""
-        if self.error is not None and self._flying is None:
+        """Try the refused batch again; until it is written, the disk counts as refusing."""
+        if self.error is None:
+            return
+        if self.sequence == self.durable_sequence:
             self.error = None
-            self.flush()
+        else:
+            self._send()
 
     def _landed(self, _result: None, error: BaseException | None) -> None:
         batch, self._flying = self._flying, None
         if error is not None:
-            if not isinstance(error, OSError):
-                raise error
+            # Whatever it was (no memory, a fault of ours): what was not written is not promised.
             self._put_back(batch or Batch())
             self._failed(error)
             return
+        self.error = None
         self.durable_sequence = self._flying_sequence
         self.durable_index = max(self.durable_index, self._flying_index)
         self._unmarked = True
         self.on_durable()
         self.flush()
 
-    def _failed(self, error: OSError) -> None:
-        self.error = error
-        self.on_error(error)
+    def _failed(self, error: BaseException) -> None:
+        first, self.error = self.error is None, _as_os_error(error)
+        if first:
+            self.on_error(self.error)
 
     def _put_back(self, batch: Batch) -> None:
         """Join a refused batch with what came since, so that it is written first."""
@@ -215,3 +229,9 @@ class Journal:
             reset=newer.reset or batch.reset,
             entries=older + newer.entries,
         )
+
+
+def _as_os_error(error: BaseException) -> OSError:
+    if isinstance(error, OSError):
+        return error
+    return OSError(errno.EIO, f"{type(error).__name__}: {error}")

@@ -21,6 +21,7 @@ class Progress:
         self.snapshot = False
         self.commit_sent = 0
         self.acked_round = 0
+        self._goal: tuple[int, float] | None = None
 
     def has_room(self) -> bool:
         """Say whether another batch may be sent."""
@@ -40,6 +41,16 @@ class Progress:
         self.probing = False
         while self._inflight and self._inflight[0][0] <= match:
             self._inflight_bytes -= self._inflight.popleft()[1]
+
+    def keeps_pace(self, match: int, last: int, now: float, within_s: float) -> bool:
+        """Say whether the follower has just taken, within a bound, all that the log then held.
+
+        The rounds of Raft's thesis, 4.2.1: under load nobody ever has the whole log.
+        """
+        if self._goal is not None and match < self._goal[0]:
+            return False
+        before, self._goal = self._goal, (last, now)
+        return before is not None and now - before[1] <= within_s
 
     def probe(self) -> None:
         """Something was lost or differs: go step by step from here."""

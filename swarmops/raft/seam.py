@@ -87,6 +87,11 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     retry_s: float = 1.0
     """An unanswered proposal is sent again after so long, under the same request id."""
     disk_retry_s: float = 1.0
+    disk_stall_s: float = 5.0
+    """A leader whose disk has been at one write for so long hands over: it can commit nothing."""
+    lagging_entries: int = 100_000
+    lagging_bytes: int = 64 * 1024 * 1024
+    """Up to so many the log keeps for followers that answer and are behind."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -92,9 +92,14 @@ class SnapshotWriter:
         self._file: File = disk.create(which.unfinished)
         key_name = fingerprint(data_key)
         clear = _HEADER.pack(_MAGIC, which.index, which.term, key_name, salt, 0)[:-4]
-        self._file.write(clear + zlib.crc32(clear).to_bytes(4, "big"))
         self._end = HEADER_BYTES
-        self._record(META, meta)
+        try:
+            self._file.write(clear + zlib.crc32(clear).to_bytes(4, "big"))
+            self._record(META, meta)
+        except BaseException:
+            # Nobody else could: each attempt on a full disk would leave a file and a descriptor.
+            self.abandon()
+            raise
 
     def write(self, chunk: bytes) -> None:
         """Add a chunk; raises OSError."""
@@ -146,6 +151,14 @@ class SnapshotReader:
         self.which = which
         self._path = f"{disk.label}/{which.name}"
         self._file = disk.open(which.name)
+        try:
+            self._begin(data_key)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, data_key: bytes) -> None:
+        which = self.which
         header = self._file.read_at(0, HEADER_BYTES)
         if len(header) < HEADER_BYTES:
             raise StorageCorrupt(self._path, 0, "the header is cut short")

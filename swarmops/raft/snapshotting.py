@@ -86,6 +86,7 @@ class Snapshots:
         self._installed = installed
         self._newest = newest
         self._taking = False
+        self._bytes_kept = 0
         self._not_before = float("-inf")
         self._outgoing: dict[str, _Outgoing] = {}
         self._incoming: _Incoming | None = None
@@ -97,9 +98,10 @@ class Snapshots:
     def take_if_due(self, *, force: bool = False) -> None:
         """Begin a snapshot when enough was applied since the last one."""
         applied = self.engine.applied_index()
+        self._bytes_kept = min(self._bytes_kept, self._journal.bytes_total)
         since = applied - (self._newest.index if self._newest else 0)
         due = since >= self._timing.snapshot_entries or (
-            self._journal.bytes_total >= self._timing.snapshot_log_bytes
+            self._journal.bytes_total - self._bytes_kept >= self._timing.snapshot_log_bytes
             and since > self._timing.trailing_entries
         )
         term = self._journal.term_at(applied)
@@ -128,9 +130,26 @@ class Snapshots:
             _logger.warning("a snapshot failed, the log keeps growing until one works: %s", error)
             return
         self._newest = max(which, self._newest or which)
-        keep = max(self._journal.first_index, which.index - self._timing.trailing_entries)
-        self._journal.compact(keep, self._compacted)
+        self._journal.compact(self._keep_from(which.index), self._compacted)
+        self._bytes_kept = self._journal.bytes_total
         self._sweep()
+
+    def _keep_from(self, index: int) -> int:
+        """Say where the log shall begin: before what followers that answer still have to get.
+
+        Else one that takes longer for a snapshot than the next one takes to come would get
+        snapshots for ever. Bounded: who is too far behind gets another one.
+        """
+        keep = index - self._timing.trailing_entries
+        small = (
+            len(self._journal) <= self._timing.lagging_entries
+            and self._journal.bytes_total <= self._timing.lagging_bytes
+        )
+        if small and self.engine.is_leading():
+            sending = {raft_id: o.which.index for raft_id, o in self._outgoing.items()}
+            needed = self.engine.needed_from(sending)
+            keep = keep if needed is None else min(keep, needed)
+        return max(self._journal.first_index, keep)
 
     def _compacted(self) -> None:
         self._taking = False
@@ -158,7 +177,7 @@ class Snapshots:
     def _open(self, raft_id: str, outgoing: _Outgoing) -> None:
         def job() -> tuple[SnapshotReader, bytes | None]:
             reader = SnapshotReader(self._disk, self._data_key, outgoing.which)
-            return reader, reader.next_chunk()
+            return reader, _or_close(reader, reader.next_chunk)
 
         def done(result: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -309,7 +328,8 @@ class Snapshots:
                 raise StorageCorrupt(incoming.which.name, 0, "the snapshot is empty")
             incoming.writer.finish()
             reader = SnapshotReader(self._disk, self._data_key, incoming.which)
-            return reader, load(reader.chunks()) if load else None
+            loaded = _or_close(reader, lambda: load(reader.chunks())) if load else None
+            return reader, loaded
 
         def done(result: Any, error: BaseException | None) -> None:
             if error is not None:
@@ -339,6 +359,15 @@ class Snapshots:
         reader.close()
         self.installing = False
         self._sweep()
+
+
+def _or_close(reader: SnapshotReader, work: Callable[[], Any]) -> Any:
+    """Do something with a reader that nobody else could close if it fails."""
+    try:
+        return work()
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _ignore(_result: Any, error: BaseException | None) -> None:

@@ -27,7 +27,7 @@ from swarmops.model.swarm import Peer
 from swarmops.pki.identity import load_credentials, write_private
 from swarmops.pki.tls import ALPN_AGENT, NodeTLS, PeerIdentity
 from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
-from swarmops.raft import Member, Raft, StreamTransport, force_new_cluster
+from swarmops.raft import BootClock, Member, Raft, StreamTransport, force_new_cluster
 from swarmops.runtime.dial import UnreachableError, become_member, dial_raft, split_address
 from swarmops.runtime.log_stream import fetch_logs
 from swarmops.runtime.port import NodePort
@@ -73,6 +73,7 @@ class ManagerPart:
             data_key=_data_key(self._dir),
             transport=self._transport,
             rng=rng,
+            clock=BootClock(),
         )
         self.store.propose = self._propose
         self.manager = Manager(self.store, self.raft, node_id=state.node_id, now=now, rng=rng)

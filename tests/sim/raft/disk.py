@@ -34,8 +34,10 @@ class SimFile:
 
     def __init__(self, disk: SimDisk, content: Content) -> None:
         self._disk, self._content = disk, content
+        self._is_open = True
 
     def write(self, data: bytes) -> None:
+        assert self._is_open, "writes to a file that it has closed"
         taken = self._disk.room_for(len(data))
         self._content.data += data[:taken]
         if taken < len(data):
@@ -43,6 +45,7 @@ class SimFile:
 
     def sync(self) -> None:
         content = self._content
+        assert self._is_open, "syncs a file that it has closed"
         if self._disk.sync_fails():
             # As Linux does: the pages count as clean from here on, though they were never written.
             content.spoilt.append((content.safe, len(content.data)))
@@ -54,7 +57,7 @@ class SimFile:
         return bytes(self._content.data[offset : offset + size])
 
     def close(self) -> None:
-        """Nothing to give back."""
+        self._is_open = False
 
 
 class SimDisk:

@@ -34,6 +34,7 @@ class Nemesis:
             "connection resets": self._resets,
             "slow link": self._slow_link,
             "slow disk": self._slow_disk,
+            "stuck disk": self._stuck_disk,
             "full disk": self._full_disk,
             "failing sync": self._bad_sync,
             "pause": self._pause,
@@ -163,6 +164,12 @@ class Nemesis:
             self._note("disk slowed down", member)
             usual, member.speed.mean_s = 0.001, self._rng.choice((0.02, 0.1, 0.5))
             self._later(0.5, 5.0, lambda: setattr(member.speed, "mean_s", usual))
+
+    def _stuck_disk(self) -> None:
+        if (member := self._one()) is not None:
+            self._note("disk stuck", member)
+            member.speed.is_stuck = True
+            self._later(0.5, 9.0, lambda: setattr(member.speed, "is_stuck", False))
 
     def _full_disk(self) -> None:
         if (member := self._one()) is not None:

@@ -121,6 +121,7 @@ class Invariants:
         assert engine is not None
         member.commit_seen = engine.commit_index()
         member.led_term = 0
+        member.applied_seen = engine.applied_index()
         chain = self.applied.get(engine.applied_index())
         if chain is not None and chain[1] != member.machine.chain:
             self.fail(member, "restored another state than was applied at this index")
@@ -139,6 +140,10 @@ class Invariants:
         if engine.is_leading():
             self._leads(member, engine)
         commit = engine.commit_index()
+        applied = engine.applied_index()
+        if applied < member.applied_seen:
+            self.fail(member, f"rolls back what it applied, from {member.applied_seen}")
+        member.applied_seen = applied
         if commit != member.commit_seen:
             self._commits(member, engine, commit)
 

@@ -41,7 +41,7 @@ class SimMember:
         self.stopping = False
         self.loads = self.rng.random() < 0.5
         self.commit_seen = self.led_term = self.promised_term = 0
-        self.promised_snapshot = 0
+        self.promised_snapshot = self.applied_seen = 0
         self.promised: dict[int, int] = {}
         self.process: Process
         self.raft: Raft

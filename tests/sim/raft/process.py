@@ -92,6 +92,7 @@ class DiskSpeed:
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self.mean_s = 0.001
+        self.is_stuck = False
 
     def draw(self) -> float:
         """Draw one job's duration."""
@@ -121,6 +122,9 @@ class SimLanes:
 
     def _work(self, queue: deque[tuple[Callable[[], Any], Done]]) -> None:
         if self._closed:
+            return
+        if self._speed.is_stuck:
+            asyncio.get_running_loop().call_later(0.1, self._process.run, self._work, queue)
             return
         job, done = queue[0]
         result: Any = None

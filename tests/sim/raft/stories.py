@@ -51,6 +51,13 @@ async def _leader(world: World) -> SimMember:
     return leader
 
 
+async def _restart_with(world: World, timing: Timing) -> None:
+    world.timing = timing
+    for member in list(world.running()):
+        world.crash(member, power=False)
+    await world.until(lambda: len(world.running()) == world.size, 10, "all run")
+
+
 async def followers_come_and_go(world: World) -> None:
     """Isolated, cut one way, paused or without power, no follower costs the leader its office."""
     leader = await _leader(world)
@@ -143,10 +150,8 @@ async def who_was_away_for_a_moment_gets_no_snapshot(world: World) -> None:
     Found by a mutation that nobody noticed: to a member that connects, a new leader began from the
     first entry, which is a whole snapshot once the log is compacted.
     """
-    world.timing = msgspec.structs.replace(Timing(), snapshot_entries=50, trailing_entries=40)
-    for member in list(world.running()):
-        world.crash(member, power=False)
-    await world.until(lambda: len(world.running()) == world.size, 10, "all run")
+    timing = msgspec.structs.replace(Timing(), snapshot_entries=50, trailing_entries=40)
+    await _restart_with(world, timing)
     old = await _leader(world)
     await _write(world, 120)
     _down(world, old)
@@ -253,3 +258,124 @@ async def a_member_was_away_while_the_group_changed(world: World) -> None:
     await newest.raft.wait(lambda s: s.is_leader, timeout_s=5)
     await world.restart(away)
     await world.until(lambda: newest.me in away.raft.status().voters, 10, "it knows the newest")
+
+
+class _Load:
+    """Writers on a member, until stopped: as many as there are in flight."""
+
+    def __init__(self, world: World, member: SimMember, writers: int, pause_s: float = 0.0) -> None:
+        self._is_over = False
+        self._pause_s = pause_s
+        self._rng = world.fork()
+        self.written = 0
+        self._tasks = [world.spawn(self._write(world, member)) for _ in range(writers)]
+
+    async def _write(self, world: World, member: SimMember) -> None:
+        while not self._is_over:
+            key = 1000 + world.clients.history.new_id()
+            if await world.clients.write(member, key, 5.0):
+                self.written += 1
+            await asyncio.sleep(self._pause_s * 2 * self._rng.random())
+
+    async def stop(self) -> None:
+        """Let each have its last answer."""
+        self._is_over = True
+        await asyncio.gather(*self._tasks)
+
+
+async def a_joiner_becomes_a_voter_under_load(world: World) -> None:
+    """Though it never has the whole log: it takes what there is faster than it comes.
+
+    Found by reading: to be within 100 entries of a log that grows by thousands a second is chance.
+    """
+    await _restart_with(world, Timing())
+    world.network.delay_s = 0.08
+    load = _Load(world, await _leader(world), 600, pause_s=0.15)
+    await world.until(lambda: load.written > 600, 10, "load")
+    world.spawn(world.join())
+    world.size += 1
+    await world.until(world.is_whole, 10, "the joiner votes")
+    await load.stop()
+
+
+async def who_is_slower_than_the_snapshots_come_catches_up(world: World) -> None:
+    """While it gets a snapshot, the log keeps what it will need next: one snapshot is enough.
+
+    Found by reading: the log was cut behind each newer snapshot, so that it needed that one too.
+    """
+    timing = msgspec.structs.replace(Timing(), snapshot_entries=200, trailing_entries=20)
+    await _restart_with(world, timing)
+    leader = await _leader(world)
+    away = next(m for m in world.running() if m is not leader)
+    _down(world, away)
+    await _write(world, 300)
+    load = _Load(world, leader, 5, pause_s=0.02)
+    away.speed.mean_s = 0.3
+    sent: set[int] = set()
+    observe = world.network.observe
+
+    def watch(sender: str, to: str, message: Message) -> None:
+        observe(sender, to, message)
+        if isinstance(message, SnapshotChunk):
+            sent.add(message.index)
+
+    world.network.observe = watch
+    await world.restart(away)
+    await world.until(lambda: bool(sent), 10, "a snapshot is sent")
+    before = load.written
+
+    def close() -> bool:
+        behind = leader.raft.status().commit_index - away.raft.status().applied_index
+        return len(sent) > 0 and behind < timing.snapshot_entries
+
+    await world.until(close, 40, "it catches up")
+    if load.written - before < timing.snapshot_entries or len(sent) > 1:
+        raise Violation(
+            f"{len(sent)} snapshots were sent while {load.written - before} were written"
+        )
+    await load.stop()
+
+
+async def a_leader_whose_disk_hangs_hands_over(world: World) -> None:
+    """It neither writes nor fails: nothing can be committed here, so that another leads.
+
+    Found by reading: its heartbeats went on, so that one disk stopped the whole group.
+    """
+    old = await _leader(world)
+    await _write(world, 3)
+    old.speed.is_stuck = True
+    world.spawn(world.clients.write(old, 1, 5.0))
+    await world.until(lambda: world.leader() not in {None, old}, 8, "another leads")
+    await _write(world, 3)
+    old.speed.is_stuck = False
+    await world.settle()
+
+
+async def an_old_snapshot_comes_again(world: World) -> None:
+    """Its chunks were under way twice, and arrive when the member is long past them: it stays."""
+    await _restart_with(
+        world, msgspec.structs.replace(Timing(), snapshot_entries=50, trailing_entries=5)
+    )
+    leader = await _leader(world)
+    away = next(m for m in world.running() if m is not leader)
+    _down(world, away)
+    await asyncio.sleep(1.5)
+    await _write(world, 120)
+    chunks: list[SnapshotChunk] = []
+    observe = world.network.observe
+
+    def watch(sender: str, to: str, message: Message) -> None:
+        observe(sender, to, message)
+        if isinstance(message, SnapshotChunk):
+            chunks.append(message)
+
+    world.network.observe = watch
+    await world.restart(away)
+    await world.until(lambda: bool(chunks) and chunks[-1].last, 10, "a snapshot is sent")
+    await _write(world, 20)
+    await world.settle()
+    for chunk in chunks:
+        away.process.run(away.raft.message_received, leader.me.raft_id, chunk)
+        await asyncio.sleep(0.1)
+    await _write(world, 1)
+    await world.settle()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.raft.mutations import TABLE, Mutation, notices
+from tests.sim.raft.mutations import TABLE, Mutation, noticed
 
 
 @pytest.mark.parametrize("mutation", TABLE, ids=lambda mutation: mutation.name)
 def test_the_simulation_notices(mutation: Mutation):
     """Without the correction, the fault that it prevents is seen."""
-    assert notices(mutation, mutation.caught_by), f"nobody noticed: {mutation.name}"
+    assert noticed(mutation)[0], f"nobody noticed: {mutation.name}"

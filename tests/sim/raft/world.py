@@ -92,6 +92,7 @@ class World:
             batch_bytes=rng.choice((300, 5_000, 1_000_000)),
             inflight_messages=rng.choice((4, 64)),
             inflight_bytes=rng.choice((10_000, 8_000_000)),
+            lagging_entries=rng.choice((0, 50, 100_000)),
         )
 
     # Who is there.
@@ -318,7 +319,7 @@ class World:
         self.network.loss = self.network.repeat = self.network.reorder = 0.0
         for member in self.members.values():
             member.disk.is_full, member.disk.bad_syncs, member.disk.cut_after = False, 0, None
-            member.speed.mean_s = 0.001
+            member.speed.mean_s, member.speed.is_stuck = 0.001, False
             if member.is_running:
                 member.process.resume()
 

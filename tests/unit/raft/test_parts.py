@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from swarmops.raft import engine, engine_core
+from swarmops.raft import BootClock, engine, engine_core
 from swarmops.raft.errors import IncompatibleEngine
 from swarmops.raft.progress import Progress
 from swarmops.raft.sessions import SESSIONS_MAX, Sessions
@@ -88,3 +90,16 @@ def test_the_engine_leaves_the_socket_module_as_it_was():
         "assert socket.inet_ntop is before; socket.inet_ntop(socket.AF_INET, bytes(4))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_clock_of_a_lease_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch):
+    """A leader that wakes up must not believe in the lease that it fell asleep with."""
+    asked: list[int] = []
+
+    def clock_gettime(which: int) -> float:
+        asked.append(which)
+        return 5.0
+
+    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
+    assert BootClock().time() == 5.0
+    assert asked == [time.CLOCK_BOOTTIME]

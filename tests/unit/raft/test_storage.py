@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 from pathlib import Path
@@ -19,7 +21,7 @@ from swarmops.raft import (
     storage,
     termfile,
 )
-from swarmops.raft.disk import DirectoryDisk
+from swarmops.raft.disk import DirectoryDisk, DirectoryFile
 from swarmops.raft.errors import RaftError
 from swarmops.raft.logfile import Batch, LogWriter, segment_name
 from swarmops.raft.sealing import Sealer
@@ -229,6 +231,68 @@ def test_a_half_written_snapshot_is_forgotten(tmp_path: Path):
     opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
     assert opened.snapshot is None
     assert name not in disk.names()
+
+
+class FullDisk(DirectoryDisk):
+    """Has room for so many bytes more."""
+
+    room = 0
+
+    def create(self, name: str) -> DirectoryFile:
+        """Make a file that fills up."""
+        file = super().create(name)
+        write, disk = file.write, self
+
+        def bounded(data: bytes) -> None:
+            write(data[: disk.room])
+            if len(data) > disk.room:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            disk.room -= len(data)
+
+        file.write = bounded  # type: ignore[method-assign]
+        return file
+
+
+def descriptors() -> int:
+    """How many files this process has open."""
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a count
+
+
+@pytest.mark.parametrize("room", [0, 10, 60, 100, 150, 160])
+def test_a_snapshot_that_does_not_fit_leaves_no_file_and_no_descriptor(tmp_path: Path, room: int):
+    """It is tried again and again while the disk is full: each attempt must cost nothing."""
+    disk = FullDisk(tmp_path)
+    before = descriptors()
+    disk.room = room
+    with pytest.raises(OSError, match="No space left"):
+        snapshots.write(disk, KEY, RNG, SnapshotId(10, 1), (b"meta", [b"chunk"] * 3))
+    assert disk.names() == []
+    assert descriptors() == before
+
+
+def test_a_damaged_snapshot_leaves_no_descriptor(tmp_path: Path):
+    """Nor does a header of another one."""
+    disk = made(tmp_path)
+    file = _snapshot(disk, 10)
+    whole = file.read_bytes()
+    before = descriptors()
+    for size in (3, len(whole) // 3):
+        file.write_bytes(whole[:size])
+        with pytest.raises(StorageCorrupt):
+            SnapshotReader(disk, KEY, SnapshotId(10, 1))
+    assert descriptors() == before
+
+
+def test_a_file_that_is_closed_twice_closes_no_other(tmp_path: Path):
+    """Its descriptor's number is another file's by then, perhaps the log's."""
+    disk = DirectoryDisk(tmp_path)
+    first = disk.create("first")
+    first.close()
+    second = disk.create("second")
+    first.close()
+    second.write(b"still open")
+    second.close()
+    assert disk.read("second") == b"still open"
 
 
 def test_nothing_on_disk_is_readable_without_the_key(tmp_path: Path):

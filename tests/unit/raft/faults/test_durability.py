@@ -207,7 +207,7 @@ def test_a_result_lost_in_a_snapshot_is_said_to_be_unknown(run: Any):
 
     async def scenario(world: Any) -> None:
         world.timing = msgspec.structs.replace(
-            world.timing, snapshot_entries=20, trailing_entries=2
+            world.timing, snapshot_entries=20, trailing_entries=2, lagging_entries=0
         )
         await world.form(3)
         leader = await world.leader()
@@ -241,3 +241,54 @@ def test_torn_tails_are_as_hard_on_the_test_as_on_the_log(memory_disk: Any):
         assert disk.read("a").startswith(b"s" * 600)
         lengths.add(len(disk.read("a")))
     assert {600, 2600} < lengths
+
+
+def test_whatever_goes_wrong_in_the_log_lane_nothing_unwritten_is_promised(run: Any):
+    """No memory for a batch: it is written again before anything after it, and told meanwhile."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        victim = next(m for m in world.alive() if m is not leader)
+        commit = victim.raft._writer.commit
+        failures = [MemoryError(), MemoryError()]
+
+        def failing(batch: Any) -> None:
+            if batch.entries and failures:
+                raise failures.pop()
+            commit(batch)
+
+        victim.raft._writer.commit = failing
+        await leader.raft.propose(b"a")
+        await world.eventually(lambda: "MemoryError" in (victim.status().disk_error or ""))
+        last = victim.raft._journal.last_index
+        assert victim.raft._journal.durable_index < last
+        await leader.raft.propose(b"b")
+        await world.eventually(lambda: victim.status().disk_error is None)
+        await world.converge()
+        victim.power_off()
+        await victim.start("open")
+        assert await world.converge() == [b"a", b"b"]
+
+    run(scenario)
+
+
+def test_a_full_disk_is_told_until_a_write_succeeds(run: Any):
+    """Each attempt to write again leaves the member unelectable and its status unchanged."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        one = world.members[1]
+        one.disk.full = True
+        waiting = asyncio.ensure_future(one.raft.propose(b"a", timeout_s=30))
+        await world.eventually(lambda: one.status().disk_error)
+        term = one.status().term
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            assert "No space left" in one.status().disk_error
+            assert not one.status().is_leader
+        assert one.status().term == term
+        one.disk.full = False
+        await waiting
+
+    run(scenario)
