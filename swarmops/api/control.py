@@ -150,11 +150,11 @@ class NodeControl(Protocol):
         ...
 
     async def read_barrier(self) -> None:
-        """Return once the local replica may be read: a leader is known.
+        """Return once the local replica may be read: it has all that any manager has answered.
 
-        Called before every request for swarm state, so it costs next to nothing when all is well.
-        May wait a little for an election; raises ``swarmops.raft.errors.NoLeader`` when there is
-        no leader within that bound.
+        Called before every request for swarm state: nothing but a look at the lease on the leader,
+        a message there and back on the others. May wait a little for an election; raises
+        ``swarmops.raft.errors.NoLeader`` when there is no leader within that bound.
         """
         ...
 

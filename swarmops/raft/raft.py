@@ -48,6 +48,7 @@ from swarmops.raft.waiting import Waiters
 
 Mode = Literal["bootstrap", "open", "join"]
 _FAREWELL_S = 5.0
+_NOT_STARTED = "this manager has not started yet: try again"
 _STRANGERS_MAX = 16
 _logger = logging.getLogger(__name__)
 
@@ -254,6 +255,8 @@ class Raft:
 
     async def read_barrier(self, *, timeout_s: float = 5.0) -> None:
         """Return when a read here sees everything acknowledged before; raises NoLeader."""
+        if self._engine is None:
+            raise RaftError(_NOT_STARTED)
         await self._requests.read_barrier(timeout_s)
 
     async def add_member(self, member: Member, *, timeout_s: float = 10.0) -> tuple[Member, ...]:
@@ -323,7 +326,7 @@ class Raft:
     @property
     def _core(self) -> Engine:
         if self._engine is None:
-            raise RaftError("this manager has not started yet: try again")
+            raise RaftError(_NOT_STARTED)
         return self._engine
 
     # The tick.

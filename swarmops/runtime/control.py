@@ -101,9 +101,9 @@ class Control:
         return list(self._daemon.state.managers) if self._daemon.state else []
 
     async def read_barrier(self) -> None:
-        """Return once a leader is known."""
+        """Return once all that was answered anywhere in the swarm before is applied here."""
         if self._daemon.manager is not None:
-            await self._daemon.manager.wait_for_leader()
+            await self._daemon.manager.read_barrier()
 
     async def check_demote(self, node_id: str) -> None:
         """Raise QuorumLoss if the group would be left without a majority."""

@@ -34,6 +34,7 @@ from swarmops.pki.wire import (
     MemberRequest,
     RootReply,
 )
+from swarmops.runtime.silence import end_when_silent
 
 Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
@@ -86,6 +87,7 @@ async def dial_raft(
     if peer is None or peer.role is not Role.MANAGER or chosen != ALPN_RAFT:
         writer.close()
         raise ConnectionError(f"{addr}: is no manager of this swarm")
+    end_when_silent(writer.transport)
     return reader, writer, peer.node_id
 
 

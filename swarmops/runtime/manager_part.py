@@ -150,6 +150,10 @@ class ManagerPart:
             return
         await self.raft.wait_for_leader(timeout_s=LEADER_WAIT_S)
 
+    async def read_barrier(self) -> None:
+        """Return once all that any manager has answered is applied here; NoLeader after 2 s."""
+        await self.raft.read_barrier(timeout_s=LEADER_WAIT_S)
+
     def has_state(self) -> bool:
         """Whether this member was in the group before."""
         return self._dir.is_dir() and any(self._dir.iterdir())

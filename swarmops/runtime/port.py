@@ -18,6 +18,7 @@ from swarmops.errors import ApiError
 from swarmops.model.node import Role
 from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity, peer_identity
 from swarmops.runtime.address import listen_refusal
+from swarmops.runtime.silence import end_when_silent
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +90,7 @@ class NodePort:
         reader = asyncio.StreamReader()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            end_when_silent(writer.transport)
             self._accept_raft(reader, writer, peer.node_id)
 
         return asyncio.StreamReaderProtocol(reader, connected)

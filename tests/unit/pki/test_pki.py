@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 import threading
@@ -15,7 +16,12 @@ import pytest
 
 from swarmops.errors import InputError
 from swarmops.model.node import Role
-from swarmops.pki.identity import Credentials, load_credentials, save_credentials
+from swarmops.pki.identity import (
+    Credentials,
+    load_credentials,
+    save_credentials,
+    write_private,
+)
 from swarmops.pki.root import RootCA, issue, new_request, new_root, validity
 from swarmops.pki.subject import CertificateError
 from swarmops.pki.tls import (
@@ -220,3 +226,13 @@ def test_keys_are_readable_by_their_owner_alone(tmp_path: Path):
     node_tls(folder, new_root(NOW), Role.WORKER)
     assert (folder / "node.crt").stat().st_mode & 0o777 == 0o600
     assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_the_disk_takes_in_parts_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A disk that fills up takes a part and says nothing: half a key must not replace one."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
+    write_private(tmp_path / "key", b"0123456789")
+    assert (tmp_path / "key").read_bytes() == b"0123456789"

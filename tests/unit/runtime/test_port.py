@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -74,6 +76,7 @@ class FakeManager:
         self.root = root
         self.asked: list[PeerIdentity | None] = []
         self.raft_peers: list[str] = []
+        self.raft_sockets: list[Any] = []
         self.logs_ended = asyncio.Event()
 
     def root_pem(self) -> str:
@@ -124,6 +127,7 @@ class FakeManager:
         """Remember the peer, and send it a byte."""
         del reader
         self.raft_peers.append(node_id)
+        self.raft_sockets.append(writer.get_extra_info("socket"))
         writer.write(b"r")
 
 
@@ -159,6 +163,18 @@ async def test_a_manager_speaks_raft_and_is_known_by_its_certificate(world: Worl
     writer.close()
 
 
+async def test_raft_connections_to_dead_machines_end_within_seconds(world: World, tmp_path: Path):
+    """On both ends the kernel gives up soon: a manager that comes back is sent to at once."""
+    tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
+    reader, writer, _ = await dial_raft(world.addr, tls)
+    await reader.readexactly(1)
+    for sock in (writer.get_extra_info("socket"), *world.manager.raft_sockets):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 5
+    writer.close()
+
+
 @pytest.mark.parametrize(
     ("role", "cluster_id"), [(Role.WORKER, CLUSTER), (Role.MANAGER, "another")]
 )
@@ -172,6 +188,49 @@ async def test_raft_is_refused_to_workers_and_to_other_swarms(
         await asyncio.wait_for(reader.readexactly(1), 5)
     assert world.manager.raft_peers == []
     writer.close()
+
+
+async def test_raft_is_refused_to_a_certificate_of_another_root(world: World, tmp_path: Path):
+    """A manager's certificate of the same names, but signed by somebody else, is none."""
+    tls = node_tls(tmp_path / "m2", new_root(NOW), Role.MANAGER)
+    tls.client(ALPN_RAFT).load_verify_locations(cadata=world.root.cert_pem)
+    reader, writer, _ = await dial_raft(world.addr, tls)
+    with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(reader.readexactly(1), 5)
+    assert world.manager.raft_peers == []
+    writer.transport.abort()
+
+
+async def test_plaintext_is_no_raft(world: World):
+    """A frame without TLS ends the connection, and nobody reads it."""
+    host, _, port = world.addr.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write((20).to_bytes(4, "big") + bytes(20))
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert world.manager.raft_peers == []
+    writer.close()
+
+
+@pytest.mark.parametrize("who", ["another root", "a worker", "another protocol"])
+async def test_raft_is_spoken_only_to_a_manager_of_this_swarm(tmp_path: Path, who: str):
+    """The dialler checks the certificate too: nothing is sent to anybody else."""
+    root = new_root(NOW)
+    theirs = new_root(NOW) if who == "another root" else root
+    server = node_tls(
+        tmp_path / "s", theirs, Role.WORKER if who == "a worker" else Role.MANAGER
+    ).server
+    if who == "another protocol":
+        server.set_alpn_protocols([ALPN_CA])
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listening = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=server)
+    host, port = listening.sockets[0].getsockname()
+    with pytest.raises((ConnectionError, ssl.SSLError)):
+        await dial_raft(f"{host}:{port}", node_tls(tmp_path / "m", root, Role.MANAGER))
+    listening.close()
 
 
 @pytest.mark.parametrize("alpn", [ALPN_RAFT, ALPN_AGENT])
