@@ -1,8 +1,10 @@
 """One raft member as a process of its own, for ``test_raft_processes``; not a test.
 
-``python raft_member.py DIRECTORY NUMBER PORT,PORT,PORT MODE``. It proposes one command after the
-other and writes a line for each answer. The first line on its standard input makes it stop that,
-the second one write its state.
+``python raft_member.py DIRECTORY NUMBER PORT,PORT,PORT MODE``. It speaks to the others over the
+product's own TLS, with the certificate in DIRECTORY.tls. It proposes one command after the other
+and writes a line for each answer, and one whenever its office or its disk's state changes. Lines on
+its standard input: ``remove N`` takes another out of the group; of all others the first makes it
+stop proposing, the second write its state.
 """
 
 from __future__ import annotations
@@ -10,13 +12,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
-from swarmops.raft import Member, Raft, RaftError, StreamTransport, Timing
+from swarmops.pki.tls import NodeTLS
+from swarmops.raft import BootClock, Member, Raft, RaftError, Stopped, StreamTransport, Timing
+from swarmops.runtime.dial import dial_raft
+from swarmops.runtime.port import NodePort
+
+CLUSTER = "c1"
 
 
 class Log:
@@ -63,20 +72,17 @@ async def main(directory: str, number: int, ports: list[int], mode: Any) -> None
     ]
     me, log = members[number - 1], Log()
 
-    async def dial(addr: str) -> Any:
-        host, port = addr.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(me.node_id.encode() + b"\n")
-        return reader, writer, (await reader.readline()).decode().strip()
+    tls = NodeTLS(Path(f"{directory}.tls"))
+    transport = StreamTransport(lambda addr: dial_raft(addr, tls))
+    connections: set[asyncio.Task[None]] = set()
 
-    transport = StreamTransport(dial)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str) -> None:
+        task = asyncio.ensure_future(transport.accept(reader, writer, node_id))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        node_id = (await reader.readline()).decode().strip()
-        writer.write(me.node_id.encode() + b"\n")
-        await transport.accept(reader, writer, node_id)
-
-    await asyncio.start_server(accept, "127.0.0.1", ports[number - 1])
+    port = NodePort(tls, CLUSTER, web.Application(), accept)
+    await port.listen("127.0.0.1", ports[number - 1])
     raft = Raft(
         directory=Path(directory),
         me=me,
@@ -84,37 +90,68 @@ async def main(directory: str, number: int, ports: list[int], mode: Any) -> None
         data_key=bytes(32),
         transport=transport,
         timing=Timing(snapshot_entries=100, trailing_entries=20, segment_bytes=4000),
+        clock=BootClock(),
     )
+    raft.on_removed(lambda: removed(raft))
     await raft.start(mode, members if mode == "join" else ())
     if mode == "bootstrap":
         await raft.wait_for_leader(timeout_s=10)
         for member in members[1:]:
             await raft.add_member(member)
-    loop = asyncio.get_running_loop()
     orders = [asyncio.Event(), asyncio.Event()]
+    tasks = [asyncio.ensure_future(obey(raft, members, orders)), asyncio.ensure_future(tell(raft))]
+    await write(raft, number, orders[0])
+    say("stopped")
+    await orders[1].wait()
+    await current(raft)
+    say("state " + " ".join(item.decode() for item in log.applied))
+    await asyncio.gather(*tasks)
 
-    def told() -> None:
-        (orders[0] if not orders[0].is_set() else orders[1]).set()
-        os.read(0, 100)
-        if orders[1].is_set():
-            loop.remove_reader(0)
 
-    loop.add_reader(0, told)
-    run = int(loop.time() * 1000)
-    count = 0
-    while not orders[0].is_set():
+async def write(raft: Raft, number: int, is_over: asyncio.Event) -> None:
+    """Propose one command after the other."""
+    run, count = time.monotonic_ns(), 0
+    while not is_over.is_set():
         command = f"{number}-{run}-{count}"
         count += 1
         try:
             await raft.propose(command.encode(), timeout_s=10)
             say(f"ack {command}")
+        except Stopped:
+            return
         except RaftError as error:
             say(f"unknown {command} {type(error).__name__}")
-    say("stopped")
-    await orders[1].wait()
-    await current(raft)
-    say("state " + " ".join(item.decode() for item in log.applied))
-    await asyncio.Event().wait()
+
+
+async def obey(raft: Raft, members: list[Member], orders: list[asyncio.Event]) -> None:
+    """Do what the lines on the standard input say."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := (await reader.readline()).decode().split():
+        if line[0] == "remove":
+            await raft.remove_member(members[int(line[1]) - 1].raft_id, timeout_s=30)
+            say(f"removed {line[1]}")
+        else:
+            next(order for order in orders if not order.is_set()).set()
+
+
+async def tell(raft: Raft) -> None:
+    """Write a line when the office or the disk's state changes."""
+    before = ""
+    while True:
+        status = raft.status()
+        now = f"{'leads' if status.is_leader else 'follows'} {status.disk_error or 'disk ok'}"
+        if now != before:
+            before = now
+            say(f"now {now}")
+        await asyncio.sleep(0.02)
+
+
+def removed(raft: Raft) -> None:
+    """End, as the product's manager part does."""
+    say("gone")
+    asyncio.ensure_future(raft.stop()).add_done_callback(lambda _: os._exit(0))
 
 
 if __name__ == "__main__":

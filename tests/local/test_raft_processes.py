@@ -1,4 +1,4 @@
-"""Raft in real processes on real files: killed with -9, one and all, again and again."""
+"""Raft in real processes, on real files, over real TLS: killed, out of room, out of the group."""
 
 from __future__ import annotations
 
@@ -10,26 +10,46 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from swarmops.model.node import Role
+from swarmops.pki.identity import Credentials, save_credentials
+from swarmops.pki.root import RootCA, issue, new_request, new_root
+
 pytestmark = pytest.mark.local
 CHILD = Path(__file__).with_name("raft_member.py")
-ROUNDS = int(os.environ.get("RAFT_KILLS", "12"))
+ROUNDS = int(os.environ.get("RAFT_KILLS", "8"))
 
 
 class Member:
-    """A process, through all its runs; its answers are collected as they come."""
+    """A process, through all its runs; what it says is collected as it comes."""
 
-    def __init__(self, path: Path, number: int, ports: str) -> None:
+    def __init__(self, path: Path, number: int, ports: str, root: RootCA) -> None:
         self.path, self.number, self.ports = path / f"m{number}", number, ports
         self.acknowledged: list[str] = []
-        self.stopped = False
+        self.said: list[str] = []
         self.state: list[str] | None = None
         self.process: subprocess.Popen[bytes] | None = None
         self.reader: threading.Thread | None = None
+        self._certify(root)
+
+    def _certify(self, root: RootCA) -> None:
+        key, csr = new_request()
+        cert = issue(
+            root,
+            csr,
+            node_id=f"node{self.number}",
+            role=Role.MANAGER,
+            cluster_id="c1",
+            now=datetime.now(tz=UTC),
+            lifetime_s=3600,
+        )
+        credentials = Credentials(key_pem=key, cert_pem=cert, root_pem=root.cert_pem)
+        save_credentials(Path(f"{self.path}.tls"), credentials)
 
     def start(self, mode: str, wrapper: tuple[str, ...] = ()) -> None:
         """Begin a run."""
@@ -46,13 +66,19 @@ class Member:
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
+            if not line.endswith(b"\n"):
+                continue
             words = line.decode().split()
-            if line.endswith(b"\n") and words[0] == "ack":
+            if words[0] == "ack":
                 self.acknowledged.append(words[1])
-            elif words[0] == "stopped":
-                self.stopped = True
             elif words[0] == "state":
                 self.state = words[1:]
+            else:
+                self.said.append(" ".join(words))
+
+    def now(self) -> str:
+        """What it said last of its office and its disk."""
+        return next((line for line in reversed(self.said) if line.startswith("now ")), "")
 
     def kill(self) -> None:
         """End the run with -9."""
@@ -66,77 +92,173 @@ class Member:
                 stream.close()
             self.process = None
 
-    def order(self) -> None:
-        """Have it stop proposing; the second time, have it write its state."""
+    def order(self, line: str = "go") -> None:
+        """Give an order; ``go``: stop proposing, and the second time, write the state."""
         assert self.process is not None
         assert self.process.stdin is not None
-        self.process.stdin.write(b"go\n")
+        self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
 
-def _wait(condition: Callable[[], bool], bound_s: float, what: str) -> None:
+Make = Callable[[int], list[Member]]
+
+
+@pytest.fixture
+def make(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> Iterator[Make]:
+    """Make members of one group; they are killed at the end."""
+    made: list[Member] = []
+
+    def members(count: int) -> list[Member]:
+        ports = ",".join(str(unused_tcp_port_factory()) for _ in range(count))
+        root = new_root(datetime.now(tz=UTC))
+        made.extend(Member(tmp_path, number, ports, root) for number in range(1, count + 1))
+        return made
+
+    yield members
+    for member in made:
+        member.kill()
+
+
+def wait(condition: Callable[[], bool], bound_s: float, what: str) -> None:
+    """Wait for a condition; fails at the bound."""
     end = time.monotonic() + bound_s
     while not condition():
         assert time.monotonic() < end, f"not within {bound_s} s: {what}"
         time.sleep(0.02)
 
 
-def test_kill_9_of_one_and_of_all_loses_and_doubles_nothing(
-    tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
-):
-    """Three members write and compact all the time; what any acknowledged is in the state, once."""
-    ports = ",".join(str(unused_tcp_port_factory()) for _ in range(3))
-    members = [Member(tmp_path, number, ports) for number in (1, 2, 3)]
-    rng = random.Random(1)
-    try:
-        for member in members:
-            member.start("bootstrap" if member.number == 1 else "join")
-        _wait(lambda: all(len(m.acknowledged) > 20 for m in members), 60, "all write")
-        for round_ in range(ROUNDS):
-            victims = members if round_ % 4 == 3 else [rng.choice(members)]
-            for member in victims:
-                member.kill()
-            for member in victims:
-                member.start("open")
-            counts = [len(m.acknowledged) for m in members]
-            for member, count in zip(members, counts, strict=True):
-                _wait(lambda m=member, c=count: len(m.acknowledged) > c, 30, "it writes again")  # type: ignore[misc]
-            time.sleep(rng.random() * 0.5)
-        for member in members:
-            member.order()
-        _wait(lambda: all(m.stopped for m in members), 30, "all stop")
-        for member in members:
-            member.order()
-        _wait(lambda: all(m.state is not None for m in members), 30, "all tell their state")
-    finally:
-        for member in members:
-            member.kill()
-    acknowledged = {item for member in members for item in member.acknowledged}
+def form(members: list[Member]) -> None:
+    """Begin a group in which all write."""
+    for member in members:
+        member.start("bootstrap" if member.number == 1 else "join")
+    wait(lambda: all(len(m.acknowledged) > 20 for m in members), 60, "all write")
+
+
+def all_write_more(members: list[Member]) -> None:
+    """Wait for an answer to each."""
+    counts = [len(m.acknowledged) for m in members]
+    for member, count in zip(members, counts, strict=True):
+        wait(lambda m=member, c=count: len(m.acknowledged) > c, 30, "it writes again")  # type: ignore[misc]
+
+
+def judge(members: list[Member], writers: list[Member]) -> None:
+    """What any of the writers was answered is in the state of all members, once."""
+    for member in members:
+        member.order()
+    wait(lambda: all("stopped" in m.said for m in members), 30, "all stop")
+    for member in members:
+        member.order()
+    wait(lambda: all(m.state is not None for m in members), 30, "all tell their state")
+    acknowledged = {item for member in writers for item in member.acknowledged}
     for member in members:
         assert member.state is not None
         assert acknowledged <= set(member.state)
         assert len(member.state) == len(set(member.state))
 
 
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-def test_every_answer_comes_after_an_fdatasync(
-    tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
+def test_kill_9_of_one_and_of_all_loses_and_doubles_nothing(make: Make):
+    """Three write and compact all the time; RAFT_KILLS=1000 for a long run."""
+    members = make(3)
+    rng = random.Random(1)
+    form(members)
+    for round_ in range(ROUNDS):
+        victims = members if round_ % 4 == 3 else [rng.choice(members)]
+        for member in victims:
+            member.kill()
+        for member in victims:
+            member.start("open")
+        all_write_more(members)
+        time.sleep(rng.random() * 0.5)
+    judge(members, members)
+
+
+def test_a_member_that_is_removed_hears_of_it_and_ends(make: Make):
+    """Told while it runs, or when it comes back: it stops; the others go on."""
+    members = make(4)
+    form(members)
+    at_work, away, *rest = members[2], members[3], *members[:2]
+    away.kill()
+    for gone in (at_work, away):
+        rest[0].order(f"remove {gone.number}")
+        wait(lambda g=gone: f"removed {g.number}" in rest[0].said, 30, "it is removed")  # type: ignore[misc]
+    away.start("open")
+    for gone in (at_work, away):
+        wait(lambda g=gone: "gone" in g.said, 20, "it hears of it")  # type: ignore[misc]
+        assert gone.process is not None
+        assert gone.process.wait(10) == 0
+    all_write_more(rest)
+    judge(rest, members)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB, where the first member will live."""
+    path = tmp_path / "m1"
+    path.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=700", "tmpfs", str(path)], check=True
+    )
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(path: Path) -> Path:
+    """Take all the room that is left."""
+    filler = path / "filler"
+    with filler.open("wb", buffering=0) as file:
+        size = 65536
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+    return filler
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small file system is root's to mount")
+def test_a_full_disk_costs_the_leader_its_office_and_no_acknowledged_write(
+    make: Make, small_disk: Path
 ):
-    """As the kernel saw it: between two answers of one at a time there is a sync that ended."""
-    member = Member(tmp_path, 1, str(unused_tcp_port_factory()))
-    trace = tmp_path / "trace"
-    member.start("bootstrap", ("strace", "-f", "-e", "trace=fdatasync,write", "-o", str(trace)))
-    try:
-        _wait(lambda: len(member.acknowledged) > 50, 60, "it writes")
-        member.order()
-        _wait(lambda: member.stopped, 30, "it stops")
-        assert member.process is not None
-        tracee = re.match(rb"\d+", trace.read_bytes())
-        assert tracee is not None
-        os.kill(int(tracee[0]), 9)
-        member.process.wait(10)
-    finally:
-        member.kill()
+    """It says so and steps down; others lead; killed and started without room, it comes back."""
+    members = make(3)
+    first, *others = members
+    form(members)
+    wait(lambda: first.now() == "now leads disk ok", 30, "the first leads")
+    for again in ("with room", "after kill -9 without room"):
+        filler = fill(small_disk)
+        wait(lambda: "No space left on device" in first.now(), 30, "it tells")
+        wait(lambda: "follows" in first.now(), 10, "it steps down")
+        all_write_more(others)
+        if again != "with room":
+            first.kill()
+            first.said.clear()
+            first.start("open")
+            wait(lambda: first.now() != "", 30, "it starts without room")
+            all_write_more(others)
+        filler.unlink()
+        wait(lambda: "disk ok" in first.now(), 30, "it writes again")
+        all_write_more(members)
+    judge(members, members)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_answer_comes_after_an_fdatasync(make: Make, tmp_path: Path, count: int):
+    """As the kernel saw it: alone or as a follower, no answer without a sync that ended before."""
+    members = make(count)
+    traced, trace = members[-1], tmp_path / "trace"
+    for member in members[:-1]:
+        member.start("bootstrap" if member.number == 1 else "join")
+    strace = ("strace", "-f", "-e", "trace=fdatasync,write", "-o", str(trace))
+    traced.start("bootstrap" if count == 1 else "join", strace)
+    wait(lambda: len(traced.acknowledged) > 50, 60, "it writes")
+    traced.order()
+    wait(lambda: "stopped" in traced.said, 30, "it stops")
+    assert traced.process is not None
+    tracee = re.match(rb"\d+", trace.read_bytes())
+    assert tracee is not None
+    os.kill(int(tracee[0]), 9)
+    traced.process.wait(10)
     synced, answers = 0, 0
     for line in trace.read_text().splitlines():
         if "fdatasync" in line and line.rstrip().endswith("= 0"):
