@@ -24,7 +24,7 @@ from swarmops.agent.executors.base import (
     TaskError,
     TemporaryError,
 )
-from swarmops.agent.executors.docker_config import container_config, port_status
+from swarmops.agent.executors.docker_config import at_target, container_config, port_status
 from swarmops.agent.executors.docker_engine import (
     TASK_LABEL,
     ConflictError,
@@ -35,6 +35,7 @@ from swarmops.agent.executors.docker_engine import (
     node_containers,
 )
 from swarmops.agent.executors.docker_logs import ContainerOutput
+from swarmops.agent.executors.docker_networks import HOST, Networks, joins_of, mode_of
 from swarmops.agent.executors.memory_files import MemoryFiles
 from swarmops.agent.executors.whole import whole
 from swarmops.agent.work import Work
@@ -63,6 +64,7 @@ class DockerExecutor:
         self._node_id = context.node_id
         self._engine = Engine(context.docker_host, context.node_id)
         self._files = MemoryFiles(context)
+        self._networks = Networks(self._engine, context.docker_host, context.node_id)
         self._up = False
         self._to_reattach: frozenset[str] | None = None
 
@@ -88,16 +90,14 @@ class DockerExecutor:
     async def prepare(self, work: Work) -> None:
         """Have the image here, the task's files in memory, and the container made."""
         files = await whole(self._write_files, work)
-        if await self._inspect(work) is not None:
-            return
-        await self._fetch(work)
-        config = container_config(work, files)
-        with contextlib.suppress(ConflictError):  # it was made just before a crash
-            await self._engine.call(
-                lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
-                    config, name=work.name
-                )
-            )
+        exists = await self._inspect(work) is not None
+        if not exists:
+            await self._fetch(work)
+        async with self._networks.there_for(work):
+            if not exists:
+                await self._create(work, files)
+            if joins_of(work):
+                await self._networks.connect(work, await self._existing(work))
 
     async def start(self, work: Work) -> ContainerStatus:
         """Start the container, unless it was started before."""
@@ -114,6 +114,8 @@ class DockerExecutor:
         """Say which of the node's ports lead to the container."""
         if not work.ports:
             return Report()
+        if mode_of(work) == HOST:
+            return Report(ports=[at_target(port) for port in work.ports])
         found = await self._existing(work)
         return Report(ports=port_status(work.ports, found["NetworkSettings"].get("Ports") or {}))
 
@@ -154,6 +156,7 @@ class DockerExecutor:
     async def remove(self, work: Work) -> None:
         """Remove the container and its unnamed volumes, by force if it runs."""
         await self._discard(work.name)
+        await self._networks.left_by(work)
         await asyncio.to_thread(self._files.remove, work.id)
 
     def logs(self, work: Work, request: LogRequest) -> AsyncIterator[LogLine]:
@@ -165,6 +168,15 @@ class DockerExecutor:
     async def close(self) -> None:
         """Let go of the engine; containers run on."""
         await self._engine.close()
+
+    async def _create(self, work: Work, files: list[Path]) -> None:
+        config = container_config(work, files)
+        with contextlib.suppress(ConflictError):  # it was made just before a crash
+            await self._engine.call(
+                lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
+                    config, name=work.name
+                )
+            )
 
     def _write_files(self, work: Work) -> list[Path]:
         """Write the files that the container will show; the engine enters the folder as root."""
@@ -244,6 +256,7 @@ class DockerExecutor:
             for container in await node_containers(self._address, self._node_id):
                 if container["Labels"].get(TASK_LABEL) not in task_ids:
                     await self._discard(container["Id"])
+            await self._networks.clean()
         except (TaskError, TemporaryError) as error:
             log.warning("containers of forgotten tasks may be left", reason=str(error))
             return False

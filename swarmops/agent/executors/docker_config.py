@@ -15,6 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from swarmops.agent.executors.base import TaskError
+from swarmops.agent.executors.docker_networks import endpoints, mode_of
 from swarmops.agent.task_files import TaskFile
 from swarmops.agent.work import Work, limits, reserved_memory_bytes
 from swarmops.model.base import given, to_builtins
@@ -45,7 +46,12 @@ def container_config(work: Work, files: Sequence[Path] = ()) -> dict[str, Any]:
         "Healthcheck": _plain(spec.healthcheck),
         "ExposedPorts": {_port(port): {} for port in work.ports},
     }
-    return _filled(config) | {"HostConfig": _filled(_host_config(work, files))}
+    joined = endpoints(work)
+    return (
+        _filled(config)
+        | {"HostConfig": _filled(_host_config(work, files))}
+        | ({"NetworkingConfig": {"EndpointsConfig": joined}} if joined else {})
+    )
 
 
 def _host_config(work: Work, files: Sequence[Path]) -> dict[str, Any]:
@@ -68,6 +74,7 @@ def _host_config(work: Work, files: Sequence[Path]) -> dict[str, Any]:
         "ExtraHosts": [_extra_host(entry) for entry in given(spec.hosts, [])],
         "SecurityOpt": _security(spec),
         "Isolation": given(spec.isolation, ""),
+        "NetworkMode": mode_of(work),
         "NanoCpus": nano_cpus,
         "Memory": memory_bytes,
         "MemoryReservation": reserved_memory_bytes(work.task.spec),
@@ -145,6 +152,11 @@ def port_status(ports: list[PortConfig], bound: dict[str, Any]) -> list[PortConf
             where = replace(port, published_port=int(each["HostPort"]), publish_mode="host")
             found.append(where)
     return found
+
+
+def at_target(port: PortConfig) -> PortConfig:
+    """Return where a container in the host's network listens: on the port that it opens itself."""
+    return replace(port, published_port=port.target_port, publish_mode="host")
 
 
 def _extra_host(entry: str) -> str:

@@ -55,15 +55,24 @@ async def answers(address: str) -> bool:
 
 async def node_containers(address: str, node_id: str) -> list[dict[str, Any]]:
     """List a node's containers, running or not; needs no SDK. Raises ``TemporaryError``."""
+    return await _of_node(address, "/containers/json?all=1&", node_id)
+
+
+async def node_networks(address: str, node_id: str) -> list[dict[str, Any]]:
+    """List the networks that were made for a node; needs no SDK. Raises ``TemporaryError``."""
+    return await _of_node(address, "/networks?", node_id)
+
+
+async def _of_node(address: str, path: str, node_id: str) -> list[dict[str, Any]]:
     filters = quote(json.dumps({"label": [f"{NODE_LABEL}={node_id}"]}))
     try:
-        status, body = await _get(address, f"/containers/json?all=1&filters={filters}")
+        status, body = await _get(address, f"{path}filters={filters}")
         found: list[dict[str, Any]] = json.loads(body) if status == _OK else []
     except (OSError, TimeoutError, ValueError) as error:
         reason = str(error) or "no answer in time"
         raise TemporaryError(f"the container engine does not answer: {reason}") from error
     if status != _OK:
-        raise TemporaryError(f"the container engine refused to list containers: status {status}")
+        raise TemporaryError(f"the container engine refused to list what it has: status {status}")
     return found
 
 
