@@ -171,7 +171,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     ``listening`` are ``address:port`` of the ports asked about. ``clock_offset_s`` is the host's
     clock less ours, as far as the round trip allows. ``current`` is the release that is switched
-    on; ``release_ok`` that its files are as its manifest says.
+    on; ``release_ok`` that its files are as its manifest says; ``running_release`` the one that the
+    daemon was started from, None if it doesn't run or its release can't be told.
     """
 
     hostname: str
@@ -184,6 +185,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     releases: tuple[str, ...] = ()
     current: str | None = None
     release_ok: bool = False
+    running_release: str | None = None
     wrapper: bool = False
     group: bool = False
     unit: UnitFacts | None = None
@@ -244,7 +246,11 @@ class Backend(Protocol):
         """Bring files and supervision; a second time changes nothing; starts nothing."""
 
     def start(self, shell: Shell, facts: Facts, place: Place) -> None:
-        """Start, or restart into the installed release; return when the socket answers."""
+        """Start, or restart into the installed release; return when the socket answers.
+
+        A node that was well before must be well again; else it goes back to the release that it
+        ran before, and HostError says so. ``facts`` are from before the installation.
+        """
 
     def stop(self, shell: Shell, facts: Facts, place: Place) -> None:
         """Stop the runtime; the tasks go on."""

@@ -73,6 +73,10 @@ class NativeBackend:
             found.append(Missing("process", _why_process(facts)))
         elif found:
             found.append(Missing("process", "it has to be restarted for that"))
+        elif artifact.release and facts.running_release not in {None, artifact.release}:
+            # An apply that ended between installing and restarting leaves this.
+            reason = f"it still runs release {facts.running_release}"
+            found.append(Missing("process", reason))
         return tuple(found)
 
     def install(self, shell: Shell, facts: Facts, place: Place, artifact: Artifact) -> None:
@@ -117,7 +121,8 @@ class NativeBackend:
     def start(self, shell: Shell, facts: Facts, place: Place) -> None:
         """See ``Backend.start``."""
         args = _control_args("start", facts, place)
-        hostside.call(shell, "control", args, timeout_s=2 * _START_WITHIN_S)
+        args |= {"former": _former(facts), "was": _standing(facts), "root_dir": place.root_dir}
+        hostside.call(shell, "control", args, timeout_s=6 * _START_WITHIN_S)
 
     def stop(self, shell: Shell, facts: Facts, place: Place) -> None:
         """See ``Backend.stop``."""
@@ -236,6 +241,20 @@ def _node_id(facts: Facts) -> str:
     info = facts.api.info if facts.api else None
     swarm = (info or {}).get("Swarm") or {}
     return str(swarm.get("NodeID") or "")
+
+
+def _former(facts: Facts) -> str:
+    """Return the release to go back to, '' if there is none that worked."""
+    release = facts.running_release or facts.current or ""
+    return release if facts.running and release in facts.releases else ""
+
+
+def _standing(facts: Facts) -> str:
+    """Return what the node was in its swarm, as far as it was well: manager, worker or ''."""
+    swarm = ((facts.api.info if facts.api else None) or {}).get("Swarm") or {}
+    if swarm.get("LocalNodeState") != "active" or swarm.get("Error"):
+        return ""
+    return "manager" if swarm.get("ControlAvailable") else "worker"
 
 
 def _why_runtime(facts: Facts, artifact: Artifact) -> str:

@@ -1,7 +1,7 @@
 """The part of a plan that makes every host run the wanted runtime: install, start, restart.
 
-Called by ``swarmops.fleet.plan``; pure. Everywhere at once, but running managers are restarted one
-after the other, the leader last, each only while the others are a quorum without it.
+Called by ``swarmops.fleet.plan``; pure. What is down is started everywhere at once; what runs is
+restarted in batches, managers one by one, each only while the others are a quorum without it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from swarmops.fleet.observation import HostView, Observation
 from swarmops.fleet.quorum import is_leader, is_manager
 from swarmops.fleet.roster import Roster
 from swarmops.fleet.steps import Gate, Step, StepKind
+
+BATCH_PERCENT = 25
+"""How many of the workers are restarted at once."""
 
 
 def install_id(host: str) -> str:
@@ -25,28 +28,46 @@ def start_id(host: str) -> str:
 
 
 def host_steps(observation: Observation, roster: Roster) -> list[Step]:
-    """Return the install and start steps of all usable hosts."""
+    """Return the install and start steps of all usable hosts.
+
+    Nodes that run are restarted in batches, workers first, then the managers, the leader last. Each
+    batch waits until the one before has come back well, so that a release that doesn't start takes
+    at most one batch's daemons down, for a moment.
+    """
     usable = [view for view in observation.hosts.values() if view.usable and view.missing]
     installs = [step for view in usable if (step := _install(view))]
     installed = {step.target for step in installs}
-    serial = sorted(
-        (view for view in usable if _restarts_manager(view, roster)),
-        key=lambda view: is_leader(roster.members[view.name]),
-    )
-    starts = [_start(view, installed) for view in usable if view not in serial if _stopped(view)]
-    first = tuple(step.id for step in starts if _manages(step.target, roster))
-    for view in serial:
-        step = _start(view, installed)
-        starts.append(
-            msgspec.structs.replace(
-                step,
-                follows=first,
-                gate=Gate.RESTART_MANAGER,
-                node_id=roster.members[view.name].id,
-            )
+    starting = [view for view in usable if _stopped(view)]
+    starts = [_start(view, installed) for view in starting if not view.running]
+    stopped = tuple(step.id for step in starts if _manages(step.target, roster))
+    restarting = [view for view in starting if view.running]
+    before: tuple[str, ...] = ()
+    for batch in _batches([view for view in restarting if not _manages(view.name, roster)]):
+        steps = [_after(_start(view, installed), before) for view in batch]
+        starts += steps
+        before = tuple(step.id for step in steps)
+    managers = [view for view in restarting if _manages(view.name, roster)]
+    for view in sorted(managers, key=lambda view: is_leader(roster.members[view.name])):
+        step = msgspec.structs.replace(
+            _after(_start(view, installed), before),
+            follows=stopped,
+            gate=Gate.RESTART_MANAGER,
+            node_id=roster.members[view.name].id,
         )
-        first = (step.id,)
+        starts.append(step)
+        before = (step.id,)
     return installs + starts
+
+
+def _batches(views: list[HostView]) -> list[list[HostView]]:
+    """Split what is restarted: one first, to see whether it works, then a quarter at a time."""
+    size = max(1, -(-len(views) * BATCH_PERCENT // 100))
+    rest = [views[at : at + size] for at in range(1, len(views), size)]
+    return [views[:1], *rest] if views else []
+
+
+def _after(step: Step, before: tuple[str, ...]) -> Step:
+    return msgspec.structs.replace(step, after=(*step.after, *before))
 
 
 def _stopped(view: HostView) -> list[str]:
@@ -57,10 +78,6 @@ def _stopped(view: HostView) -> list[str]:
 def _manages(host: str, roster: Roster) -> bool:
     node = roster.members.get(host)
     return node is not None and is_manager(node)
-
-
-def _restarts_manager(view: HostView, roster: Roster) -> bool:
-    return view.running and bool(_stopped(view)) and _manages(view.name, roster)
 
 
 def _start(view: HostView, installed: set[str]) -> Step:

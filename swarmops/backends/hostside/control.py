@@ -4,11 +4,12 @@ Sent by the native backend. Never touches the node's tasks: they outlive the dae
 """
 
 # Importing pathlib costs milliseconds on every host of every apply.
-# ruff: noqa: PTH103, PTH110, PTH112, PTH123, PTH208
+# ruff: noqa: PTH103, PTH105, PTH110, PTH112, PTH114, PTH115, PTH119, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -82,9 +83,34 @@ def _claim(data_dir: str) -> str:
 
 
 def _start(args: dict[str, Any]) -> dict[str, Any]:
-    unit = args["unit"]
     if refusal := _claim(args["data_dir"]):
         return {"error": refusal}
+    complaint = _started(args)
+    if not complaint:
+        return {}
+    former = args.get("former", "")
+    link = f"{args.get('root_dir', '')}/current"
+    if not former or not os.path.islink(link):
+        return {"error": complaint}
+    failed = os.path.basename(os.readlink(link))
+    if failed == former:
+        return {"error": complaint}
+    _switch(link, f"{args['root_dir']}/releases/{former}")
+    again = _started(args)
+    back = f"it is back on {former}" if not again else f"and {former} fails too: {again}"
+    return {"error": f"release {failed} doesn't come up well: {complaint}; {back}"}
+
+
+def _switch(link: str, target: str) -> None:
+    """Point a symbolic link somewhere else, atomically."""
+    temporary = f"{link}.swarmops-{os.getpid()}"
+    os.symlink(target, temporary)
+    os.replace(temporary, link)
+
+
+def _started(args: dict[str, Any]) -> str:
+    """Restart into the release that is switched on, and wait until it is well; or what is not."""
+    unit = args["unit"]
     deadline = time.monotonic() + args["within_s"]
     if unit:
         complaint = _systemctl("restart", unit)
@@ -92,9 +118,7 @@ def _start(args: dict[str, Any]) -> dict[str, Any]:
             _systemctl("daemon-reload")
             complaint = _systemctl("restart", unit)
         if complaint:
-            return {
-                "error": f"systemd can't start {unit}: {_last_words(args)} (journalctl -u {unit})"
-            }
+            return f"systemd can't start {unit}: {_last_words(args)} (journalctl -u {unit})"
     else:
         _stop(args)
         environment = dict(os.environ, **args["environment"])
@@ -102,13 +126,39 @@ def _start(args: dict[str, Any]) -> dict[str, Any]:
             args["argv"], env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode != 0:
-            return {"error": f"the supervisor can't start: {done.stderr.strip()[-300:]}"}
+            return f"the supervisor can't start: {done.stderr.strip()[-300:]}"
+    where = f"journalctl -u {unit}" if unit else f"{args['data_dir']}/daemon.log"
     while not _answers(args["socket"]):
         if time.monotonic() > deadline:
-            where = f"journalctl -u {unit}" if unit else f"{args['data_dir']}/daemon.log"
-            return {"error": f"the runtime doesn't serve its socket: {_last_words(args)} ({where})"}
+            return f"the runtime doesn't serve its socket: {_last_words(args)} ({where})"
         time.sleep(_LOOK_EVERY_S)
-    return {}
+    deadline = time.monotonic() + args["within_s"]
+    while lack := _lack(args["socket"], args.get("was", "")):
+        if time.monotonic() > deadline:
+            return f"{lack}: {_last_words(args)} ({where})"
+        time.sleep(_LOOK_EVERY_S)
+    return ""
+
+
+def _lack(path: str, was: str) -> str:
+    """Return what a node that was well in its swarm still lacks to be so again."""
+    if not was:
+        return ""
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(path)
+            sock.sendall(b"GET /info HTTP/1.0\r\nHost: docker\r\n\r\n")
+            answer = b"".join(iter(lambda: sock.recv(1 << 16), b""))
+        swarm = json.loads(answer.partition(b"\r\n\r\n")[2])["Swarm"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"the runtime doesn't tell how it is ({error})"
+    if swarm.get("LocalNodeState") != "active" or swarm.get("Error"):
+        state = swarm.get("Error") or swarm.get("LocalNodeState")
+        return f"the node is not well in its swarm ({state})"
+    if was == "manager" and not swarm.get("ControlAvailable"):
+        return "the node's manager doesn't come back"
+    return ""
 
 
 def _stop(args: dict[str, Any]) -> dict[str, Any]:
@@ -130,5 +180,8 @@ def _stop(args: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
-    """``args``: verb (start, stop), unit or '', data_dir, socket, argv, environment, within_s."""
+    """``args``: verb (start, stop), unit or '', data_dir, socket, argv, environment, within_s.
+
+    To start also former (a release, '' for none), was (manager, worker, '') and root_dir.
+    """
     return _start(args) if args["verb"] == "start" else _stop(args)

@@ -92,6 +92,26 @@ def _supervisor(data_dir: str) -> int | None:
     return None
 
 
+def _running_release(pid: int, root_dir: str) -> str | None:
+    """Return the release whose libraries a process has mapped: what runs, whatever is installed."""
+    releases = f"{root_dir}/releases/"
+    for line in _read(f"/proc/{pid}/maps").splitlines():
+        _, found, path = line.partition(releases)
+        if found:
+            return path.partition("/")[0]
+    return None
+
+
+def _daemon_pid(unit: dict[str, Any] | None, data_dir: str) -> int:
+    """Return the daemon's process id, 0 if it doesn't run: as systemd or the supervisor says."""
+    if unit and unit["main_pid"]:
+        return int(unit["main_pid"])
+    try:
+        return int(json.loads(_read(f"{data_dir}/daemon.pid"))["pid"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
 def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
     """HTTP/1.0 by hand: no chunks, no keep-alive, and no import of http.client."""
     with socket.socket(socket.AF_UNIX) as sock:
@@ -193,6 +213,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         current = os.path.basename(os.readlink(f"{root_dir}/current"))
     except OSError:
         current = None
+    unit = _unit(args["unit"]) if systemd else None
     api, api_error = None, None
     try:
         api = _api(args["socket"], args["timeout_s"])
@@ -213,7 +234,8 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "release_ok": bool(current) and not args["local"] and _release_ok(f"{root_dir}/current"),
         "wrapper": os.path.exists("/usr/local/bin/swarmops"),
         "group": _group("swarmops"),
-        "unit": _unit(args["unit"]) if systemd else None,
+        "running_release": _running_release(_daemon_pid(unit, data_dir), root_dir),
+        "unit": unit,
         "supervisor_pid": _supervisor(data_dir),
         "data_dir_exists": os.path.isdir(data_dir),
         "lock_file_exists": os.path.exists(args["lock_file"]),
