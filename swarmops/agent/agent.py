@@ -113,8 +113,14 @@ class Agent:
             if not part.cancelled():
                 part.result()
 
-    async def stop(self) -> None:
-        """Close the session and end ``run``; the tasks run on, and are found again."""
+    async def stop(self, back_within_s: float = 0.0) -> None:
+        """Close the session and end ``run``; the tasks run on, and are found again.
+
+        ``back_within_s``: for how long the managers shall not miss this node (0: as usual).
+        """
+        if back_within_s and self._session is not None and self.session_up:
+            self._stopping = True
+            await self._session.take_leave(back_within_s)
         await self._end_sessions()
         await self._worker.leave()
 
@@ -181,7 +187,7 @@ class Agent:
 
     async def _keep_sessions(self) -> None:
         backoff_s = 0.0
-        while True:
+        while not self._stopping:
             self._talk = asyncio.create_task(self._one_session(), name="agent session")
             try:
                 await asyncio.wait([self._talk])

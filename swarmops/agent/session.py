@@ -20,6 +20,7 @@ from swarmops.model.node import NodeDescription
 from swarmops.model.session import (
     Ack,
     Assignments,
+    Away,
     Channel,
     Described,
     Frame,
@@ -52,6 +53,7 @@ class SessionTiming(msgspec.Struct, frozen=True):
     welcome_timeout_s: float = 5.0
     resend_s: float = 5.0
     describe_s: float = 20.0
+    leave_timeout_s: float = 1.0
     backoff_step_s: float = 0.1
     backoff_max_s: float = 8.0
     steady_s: float = 2.0
@@ -95,6 +97,7 @@ class Session:
         self._period_s = 1.0
         self._sent: dict[int, list[StatusOf]] = {}
         self._ack = asyncio.Event()
+        self._ended = asyncio.Event()
         self._logs = LogStreams(logs, self._send)
 
     async def run(self, hello: Hello) -> None:
@@ -110,6 +113,7 @@ class Session:
         except TimeoutError as error:
             raise ConnectionError("the manager did not answer in time") from error
         finally:
+            self._ended.set()
             await self._channel.close()
 
     async def describe(self, description: NodeDescription) -> None:
@@ -119,6 +123,13 @@ class Session:
     async def complain(self, text: str) -> None:
         """Tell the manager what this node can't do; empty: nothing."""
         await self._channel.send(encode(NodeTrouble(text)))
+
+    async def take_leave(self, within_s: float) -> None:
+        """Say that this node is back within that time; return once the manager hung up, or soon."""
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await self._channel.send(encode(Away(within_s)))
+            async with asyncio.timeout(self._timing.leave_timeout_s):
+                await self._ended.wait()
 
     async def _talk(self) -> None:
         parts = [

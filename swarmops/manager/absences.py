@@ -60,22 +60,30 @@ class Absences:
         self._absent.clear()
 
     def overdue(
-        self, absent: Iterable[Node], now_s: float, patience_s: float, settled_s: float
+        self,
+        absent: Iterable[Node],
+        now_s: float,
+        patience_s: float,
+        settled_s: float,
+        now: datetime,
     ) -> list[tuple[str, str]]:
         """Return node and session of those that were absent for too long.
 
         ``absent`` are all that are absent now. A node that was not seen going has at least until
-        ``settled_s``.
+        ``settled_s``, one that said when it would be back has until then.
         """
         former, self._absent = self._absent, {}
         late = []
         for node in absent:
-            session_id = given(node.internal, NodeInternal()).session_id
+            internal = given(node.internal, NodeInternal())
+            session_id = internal.session_id
             known = former.get(node.id)
             if known is None or known.session_id != session_id:
                 known = _Absence(session_id, now_s, seen=False)
             self._absent[node.id] = known
             due_s = known.since_s + patience_s
+            if given(internal.away_until, now) > now:
+                continue
             if now_s >= (due_s if known.seen else max(due_s, settled_s)):
                 late.append((node.id, session_id))
         return late
@@ -93,7 +101,7 @@ async def mark_down(
         status = NodeStatus(
             state=NodeState.DOWN, message="heartbeat failure", addr=node.status.addr
         )
-        gone = replace(internal, session_id="", session_holder="", down_since=now)
+        gone = replace(internal, session_id="", session_holder="", down_since=now, away_until=UNSET)
         return replace(node, status=status, internal=gone)
 
     try:
@@ -111,8 +119,24 @@ async def mark_ready(store: Store, node_id: str, hello: Hello, *, holder: str, a
             session_id=hello.session_id,
             session_holder=holder,
             down_since=UNSET,
+            away_until=UNSET,
         )
         status = NodeStatus(state=NodeState.READY, addr=addr)
         return replace(stored, status=status, internal=internal, description=hello.description)
 
     return await store.modify(store.nodes, node_id, change)
+
+
+async def mark_away(store: Store, node_id: str, session_id: str, until: datetime) -> None:
+    """Write that the node's daemon will be back by then, unless it has another session by now."""
+
+    def change(node: Node) -> Node:
+        internal = given(node.internal, NodeInternal())
+        if internal.session_id != session_id:
+            return node
+        return replace(node, internal=replace(internal, away_until=until))
+
+    try:
+        await store.modify(store.nodes, node_id, change)
+    except NotFound:
+        return

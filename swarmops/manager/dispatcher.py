@@ -152,6 +152,7 @@ class Dispatcher:
             managers=lambda: self._told[0],
             ingress=self._ingress,
             timing=self._timing,
+            now=self._now,
         )
         self._sessions[node_id] = session
         self._told = self._news()
@@ -273,7 +274,11 @@ class Dispatcher:
         while True:
             if self._leaderless_s is None:
                 late = self._absences.overdue(
-                    list(self._absent()), self._clock(), grace_s(self._store), self._settled_s
+                    list(self._absent()),
+                    self._clock(),
+                    grace_s(self._store),
+                    self._settled_s,
+                    self._now(),
                 )
                 for node_id, session_id in late:
                     log.info("node is down", node=node_id)

@@ -23,7 +23,11 @@ async def watch_over_nodes(context: LoopContext) -> None:
     clock = asyncio.get_running_loop()
     while True:
         late = absences.overdue(
-            unheld(store, context.node_id), clock.time(), grace_s(store), context.settled_s()
+            unheld(store, context.node_id),
+            clock.time(),
+            grace_s(store),
+            context.settled_s(),
+            context.now(),
         )
         for node_id, session_id in late:
             await mark_down(store, node_id, session_id, context.now(), fence=context.fence)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import structlog
 
 from swarmops.errors import SwarmopsError
-from swarmops.manager.absences import grace_s, heartbeat_period_s
+from swarmops.manager.absences import grace_s, heartbeat_period_s, mark_away
 from swarmops.manager.assignments import AssignmentSet
 from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end
@@ -26,6 +27,7 @@ from swarmops.model.base import given
 from swarmops.model.node import Node
 from swarmops.model.session import (
     Ack,
+    Away,
     Channel,
     Described,
     Frame,
@@ -44,6 +46,9 @@ from swarmops.store import NotFound, Store
 
 log = structlog.get_logger(__name__)
 
+AWAY_MAX_S = 300.0
+"""For how long a node may ask not to be missed."""
+
 
 class Session:
     """A channel to an agent, and what it has been told."""
@@ -59,6 +64,7 @@ class Session:
         managers: Callable[[], list[Peer]],
         ingress: IngressTable,
         timing: ManagerTiming,
+        now: Callable[[], datetime],
     ) -> None:
         self.node_id = node_id
         self.session_id = session_id
@@ -72,6 +78,7 @@ class Session:
         self._managers = managers
         self._ingress = ingress
         self._timing = timing
+        self._now = now
         self._assigned = AssignmentSet(store, node_id)
         self._changed: dict[str, None] = {}
         self._ports: set[Key] = set()
@@ -134,6 +141,8 @@ class Session:
                 self._background(self._describe(frame))
             elif isinstance(frame, LogLines | LogsEnd):
                 self.logs.take(frame)
+            elif isinstance(frame, Away):
+                self._background(self._let_go(frame))
             elif isinstance(frame, NodeTrouble):
                 self._background(self._note(frame))
             elif isinstance(frame, Hello):
@@ -159,6 +168,12 @@ class Session:
 
         with contextlib.suppress(NotFound):
             await self._store.modify(self._store.nodes, self.node_id, change)
+
+    async def _let_go(self, frame: Away) -> None:
+        """Have all managers know, so that whoever leads then waits; then answer by hanging up."""
+        within = timedelta(seconds=min(max(frame.within_s, 0.0), AWAY_MAX_S))
+        await mark_away(self._store, self.node_id, self.session_id, self._now() + within)
+        await self.close()
 
     async def _note(self, frame: NodeTrouble) -> None:
         def change(node: Node) -> Node:

@@ -114,6 +114,8 @@ class NodeInternal(Model, frozen=True):
     raft_id: str = ""
     """The member of the Raft group that runs on the node, empty if none."""
     down_since: datetime | Opt = UNSET
+    away_until: datetime | Opt = UNSET
+    """Its daemon said that it would be back by then: until then it is not missed."""
 
 
 class Node(Object, frozen=True):

@@ -60,6 +60,15 @@ class Described(Frame, frozen=True):
     description: NodeDescription
 
 
+class Away(Frame, frozen=True):
+    """Agent: my daemon ends, my tasks go on; it is back within so many seconds, or has failed.
+
+    The manager answers by closing the session once every manager knows.
+    """
+
+    within_s: float
+
+
 class StatusOf(msgspec.Struct, frozen=True):
     """One task's observed status."""
 
@@ -207,7 +216,7 @@ class LogsEnd(Frame, frozen=True):
 
 
 LogFrame = LogLines | LogsEnd
-AgentFrame = Hello | Heartbeat | Described | Statuses | LogLines | LogsEnd | NodeTrouble
+AgentFrame = Hello | Heartbeat | Described | Away | Statuses | LogLines | LogsEnd | NodeTrouble
 ManagerFrame = (
     Welcome | NodeChanged | Assignments | Ack | Ingress | LogsWanted | LogsMore | LogsStop
 )

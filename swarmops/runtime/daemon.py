@@ -109,11 +109,14 @@ class Daemon:
                 return
         self.start_agent()
 
-    async def stop(self) -> None:
-        """Stop all parts; tasks go on, and a leader hands over first."""
+    async def stop(self, back_within_s: float = 0.0) -> None:
+        """Stop all parts; tasks go on, and a leader hands over first.
+
+        ``back_within_s``: for how long the managers shall not miss this node (0: as usual).
+        """
         self._background.cancel()
         if self._agent is not None:
-            await self._agent.stop()
+            await self._agent.stop(back_within_s)
             await self._agent.close()
         if self.manager is not None:
             await self.manager.stop(transfer=True)

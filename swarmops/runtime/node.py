@@ -26,8 +26,11 @@ from swarmops.errors import SwarmopsError
 from swarmops.runtime.control import Control
 from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
 from swarmops.runtime.hostfacts import read_host_facts
-from swarmops.runtime.notify import notify, watchdog
+from swarmops.runtime.notify import ending, notify, watchdog
 
+RESTART_WITHIN_S = 30.0
+"""A daemon that systemd stops alone is most often started again at once, and its tasks go on."""
+_SYSTEMD = Path("/run/systemd/system")
 _SOCKET_GROUP = "swarmops"
 _SOCKET_MODE = 0o660
 HEADER_BYTES_MAX = 64 * 1024
@@ -72,7 +75,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         notify("STOPPING=1")
         petting.cancel()
         await runner.cleanup()
-        await daemon.stop()
+        await daemon.stop(0.0 if ending(_SYSTEMD) else RESTART_WITHIN_S)
         arguments.socket.unlink(missing_ok=True)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 
 def notify(message: str) -> None:
@@ -24,6 +26,25 @@ def notify(message: str) -> None:
         except OSError:
             # systemd is restarting: its own watchdog decides then.
             return
+
+
+def ending(systemd: Path) -> bool:
+    """Whether the machine itself is going down, as far as systemd (if it is here) can tell.
+
+    Without systemd a stop can't be told from a shutdown, so it is taken for one.
+    """
+    if not systemd.is_dir():
+        return True
+    try:
+        asked = subprocess.run(
+            ["systemctl", "is-system-running"],
+            capture_output=True,
+            timeout=2,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return asked.stdout.strip() == b"stopping"
 
 
 async def watchdog(healthy: Callable[[], bool]) -> None:

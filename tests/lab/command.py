@@ -53,12 +53,20 @@ class Operator:
     def __init__(self, home: Path, shared: Path) -> None:
         self.home = home
         self._shared = shared
+        self._own: Path | None = None
         home.mkdir(parents=True, exist_ok=True)
 
     @property
     def known_hosts(self) -> Path:
         """The file in which the host keys met so far stand."""
         return self.home / "state" / "swarmops" / "known_hosts"
+
+    def own_code(self) -> Path:
+        """Give this operator a copy of the package, to be edited: another release of it."""
+        if self._own is None:
+            self._own = self.home / "code"
+            shutil.copytree(_code(self._shared), self._own)
+        return self._own / "swarmops"
 
     def run(self, *words: str | Path, rc: int | None = 0) -> Done:
         """Run `swarmops` to its end; AssertionError if it exits otherwise (None: however)."""
@@ -100,7 +108,7 @@ class Operator:
             "HOME": str(self.home),
             "XDG_STATE_HOME": str(self.home / "state"),
             "XDG_CACHE_HOME": str(self._shared / "cache"),
-            "PYTHONPATH": str(_code(self._shared)),
+            "PYTHONPATH": str(self._own or _code(self._shared)),
         }
 
 

@@ -19,6 +19,7 @@ from swarmops.agent.vault import Sealer
 from swarmops.model.node import Node, NodeDescription
 from swarmops.model.service import PortConfig
 from swarmops.model.session import (
+    Away,
     Described,
     Heartbeat,
     LogLines,
@@ -343,6 +344,30 @@ async def test_leaving_removes_every_task(bench: Bench):
     await bench.agent.remove_tasks()
     assert bench.executor.running == {}
     assert await bench.database.load() == []
+
+
+async def test_a_daemon_that_is_restarted_says_so_and_dials_no_more(bench: Bench):
+    """It tells for how long, waits until the manager hangs up, and ends; the tasks go on."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    assert bench.agent is not None
+    stopping = asyncio.create_task(bench.agent.stop(back_within_s=30))
+    await bench.manager.until(lambda: Away(30) in bench.manager.frames)
+    assert not stopping.done()
+    sessions = len(bench.manager.dials)
+    bench.manager.cut()
+    await stopping
+    assert len(bench.manager.dials) == sessions
+    assert list(bench.executor.running) == [task.id]
+
+
+async def test_a_manager_that_ignores_a_leave_holds_nobody_up(bench: Bench):
+    """The daemon ends after a bound."""
+    await bench.start()
+    assert bench.agent is not None
+    async with asyncio.timeout(5):
+        await bench.agent.stop(back_within_s=30)
 
 
 async def test_heartbeats_keep_the_managers_period(bench: Bench):

@@ -24,6 +24,7 @@ from swarmops.model.session import (
     Ack,
     AgentFrame,
     Assignments,
+    Away,
     Described,
     Heartbeat,
     Hello,
@@ -104,6 +105,11 @@ def task(task_id: str, state: TaskState = TaskState.ASSIGNED, node_id: str = "a"
 def state_of(swarm: Lab, task_id: str) -> TaskState:
     """Return the observed state that the store has."""
     return swarm.store.tasks[task_id].status.state
+
+
+def node_state(swarm: Lab) -> NodeState:
+    """Return how node a stands."""
+    return swarm.store.nodes["a"].status.state
 
 
 async def commit(swarm: Lab, **patch: object) -> None:
@@ -289,6 +295,34 @@ async def test_a_replica_that_was_restored_tells_everything_again() -> None:
         again = await line.expect(Assignments)
         assert again.complete
         assert [each.id for each in again.tasks] == ["t1"]
+
+
+@virtual
+async def test_a_node_that_takes_leave_is_not_missed_until_it_said() -> None:
+    """Hung up at once; READY for as long as it asked, DOWN after that."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        await line.say(Away(20.0))
+        assert await line.is_ended()
+        await asyncio.sleep(15)
+        assert node_state(swarm) is NodeState.READY
+        await asyncio.sleep(10)
+        assert node_state(swarm) is NodeState.DOWN
+
+
+@virtual
+async def test_a_leave_ends_with_the_nodes_return() -> None:
+    """Once it has a session again, it is missed as soon as any other."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        await line.say(Away(60.0))
+        assert await line.is_ended()
+        newer = Line(swarm, "a")
+        await newer.say(Hello(HELLO.description, "s2", []))
+        await newer.expect(Assignments)
+        await newer.near.close()
+        await asyncio.sleep(6)
+        assert swarm.store.nodes["a"].status.state is NodeState.DOWN
 
 
 def test_a_closed_channel_stays_closed() -> None:
