@@ -26,10 +26,14 @@ SECRETS_DIR = "/run/secrets"
 
 
 class Dependencies(msgspec.Struct, frozen=True):
-    """The secrets and configs that this node holds, by ID."""
+    """The secrets and configs that this node holds, by ID.
+
+    ``registry_auths`` are what registries want to see, by the ID of the task.
+    """
 
     secrets: Mapping[str, Secret] = {}
     configs: Mapping[str, Config] = {}
+    registry_auths: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Dependencies({len(self.secrets)} secrets, {len(self.configs)} configs)"

@@ -1,4 +1,6 @@
-"""The secrets and configs that this node's tasks use, kept so that a restart needs no manager.
+"""What this node's tasks use and nobody else shall see, kept so that a restart needs no manager.
+
+Secrets, configs, and the credentials with which a task's image is pulled.
 
 The worker feeds it what managers send. On disk they are sealed with a key of this node's own
 (AES-GCM, a file that only its owner reads), so a copy of the database shows nothing without it.
@@ -8,6 +10,7 @@ The cipher is loaded with the first secret: a node without any never pays for it
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +25,8 @@ from swarmops.model.session import Assignments
 KEY_FILE = "secrets.key"
 KEY_BYTES = 32
 NONCE_BYTES = 12
+_AUTH = "registry-auth "
+"""Before a task's ID, the name under which its credentials are kept."""
 log = structlog.get_logger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_secret = msgspec.msgpack.Decoder(Secret).decode
@@ -90,20 +95,26 @@ class Vault:
         self._sealer = sealer
         self._secrets: dict[str, Secret] = {}
         self._configs: dict[str, Config] = {}
+        self._auths: dict[str, str] = {}
 
     @property
     def held(self) -> Dependencies:
         """Return what tasks may use."""
-        return Dependencies(self._secrets, self._configs)
+        return Dependencies(self._secrets, self._configs, self._auths)
 
-    async def restore(self) -> None:
-        """Take up what was kept; what cannot be opened any more is dropped, and sent again."""
+    async def restore(self, task_ids: Collection[str]) -> None:
+        """Take up what was kept; what cannot be opened any more is dropped, and sent again.
+
+        Of what belongs to one task alone only that of the named tasks is kept.
+        """
         for object_id, sealed in (await self._database.load_sealed()).items():
             try:
                 self._unpack(object_id, sealed)
             except (ValueError, msgspec.MsgspecError):
                 log.warning("a kept secret or config cannot be opened", id=object_id)
                 self._database.forget_sealed(object_id)
+        for task_id in self._auths.keys() - set(task_ids):
+            self.forget_task(task_id)
 
     def take(self, frame: Assignments) -> None:
         """Keep what came with the assignments, and drop what they say is not needed."""
@@ -115,6 +126,10 @@ class Vault:
             if self._configs.get(config.id) != config:
                 self._configs[config.id] = config
                 self._keep(config.id, b"c", _encode(config))
+        for task_id, auth in frame.registry_auths.items():
+            if self._auths.get(task_id) != auth:
+                self._auths[task_id] = auth
+                self._keep(_AUTH + task_id, b"a", auth.encode())
         dropped = set(frame.dropped_dependencies)
         if frame.complete:
             named = {each.id for each in (*frame.secrets, *frame.configs)}
@@ -123,6 +138,11 @@ class Vault:
             self._secrets.pop(object_id, None)
             self._configs.pop(object_id, None)
             self._database.forget_sealed(object_id)
+
+    def forget_task(self, task_id: str) -> None:
+        """Drop what was kept for one task alone."""
+        if self._auths.pop(task_id, None) is not None:
+            self._database.forget_sealed(_AUTH + task_id)
 
     def _keep(self, object_id: str, kind: bytes, data: bytes) -> None:
         data = kind + data
@@ -137,5 +157,7 @@ class Vault:
         data = self._sealer.open(sealed, object_id) if self._sealer else sealed
         if data[:1] == b"s":
             self._secrets[object_id] = _decode_secret(data[1:])
+        elif data[:1] == b"a":
+            self._auths[object_id.removeprefix(_AUTH)] = data[1:].decode()
         else:
             self._configs[object_id] = _decode_config(data[1:])

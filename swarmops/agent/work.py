@@ -45,6 +45,9 @@ class Work(msgspec.Struct, frozen=True):
     files: Sequence[TaskFile] = ()
     """Its secrets and configs; only there for preparing and starting it."""
 
+    def __repr__(self) -> str:
+        return f"Work({self.name})"
+
     @property
     def id(self) -> str:
         """The task's ID, by which every executor finds what it made for it."""
@@ -136,7 +139,8 @@ def make_work(task: Task, node: NodeFacts, held: Dependencies = NOTHING_HELD) ->
         env=[fill(entry) for entry in given(spec.env, [])],
         mounts=mounts,
     )
-    work = Work(task=task, node=node, container=container)
+    auth = held.registry_auths.get(task.id, "")
+    work = Work(task=task, node=node, container=container, registry_auth=auth)
     if not spec.secrets and not spec.configs:  # absent, null and empty are all false
         return work
     return replace(work, files=task_files(container, held, work.environment, fill))

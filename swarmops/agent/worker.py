@@ -61,8 +61,8 @@ class Worker:
         Raises ``SwarmopsError`` if the database is damaged.
         """
         records = await self._database.load()
-        await self._vault.restore()
         ids = {record.id for record in records}
+        await self._vault.restore(ids)
         for executor in self._executors.values():
             await executor.reattach(ids)
         for record in records:
@@ -148,6 +148,7 @@ class Worker:
     async def _remove(self, task_id: str) -> None:
         await self._runners[task_id].remove()
         del self._runners[task_id]
+        self._vault.forget_task(task_id)
         self._database.forget(task_id)
 
     def _changed(self, record: Record) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.api import body, errors, query, render, resolve
+from swarmops.api import body, errors, query, registry_auth, render, resolve
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.names import random_name
@@ -43,6 +43,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     """``POST /services/create``."""
     node = node_of(request)
     wanted = await body.read(request, ServiceSpec)
+    auth = registry_auth.sent(request)
     store = await manager_store(node)
     if not given(wanted.name, ""):
         wanted = replace(wanted, name=random_name(node.rng))
@@ -54,6 +55,7 @@ async def create(request: web.Request) -> web.StreamResponse:
         id=new_id(node.rng),
         spec=spec,
         job_status=JobStatus(last_execution=node.now()) if _is_job(spec) else UNSET,
+        internal=ServiceInternal(registry_auth=auth),
     )
     tx = Transaction()
     tx.put(service)
@@ -93,15 +95,14 @@ async def update(request: web.Request) -> web.StreamResponse:
     rollback = request.query.get("rollback", "")
     if rollback not in ("", "none", "previous"):
         raise ApiError(500, f"unrecognized rollback option {rollback}")
-    if request.query.get("registryAuthFrom", "") not in ("", "spec", "previous-spec"):
-        raise ApiError(500, "unsupported registryAuthFrom value")
     store = await manager_store(node)
     stored = resolve.service(store, request.match_info["id"])
     if rollback == "previous":
-        changed = rolled_back(stored, node.now())
+        changed = registry_auth.swapped(rolled_back(stored, node.now()))
     else:
         changed = updated(stored, wanted, store, node.now())
         _check_extensions(node, wanted)
+        changed = registry_auth.with_new(stored, changed, request)
     if query.flag(request, "rebalance"):
         changed = rebalancing(stored, changed, node.now())
     if version != stored.version.index:

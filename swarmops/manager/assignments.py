@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from swarmops.model.base import given
 from swarmops.model.defaults import container_spec
 from swarmops.model.secret import Config, Secret
+from swarmops.model.service import ServiceInternal
 from swarmops.model.session import Assignments
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Store
@@ -71,6 +72,8 @@ class AssignmentSet:
                 del self._tasks[task_id]
         after = set(self._users)
         secrets, configs = self._dependencies(after - before)
+        live = [task for task in tasks if not task.status.state.terminal]
+        auths = {task.id: self._registry_auth(task) for task in live}
         return Assignments(
             complete=complete,
             tasks=tasks,
@@ -78,7 +81,12 @@ class AssignmentSet:
             secrets=secrets,
             configs=configs,
             dropped_dependencies=sorted(before - after),
+            registry_auths={task_id: auth for task_id, auth in auths.items() if auth},
         )
+
+    def _registry_auth(self, task: Task) -> str:
+        service = self._store.services.get(task.service_id)
+        return given(service.internal, ServiceInternal()).registry_auth if service else ""
 
     def _is_assigned(self, task: Task) -> bool:
         bound = task.node_id == self._node_id

@@ -265,7 +265,9 @@ def _give_up(service: Service, action: str, reason: str, now: datetime) -> Servi
     if action != "rollback" or previous is None:
         return _say(service, "paused", f"update paused due to {reason}", now)
     said = _say(service, "rollback_started", f"update rolled back due to {reason}", now)
-    return msgspec.structs.replace(said, spec=previous, previous_spec=UNSET)
+    internal = given(said.internal, ServiceInternal())
+    internal = msgspec.structs.replace(internal, registry_auth=internal.previous_registry_auth)
+    return msgspec.structs.replace(said, spec=previous, previous_spec=UNSET, internal=internal)
 
 
 def _numeric(place: str) -> tuple[int, str]:

@@ -369,6 +369,13 @@ class ServiceInternal(Model, frozen=True):
     """The ``spec_version`` that ``update_status`` speaks of."""
     rebalance: int = 0
     """The ``spec_version`` whose tasks shall be spread evenly, once; another is an older wish."""
+    registry_auth: str = ""
+    """What the registry of the image wants to see, as the client sent it; handed to agents only."""
+    previous_registry_auth: str = ""
+    """The same for the previous spec."""
+
+    def __repr__(self) -> str:
+        return f"ServiceInternal(spec_version={self.spec_version})"
 
 
 class Service(Object, frozen=True):

@@ -106,6 +106,7 @@ class Assignments(Frame, frozen=True):
 
     ``tasks`` holds every changed task that the agent shall run or shut down; ``removed`` the IDs
     that it may forget. Secrets and configs come with the first task that uses them.
+    ``registry_auths`` has what the registry of a task's image wants to see, by the task's ID.
     """
 
     complete: bool
@@ -114,6 +115,7 @@ class Assignments(Frame, frozen=True):
     secrets: list[Secret]
     configs: list[Config]
     dropped_dependencies: list[str]
+    registry_auths: dict[str, str] = {}
 
 
 class Ack(Frame, frozen=True):

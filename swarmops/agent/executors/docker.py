@@ -31,9 +31,9 @@ from swarmops.agent.executors.docker_engine import (
     Engine,
     NotFoundError,
     answers,
-    image_name,
     node_containers,
 )
+from swarmops.agent.executors.docker_images import Images
 from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.docker_networks import HOST, Networks, joins_of, mode_of
 from swarmops.agent.executors.memory_files import MemoryFiles
@@ -63,6 +63,7 @@ class DockerExecutor:
         self._address = context.docker_host
         self._node_id = context.node_id
         self._engine = Engine(context.docker_host, context.node_id)
+        self._images = Images(self._engine)
         self._files = MemoryFiles(context)
         self._networks = Networks(self._engine, context.docker_host, context.node_id)
         self._up = False
@@ -92,7 +93,7 @@ class DockerExecutor:
         files = await whole(self._write_files, work)
         exists = await self._inspect(work) is not None
         if not exists:
-            await self._fetch(work)
+            await self._images.have(work.image, work.registry_auth)
         async with self._networks.there_for(work):
             if not exists:
                 await self._create(work, files)
@@ -235,20 +236,6 @@ class DockerExecutor:
         if (found := await self._inspect(work)) is None:
             raise _GoneError(f"No such container: {work.name}")
         return found
-
-    async def _fetch(self, work: Work) -> None:
-        """Pull the image if it isn't here. Raises ``TaskError`` as Docker words it."""
-        image = work.image
-        try:
-            await self._engine.call(
-                lambda client: client.inspect_image(image)  # type: ignore[no-untyped-call]
-            )
-        except NotFoundError:
-            try:
-                await self._engine.pull(image, work.registry_auth)
-            except TaskError as error:
-                name = image_name(image)
-                raise TaskError(f"No such image: {name} (pulling it failed: {error})") from error
 
     async def _reattached(self, task_ids: frozenset[str]) -> bool:
         """Remove this node's containers of other tasks; say whether that was possible."""

@@ -24,6 +24,7 @@ from swarmops.model.ids import new_id
 from swarmops.model.service import ContainerSpec, TaskSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from tests.unit.agent.dockerd import IMAGE, podman
+from tests.unit.agent.registry import Registry, serving
 
 FACTS = NodeFacts(id="node1", hostname="host1", addr="10.0.0.1", architecture="x86_64")
 _rng = random.SystemRandom()
@@ -72,11 +73,18 @@ def work() -> Callable[..., Work]:
 
 
 @pytest.fixture(scope="session")
-def podman_address() -> Iterator[str]:
+def registry() -> Iterator[Registry]:
+    """Return a registry of images that lives as long as the tests."""
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def podman_address(registry: Registry) -> Iterator[str]:
     """Return the address of a Podman that lives as long as the tests."""
     if os.geteuid() != 0 or shutil.which("podman") is None:
         pytest.skip("this needs root and an installed Podman")
-    with podman(Path(tempfile.mkdtemp(prefix="podman"))) as address:
+    with podman(Path(tempfile.mkdtemp(prefix="podman")), registry.address) as address:
         yield address
 
 

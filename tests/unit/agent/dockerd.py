@@ -61,7 +61,7 @@ def _run(folder: Path, address: str, bridge: str, log: IO[bytes]) -> Iterator[st
     )
     try:
         _until_it_answers(address, daemon, folder / "log")
-        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=_busybox())
+        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=busybox())
         yield address
     finally:
         daemon.send_signal(signal.SIGTERM)
@@ -79,16 +79,24 @@ behind, on the whole of 10.88.0.0/16."""
 
 
 @contextmanager
-def podman(folder: Path) -> Iterator[str]:
-    """Start Podman's service with a busybox image, give its address, remove all of it."""
+def podman(folder: Path, registry: str) -> Iterator[str]:
+    """Start Podman's service with a busybox image, give its address, remove all of it.
+
+    The registry is spoken to without TLS, as Docker does by itself with every one on loopback.
+    """
     address = f"unix://{folder}/podman.sock"
     configuration = folder / "containers.conf"
     configuration.write_text(_PODMAN)
+    registries = folder / "registries.conf"
+    registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
     command = ["podman", f"--root={folder}/data", f"--runroot={folder}/run"]
     command += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
     if shutil.which("runc"):  # crun refuses machines with both versions of control groups
         command += ["--runtime=runc"]
-    environment = os.environ | {"CONTAINERS_CONF": str(configuration)}
+    environment = os.environ | {
+        "CONTAINERS_CONF": str(configuration),
+        "CONTAINERS_REGISTRIES_CONF": str(registries),
+    }
     with (folder / "log").open("wb") as log:
         service = subprocess.Popen(
             [*command, "system", "service", "--time=0", address],
@@ -98,7 +106,7 @@ def podman(folder: Path) -> Iterator[str]:
         )
     try:
         _until_it_answers(address, service, folder / "log")
-        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=_busybox())
+        docker(address, "import", "--change=ENV PATH=/bin", "-", IMAGE, stdin=busybox())
         yield address
     finally:
         subprocess.run([*command, "rm", "--all", "--force"], env=environment, check=False)
@@ -126,7 +134,7 @@ def _until_it_answers(address: str, daemon: subprocess.Popen[bytes], log: Path) 
     raise AssertionError(f"dockerd did not start: {log.read_text()[-2000:]}")
 
 
-def _busybox() -> bytes:
+def busybox() -> bytes:
     """Return busybox's root file system as a tar archive: the binary, a link for each command."""
     binary = os.path.realpath("/bin/busybox")
     commands = subprocess.run([binary, "--list"], capture_output=True, text=True, check=True)

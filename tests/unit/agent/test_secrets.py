@@ -231,7 +231,7 @@ async def test_secrets_survive_a_restart_sealed(tmp_path: Path):
     database = SqliteDatabase(tmp_path / "tasks.db")
     await database.load()
     again = Vault(database, KeyFile(tmp_path / KEY_FILE))
-    await again.restore()
+    await again.restore([])
     assert again.held.secrets == {"s1": secret()}
     assert again.held.configs == {"c1": config("c", templating=GOLANG)}
     again.take(assignments(complete=False, dropped="s1"))
@@ -243,6 +243,33 @@ async def test_secrets_survive_a_restart_sealed(tmp_path: Path):
     await database.close()
 
 
+async def test_registry_credentials_are_kept_like_secrets(tmp_path: Path):
+    """Sealed, for as long as the node has the task; no work shows them when it is printed."""
+    task = make_task()
+    database = SqliteDatabase(tmp_path / "tasks.db")
+    await database.load()
+    vault = Vault(database, KeyFile(tmp_path / KEY_FILE))
+    auths = {task.id: CLEAR, "forgotten": CLEAR}
+    vault.take(replace(assignments(), registry_auths=auths))
+    await database.close()
+    assert traces(tmp_path) == b""
+
+    database = SqliteDatabase(tmp_path / "tasks.db")
+    await database.load()
+    again = Vault(database, KeyFile(tmp_path / KEY_FILE))
+    await again.restore([task.id])
+    work = make_work(task, FACTS, again.held)
+    assert work.registry_auth == CLEAR
+    assert CLEAR not in repr(work)
+    await database.flush()
+    assert len(await database.load_sealed()) == 1
+    again.forget_task(task.id)
+    await database.flush()
+    assert await database.load_sealed() == {}
+    assert make_work(task, FACTS, again.held).registry_auth == ""
+    await database.close()
+
+
 async def test_a_lost_key_costs_only_what_it_sealed(tmp_path: Path):
     """What cannot be opened is dropped, and a manager sends it again."""
     database = SqliteDatabase(tmp_path / "tasks.db")
@@ -251,7 +278,7 @@ async def test_a_lost_key_costs_only_what_it_sealed(tmp_path: Path):
     await database.flush()
     (tmp_path / KEY_FILE).write_bytes(os.urandom(32))
     vault = Vault(database, KeyFile(tmp_path / KEY_FILE))
-    await vault.restore()
+    await vault.restore([])
     assert not vault.held.secrets
     await database.flush()
     assert await database.load_sealed() == {}

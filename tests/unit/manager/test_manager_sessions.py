@@ -18,6 +18,7 @@ from swarmops.model.service import (
     ContainerSpec,
     SecretReference,
     Service,
+    ServiceInternal,
     TaskSpec,
 )
 from swarmops.model.session import (
@@ -183,6 +184,22 @@ async def test_secrets_come_with_the_first_user_and_go_with_the_last() -> None:
         assert (await line.expect(Assignments)).dropped_dependencies == []
         await commit(swarm, task_id="t2", status=ended)
         assert (await line.expect(Assignments)).dropped_dependencies == ["c", "x"]
+
+
+@virtual
+async def test_registry_credentials_come_with_each_live_task_of_the_service() -> None:
+    """Those that the service has when the task is assigned; what has ended needs none."""
+    service = Service(id="s", internal=ServiceInternal(registry_auth="one"))
+    done = replace(task("t0", TaskState.COMPLETE), service_id="s")
+    first, second = (replace(task(task_id), service_id="s") for task_id in ("t1", "t2"))
+    async with session(service, done, first) as (swarm, line):
+        assert (await line.expect(Assignments)).registry_auths == {"t1": "one"}
+        changed = replace(swarm.store.services["s"], internal=ServiceInternal(registry_auth="two"))
+        tx = Transaction()
+        tx.put(changed, expected=changed.version.index)
+        tx.put(second)
+        await swarm.store.commit(tx)
+        assert (await line.expect(Assignments)).registry_auths == {"t2": "two"}
 
 
 @virtual

@@ -17,6 +17,7 @@ from swarmops.model.service import (
     PlacementPreference,
     RestartPolicy,
     Service,
+    ServiceInternal,
     ServiceSpec,
     SpreadOver,
     TaskSpec,
@@ -321,6 +322,25 @@ def test_a_task_that_finds_no_node_does_not_stall_its_update(
             }.get((action, order), 3)
 
     run()
+
+
+@virtual
+async def test_an_automatic_rollback_brings_the_former_registry_credentials_back() -> None:
+    """They belong to the spec that is run again."""
+    async with lab(workers=3) as swarm:
+        await with_old(swarm, 3)
+
+        def sign(service: Service) -> Service:
+            internal = given(service.internal, ServiceInternal())
+            signed = replace(internal, registry_auth="new", previous_registry_auth="old")
+            return replace(service, internal=signed)
+
+        await swarm.store.modify(swarm.store.services, "web", sign)
+        break_new(swarm)
+        await update(swarm, "new", parallelism=1, failure_action="rollback")
+        await swarm.until(lambda: status(swarm).state == "rollback_completed", within_s=60)
+        internal = given(swarm.store.services["web"].internal, ServiceInternal())
+        assert internal.registry_auth == "old"
 
 
 @virtual
