@@ -14,6 +14,7 @@ COMMANDS = {
     "status": Lazy("swarmops.cli.status:status", "Show hosts, nodes and services"),
     "node": Lazy("swarmops.cli.node:node", "List and change nodes"),
     "service": Lazy("swarmops.cli.service:service", "List and change services"),
+    "inventory": Lazy("swarmops.cli.inventory:inventory", "Show what an inventory says"),
     "unlock-apply": Lazy(
         "swarmops.cli.unlock:unlock_apply", "Free a swarm that an apply has locked"
     ),

@@ -19,6 +19,7 @@ class Settings:
         self.inventory: Path | None = None
         self.debug = False
         self.format = "table"
+        self.vault_files: tuple[str, ...] = ()
 
 
 def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -47,7 +48,23 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=_set("debug"),
         help="Show tracebacks",
     )
-    return inventory(debug(command))
+    vault = click.option(
+        "--vault-password-file",
+        multiple=True,
+        metavar="[LABEL@]FILE",
+        expose_value=False,
+        callback=_use_vault,
+        help="Opens what ansible-vault encrypted; a program is run",
+    )
+    return inventory(debug(vault(command)))
+
+
+def _use_vault(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:
+    if value:
+        from swarmops.fleet import vault
+
+        context.ensure_object(Settings).vault_files = value
+        vault.current.set(vault.Vault(value))
 
 
 def formatted(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from swarmops.errors import InputError
+from swarmops.fleet import vault
 
 Path_ = tuple[str | int, ...]
 """Keys and indexes from the top of a document down to one value."""
@@ -39,9 +40,20 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def read_document(path: Path, what: str) -> Document:
-    """Read a file; ``what`` it is ("inventory") appears in the errors. Raises InputError."""
+    """Read a file; ``what`` it is ("inventory") appears in the errors. Raises InputError.
+
+    A file that ansible-vault encrypted is decrypted; all its texts are secrets then.
+    """
+    text = read_text(path, what)
+    if text.startswith(vault.MARK):
+        return parse_document(vault.reveal(text, str(path)), str(path), secret=True)
+    return parse_document(text, str(path))
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return a file's text. Raises InputError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what}: check the path") from None
     except IsADirectoryError:
@@ -52,10 +64,9 @@ def read_document(path: Path, what: str) -> Document:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: can't read the {what}: {error.strerror}") from None
-    return parse_document(text, str(path))
 
 
-def parse_document(text: str, name: str) -> Document:
+def parse_document(text: str, name: str, *, secret: bool = False) -> Document:
     """Parse YAML text. Raises InputError with the line and column of a syntax error."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - not needed for --help
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - the same
@@ -76,15 +87,16 @@ def parse_document(text: str, name: str) -> Document:
         raise InputError(f"{name}: nested too deeply: make it flatter") from None
     if root is None:
         return Document(name=name, value=None, lines={(): 1})
-    reader = _Reader(name)
+    reader = _Reader(name, secret=secret)
     return Document(name=name, value=reader.read(root, ()), lines=reader.lines)
 
 
 class _Reader:
     """Turns the parser's nodes into plain values."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, secret: bool) -> None:
         self.name = name
+        self.secret = secret
         self.lines: dict[Path_, int] = {}
         self.open: set[int] = set()
 
@@ -151,13 +163,14 @@ class _Reader:
         text = str(node.value)
         kind = str(node.tag).removeprefix(_TAG)
         if kind == "!vault":
-            self.fail(node, "values encrypted by ansible-vault can't be read: give it in plain")
+            return vault.reveal(text, f"{self.name}:{node.start_mark.line + 1}")
         if kind not in _SCALARS:
             self.fail(node, f"the tag {node.tag} means nothing here: remove it")
         try:
-            return _SCALARS[kind](text)
+            value = _SCALARS[kind](text)
         except ValueError:
-            return text
+            value = text
+        return vault.Secret(value) if self.secret and isinstance(value, str) else value
 
     def fail(self, node: Any, reason: str) -> NoReturn:
         raise InputError(f"{self.name}:{node.start_mark.line + 1}: {reason}")

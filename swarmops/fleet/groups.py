@@ -8,6 +8,7 @@ variable of one host or group, which Ansible takes the last of, are refused. Ren
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ class Group(msgspec.Struct):
     children: list[str] = []
     vars: Vars = {}
     depth: int = 0
+    """The longest way from ``all``."""
 
 
 class Groups(msgspec.Struct):
@@ -37,6 +39,10 @@ class Groups(msgspec.Struct):
 
     groups: dict[str, Group]
     host_vars: dict[str, Vars]
+    group_files: dict[str, Vars] = {}
+    """Of each group, what ``group_vars`` says: stronger than any group of the inventory itself."""
+    host_files: dict[str, Vars] = {}
+    """Of each host, what ``host_vars`` says."""
 
     def parents(self, host: str) -> list[Group]:
         """Return the groups that a host is in, also by their children; the strongest last."""
@@ -66,11 +72,18 @@ class Groups(msgspec.Struct):
     def vars_of(self, host: str) -> Vars:
         """Return a host's variables, the stronger over the weaker."""
         merged: Vars = {}
-        for group in self.parents(host):
+        parents = self.parents(host)
+        for group in parents:
             merged |= group.vars
-        merged |= self.host_vars[host]
+        for group in parents:
+            merged |= self.group_files.get(group.name, {})
+        merged |= self.host_vars[host] | self.host_files.get(host, {})
         merged.pop("ansible_group_priority", None)
         return merged
+
+    def all_vars(self) -> Vars:
+        """Return the variables of ``all``."""
+        return self.groups["all"].vars | self.group_files.get("all", {})
 
 
 def _strength(group: Group) -> tuple[int, int, str]:
@@ -78,21 +91,36 @@ def _strength(group: Group) -> tuple[int, int, str]:
     return (group.depth, priority.integer() if priority else 1, group.name)
 
 
-def read_groups(document: Document, known_vars: frozenset[str]) -> Groups:
-    """Read a YAML inventory. Raises InputError with the line of what is wrong in it.
+def read_groups(documents: Document | Sequence[Document], known_vars: frozenset[str]) -> Groups:
+    """Read inventories in YAML's shape as one. Raises InputError with the line of what is wrong.
 
     ``known_vars`` are the variables that may begin with ``swarmops_``.
     """
     reader = _Reader(known_vars)
-    top = Entry.top(document)
-    if not isinstance(top.value, dict):
-        top.expected("a mapping that begins with 'all:'")
-    for name, entry in top.mapping():
-        if name in SECTIONS:
-            entry.fail(f"'{name}' must be inside a group: put it under 'all:'")
-        reader.group(name, entry)
-    _set_depths(reader.result, top)
+    for document in [documents] if isinstance(documents, Document) else documents:
+        top = Entry.top(document)
+        if not isinstance(top.value, dict):
+            top.expected("a mapping that begins with 'all:'")
+        for name, entry in top.mapping():
+            if name in SECTIONS:
+                entry.fail(f"'{name}' must be inside a group: put it under 'all:'")
+            reader.group(name, entry)
+        _set_depths(reader.result, top)
+    _leave_ungrouped(reader.result)
     return reader.result
+
+
+def _leave_ungrouped(groups: Groups) -> None:
+    """Take hosts that some group has out of ``ungrouped``, where INI puts what stands first."""
+    if "ungrouped" in groups.groups:
+        inside = {
+            host
+            for name, group in groups.groups.items()
+            if name not in {"all", "ungrouped"}
+            for host in group.hosts
+        }
+        ungrouped = groups.groups["ungrouped"]
+        ungrouped.hosts = [host for host in ungrouped.hosts if host not in inside]
 
 
 class _Reader:

@@ -1,21 +1,22 @@
 """The inventory: which hosts there are, in which groups, with which variables.
 
-Called by the commands, the planner and apply; ``read_inventory`` reads one file and nothing else.
+Called by the commands, the planner and apply. Where its parts stand is ``inventory_sources``'s.
 The formats' reference for users is docs/inventory.md.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from swarmops.errors import InputError
-from swarmops.fleet.document import read_document
-from swarmops.fleet.groups import Groups, Vars, plain, read_groups
+from swarmops.fleet.groups import Groups, Vars, plain
 from swarmops.fleet.host import OUR_VARS, Host, build_host
+from swarmops.fleet.inventory_sources import read_sources
 from swarmops.fleet.templates import Scope
 
 MANAGERS = "managers"
@@ -23,7 +24,7 @@ WORKERS = "workers"
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """All hosts, by name, in the file's order. Immutable."""
+    """All hosts, by name, in the files' order. Immutable."""
 
     path: str
     """As the user gave it; errors and advice show it so."""
@@ -34,6 +35,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """Variables of ``all`` as they are written."""
     origins: dict[str, str] = {}
     """``file:line`` of each variable of ``all``."""
+    folder: str = ""
+    """Absolute path of the folder that it is in, or is."""
     playbook: str | None = None
     """``swarmops_playbook``, relative paths from the inventory's folder."""
     warnings: tuple[str, ...] = ()
@@ -55,21 +58,24 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_inventory(path: str | Path) -> Inventory:
     """Read an inventory file. Raises InputError: one sentence with the line, cause and cure."""
-    document = read_document(Path(path), "inventory")
-    if document.value is None or document.value == {}:
+    groups, warnings = read_sources(Path(path), OUR_VARS)
+    if not groups.groups["all"].vars and not groups.host_vars and len(groups.groups) == 1:
         raise InputError(f"{path}: the inventory is empty: name hosts under 'all: hosts:'")
-    groups = read_groups(document, OUR_VARS)
     if not groups.host_vars:
         raise InputError(f"{path}: the inventory has no hosts: name one under 'all: hosts:'")
-    return build_inventory(str(path), groups)
+    return build_inventory(str(path), groups, warnings, is_folder=Path(path).is_dir())
 
 
-def build_inventory(path: str, groups: Groups) -> Inventory:
+def build_inventory(
+    path: str, groups: Groups, warnings: Sequence[str] = (), *, is_folder: bool = False
+) -> Inventory:
     """Return the inventory that the groups make: pure. Raises InputError for a wrong value."""
+    folder = inventory_dir(path, is_folder=is_folder)
+    beside = Path(path) if is_folder else Path(path).parent
     members = {name: tuple(groups.members(name)) for name in groups.groups}
     magic: dict[str, Any] = {
         "groups": {name: list(hosts) for name, hosts in members.items()},
-        "inventory_dir": str(Path(os.path.abspath(path)).parent),  # noqa: PTH100 - keep symlinks
+        "inventory_dir": folder,
         "inventory_file": os.path.abspath(path),  # noqa: PTH100 - the same
     }
     variables = {host: groups.vars_of(host) for host in groups.host_vars}
@@ -79,20 +85,31 @@ def build_inventory(path: str, groups: Groups) -> Inventory:
         scope = _scope(variables[name], magic | host_magic(name, inside))
         hosts[name] = build_host(name, inside, variables[name], scope)
     _refuse_twins(hosts)
-    all_vars = groups.groups["all"].vars
+    all_vars = groups.all_vars()
     return Inventory(
         path=path,
         hosts=hosts,
         groups=members,
         vars=plain(all_vars),
         origins={name: entry.where for name, entry in all_vars.items()},
-        playbook=_playbook(groups, _scope(all_vars, magic), path),
-        warnings=tuple(
-            f"{path}: '{name}' is a group and a host: give one of them another name"
-            for name in members
-            if name in hosts
-        ),
+        playbook=_playbook(groups, _scope(all_vars, magic), beside),
+        folder=folder,
+        warnings=(*warnings, *_twice(path, members, hosts)),
     )
+
+
+def _twice(path: str, members: Collection[str], hosts: Collection[str]) -> list[str]:
+    return [
+        f"{path}: '{name}' is a group and a host: give one of them another name"
+        for name in members
+        if name in hosts
+    ]
+
+
+def inventory_dir(path: str, *, is_folder: bool) -> str:
+    """Return the absolute path of the folder that an inventory is in, or is."""
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - keep symlinks
+    return str(absolute if is_folder else absolute.parent)
 
 
 def host_magic(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def playbook_scope(inventory: Inventory) -> Scope:
     """Return what a playbook's templates see: ``all``'s vars, groups, hostvars, inventory_dir."""
     base: dict[str, Any] = {
         "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
-        "inventory_dir": str(Path(os.path.abspath(inventory.path)).parent),  # noqa: PTH100 - keep symlinks
+        "inventory_dir": inventory.folder,
         "inventory_file": os.path.abspath(inventory.path),  # noqa: PTH100 - the same
     }
     hostvars = {
@@ -131,22 +148,19 @@ def _scope(variables: Vars, magic: dict[str, Any]) -> Scope:
     return Scope({**plain(variables), **magic}, where)
 
 
-def _playbook(groups: Groups, scope: Scope, path: str) -> str | None:
-    for group in groups.groups.values():
-        if group.name != "all" and "swarmops_playbook" in group.vars:
-            group.vars["swarmops_playbook"].fail(
-                "swarmops_playbook is for the whole inventory: move it to all.vars"
-            )
-    for own in groups.host_vars.values():
+def _playbook(groups: Groups, scope: Scope, folder: Path) -> str | None:
+    elsewhere = [group.vars for group in groups.groups.values() if group.name != "all"]
+    elsewhere += [own for name, own in groups.group_files.items() if name != "all"]
+    for own in (*elsewhere, *groups.host_vars.values(), *groups.host_files.values()):
         if "swarmops_playbook" in own:
             own["swarmops_playbook"].fail(
                 "swarmops_playbook is for the whole inventory: move it to all.vars"
             )
-    entry = groups.groups["all"].vars.get("swarmops_playbook")
+    entry = groups.all_vars().get("swarmops_playbook")
     if entry is None or entry.value is None:
         return None
     name = msgspec.structs.replace(entry, value=scope["swarmops_playbook"]).name()
-    return os.path.normpath(Path(path).parent / Path(name).expanduser())
+    return os.path.normpath(folder / Path(name).expanduser())
 
 
 def _refuse_twins(hosts: dict[str, Host]) -> None:

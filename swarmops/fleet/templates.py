@@ -29,6 +29,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from swarmops.errors import InputError
 from swarmops.fleet.document import Document, Path_
+from swarmops.fleet.lookups import lookup
 from swarmops.fleet.nearest import did_you_mean
 
 _GO_TEMPLATE = re.compile(r"\{\{-?\s*\.[^}]*\}\}")
@@ -57,6 +58,7 @@ _Environment.template_class = _Template
 
 def _environment() -> _Environment:
     env = _Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+    env.globals["lookup"] = lookup
     env.filters.update(
         basename=posixpath.basename,
         dirname=posixpath.dirname,
@@ -124,7 +126,8 @@ class Scope(Mapping[str, Any]):
         source = _GO_TEMPLATE.sub(lambda found: f"{{% raw %}}{found[0]}{{% endraw %}}", value)
         try:
             template, needed = _compiled(source)
-            result: Any = template.render({n: self[n] for n in needed if n in self})
+            names = {*needed, "inventory_dir"} if "lookup" in source else needed
+            result: Any = template.render({n: self[n] for n in names if n in self})
             if isinstance(result, Undefined):
                 str(result)  # StrictUndefined raises here, with the name
         except TemplateSyntaxError as error:

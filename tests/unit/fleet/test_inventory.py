@@ -257,7 +257,7 @@ BAD = [
     ),
     ("all: {hosts: {a: }, children: {x: {children: {y: {children: {x: }}}}}}", "is its own child"),
     ("x: {children: {all: }, hosts: {a: }}", "group 'all' can't be a child"),
-    ("all:\n  hosts: {a: {v: !vault abc}}", "2: values encrypted by ansible-vault can't be read"),
+    ("all:\n  hosts: {a: {v: !vault abc}}", "2: it is encrypted by ansible-vault: give"),
     ("all: {hosts: {a: {v: !Foo abc}}}", "1: the tag !Foo means nothing here"),
     ("all:\n  hosts: a: b", "2:11: not valid YAML: mapping values are not allowed here"),
     ("all: &a\n  hosts: *a", "an alias that holds itself"),
@@ -279,14 +279,13 @@ def test_errors_name_the_line_the_cause_and_the_cure(text: str, sentence: str):
 
 
 def test_unreadable_files(tmp_path: Path):
-    """A missing, empty, hostless or binary file, and a folder, are each named with their cure."""
+    """A missing, empty, hostless or binary file is named with its cure."""
     (tmp_path / "empty.yml").write_text("# nothing\n")
     (tmp_path / "hostless.yml").write_text("all: {children: {managers: }}\n")
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "control.yml").write_bytes(b"a: \x01")
     for name, reason in {
         "gone.yml": "no such inventory",
-        ".": "is a directory",
         "empty.yml": "the inventory is empty",
         "hostless.yml": "has no hosts",
         "binary.yml": "not UTF-8",
