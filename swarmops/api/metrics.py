@@ -113,6 +113,11 @@ def _of_manager(figures: Figures) -> Iterator[Metric]:
     yield from (
         _gauge("swarmops_raft_leader", "Whether this manager leads.", figures.leads),
         _gauge("swarmops_raft_leader_known", "Whether there is a leader.", figures.leader_known),
+        _gauge(
+            "swarmops_raft_disk_refuses",
+            "Whether the disk refuses writes: this manager neither leads nor votes.",
+            figures.disk_refuses,
+        ),
         _gauge("swarmops_raft_term", "Raft's term.", figures.term),
         _gauge("swarmops_raft_commit_index", "Committed log index.", figures.commit_index),
         _gauge("swarmops_raft_applied_index", "Applied log index.", figures.applied_index),

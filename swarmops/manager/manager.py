@@ -84,6 +84,7 @@ class Manager:
         return Figures(
             leads=status.is_leader,
             leader_known=status.leader is not None,
+            disk_refuses=status.disk_error is not None,
             term=status.term,
             commit_index=status.commit_index,
             applied_index=status.applied_index,

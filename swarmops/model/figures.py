@@ -10,6 +10,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     leads: bool
     leader_known: bool
+    disk_refuses: bool
+    """Whether the disk refuses Raft's writes, so that this manager neither leads nor votes."""
     term: int
     commit_index: int
     applied_index: int

@@ -85,7 +85,8 @@ class Control:
 
     def error(self) -> str:
         """Return what is wrong, empty if all is well."""
-        return self._daemon.error
+        part = self._daemon.manager
+        return self._daemon.error or (part.disk_error() if part is not None else "")
 
     def is_manager(self) -> bool:
         """Whether the manager part runs."""

@@ -154,6 +154,11 @@ class ManagerPart:
         """Return once all that any manager has answered is applied here; NoLeader after 2 s."""
         await self.raft.read_barrier(timeout_s=LEADER_WAIT_S)
 
+    def disk_error(self) -> str:
+        """Return why this manager neither leads nor votes, empty while its disk works."""
+        error = self.raft.status().disk_error if self._started else None
+        return "" if error is None else f"{error}: this manager neither leads nor votes: make room"
+
     def has_state(self) -> bool:
         """Whether this member was in the group before."""
         return self._dir.is_dir() and any(self._dir.iterdir())

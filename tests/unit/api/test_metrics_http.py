@@ -15,6 +15,7 @@ from tests.unit.api.fake_node import NoInsight
 FIGURES = Figures(
     leads=True,
     leader_known=True,
+    disk_refuses=False,
     term=3,
     commit_index=20,
     applied_index=19,
