@@ -93,10 +93,14 @@ def select(plan: Plan, selection: Selection) -> Plan:
     if selection == Selection():
         return plan
     kept: dict[str, Step] = {}
+    whole = {step.id: step for step in plan.steps}
     problems = {of: why for of, why in plan.problems.items() if selection.wants_problem(of)}
     for step in plan.steps:
         if not selection.wants(step):
             continue
+        step = msgspec.structs.replace(  # noqa: PLW2901 - the same step, with what it still needs
+            step, after=tuple(e for e in step.after if e in kept or not _in_turn(whole[e], step))
+        )
         if lost := [earlier for earlier in step.after if earlier not in kept]:
             of = f"service {step.target}" if step.on_service else step.target
             problems.setdefault(of, f"it needs '{lost[0]}', which is left out: choose that too")
@@ -107,6 +111,11 @@ def select(plan: Plan, selection: Selection) -> Plan:
     if selection.serial is not None:
         steps = in_batches(steps, selection.serial)
     return msgspec.structs.replace(plan, steps=steps, problems=problems)
+
+
+def _in_turn(earlier: Step, step: Step) -> bool:
+    """Say whether a step only takes its turn after another host's: it doesn't need that host."""
+    return earlier.kind is step.kind is StepKind.START and earlier.target != step.target
 
 
 def in_batches(steps: tuple[Step, ...], size: int) -> tuple[Step, ...]:

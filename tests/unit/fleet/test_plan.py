@@ -540,3 +540,27 @@ def test_plans_are_json():
     """A plan can be written down and read back."""
     result = plan("a=bare, b=bare, c=bare", M3 + "\nservices: {web: {image: host}}")
     assert msgspec.json.decode(msgspec.json.encode(result), type=Plan) == result
+
+
+def test_a_release_is_tried_on_one_worker_then_rolled_out_managers_last():
+    """Each batch waits for the success of the one before; managers one by one, the leader last."""
+    world = "a=old leader, b=old manager, c=manager old, " + ", ".join(
+        f"{name}=old worker" for name in "defghi"
+    )
+    steps = {step.id: step for step in plan(world, M3).steps}
+    waits = {
+        one: sorted(e for e in step.after if e.startswith("start"))
+        for one, step in steps.items()
+        if one.startswith("start")
+    }
+    assert waits == {
+        "start:d": [],
+        "start:e": ["start:d"],
+        "start:f": ["start:d"],
+        "start:g": ["start:e", "start:f"],
+        "start:h": ["start:e", "start:f"],
+        "start:i": ["start:g", "start:h"],
+        "start:b": ["start:i"],
+        "start:c": ["start:b"],
+        "start:a": ["start:c"],
+    }

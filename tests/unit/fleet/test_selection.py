@@ -38,10 +38,18 @@ GROWN = (
     step("update_service:web", follows=("join:b",)),
 )
 
+ROLLING = (
+    step("install:a"),
+    step("install:b"),
+    step("start:a", "install:a"),
+    step("start:b", "install:b", "start:a"),
+)
+
 
 @pytest.mark.parametrize(
     ("steps", "limit", "only", "left", "problems"),
     [
+        (ROLLING, "b", None, ["install:b", "start:b"], set()),
         (FORM, None, None, [one.id for one in FORM], set()),
         (GROWN, "b", None, ["install:b", "join:b"], set()),
         (GROWN, "c", None, ["update_node:c"], set()),

@@ -1,0 +1,49 @@
+"""``swarmops upgrade``: bring every host to this machine's release of the runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from swarmops.cli.files import inventory_argument, playbook_option
+from swarmops.cli.settings import common, formatted
+
+
+@click.command()
+@inventory_argument
+@playbook_option
+@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts")
+@click.option("--serial", metavar="N|N%", help="So many hosts at a time")
+@click.option("--check", is_flag=True, help="Change nothing, show what would be done")
+@common
+@formatted
+@click.pass_context
+def upgrade(
+    context: click.Context,
+    inventory: Path | None,
+    playbook: Path | None,
+    forks: int,
+    *,
+    limit: str | None,
+    serial: str | None,
+    check: bool,
+) -> None:
+    """Install this machine's release on the hosts and restart their runtimes; tasks go on.
+
+    One worker first, then the others in batches, then the managers one by one, the leader last. A
+    node that doesn't come back well returns to its former release, and the rest is left alone.
+    """
+    from swarmops.cli.apply import apply
+
+    context.invoke(
+        apply,
+        inventory=inventory,
+        playbook=playbook,
+        forks=forks,
+        limit=limit,
+        only="runtime",
+        serial=serial,
+        check=check,
+        reason="upgrade",
+    )
