@@ -64,7 +64,7 @@ def plan(service: Service, places: Places, now: datetime, nodes: NodeTable) -> U
             return step
     deadline_s = extensions.read(service.spec).progress_deadline_s
     started = [
-        _Place(tasks, _running_since(tasks, old), _due(service, tasks, deadline_s))
+        _Place(tasks, _tried_since(service, tasks), _due(service, tasks, deadline_s))
         for place, tasks in fresh.items()
         if place not in set(dirty)
     ]
@@ -84,12 +84,13 @@ class _Place:
     """A place that has a task of the new spec."""
 
     tasks: Sequence[Task]
-    running_since: datetime | None
+    tried_since: datetime | None
+    """Since when it is known how the new task does; None: not yet."""
     due: datetime | None
     """By when the new task shall run; None: no matter."""
 
     def stalled(self, now: datetime) -> bool:
-        return self.running_since is None and self.due is not None and self.due <= now
+        return self.tried_since is None and self.due is not None and self.due <= now
 
 
 def _advance(  # noqa: PLR0917 - the parts of one decision
@@ -102,7 +103,7 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
     now: datetime,
 ) -> None:
     """Fill the free workers with dirty places; with none left, finish after the monitor time."""
-    done = [each.running_since for each in started]
+    done = [each.tried_since for each in started]
     delay = timedelta(seconds=given(config.delay, 0) / NANOSECONDS)
     rests = [since + delay for since in done if since is not None and since + delay > now]
     busy = done.count(None) + len(rests)
@@ -112,7 +113,7 @@ def _advance(  # noqa: PLR0917 - the parts of one decision
     ready = sorted((place for place in dirty if retries[place] <= now), key=_numeric)
     step.replace = ready[:room]
     moments = [*rests, *(moment for moment in retries.values() if moment > now)]
-    moments += [each.due for each in started if each.running_since is None and each.due]
+    moments += [each.due for each in started if each.tried_since is None and each.due]
     if not dirty and None not in done:
         monitor = timedelta(seconds=_monitor_s(config))
         moments = [since + monitor for since in done if since and since + monitor > now]
@@ -200,12 +201,27 @@ def _failed(service: Service, task: Task, config: UpdateConfig) -> bool:
     return (internal.ended_at - internal.running_at).total_seconds() < _monitor_s(config)
 
 
-def _running_since(tasks: Sequence[Task], old: frozenset[str]) -> datetime | None:
-    """Return since when the place's new task runs, None if it doesn't."""
-    for task in tasks:
-        if live(task) and task.id not in old and task.status.state is TaskState.RUNNING:
-            return given(given(task.internal, TaskInternal()).running_at, task.updated_at)
-    return None
+def _tried_since(service: Service, tasks: Sequence[Task]) -> datetime | None:
+    """Return when a new task of the place first ran, or ended by itself; None before that.
+
+    What became of it later is the restart policy's business, and that of the monitor: a failure
+    that the update bears, in a place that is not restarted, must not hold it up.
+    """
+    version = service_version(service)
+    moments = [
+        _tried_at(task)
+        for task in tasks
+        if spec_version(task) == version
+        and (task.status.state is TaskState.RUNNING or task.status.state in _BY_ITSELF)
+    ]
+    return min(moments, default=None)
+
+
+def _tried_at(task: Task) -> datetime:
+    internal = given(task.internal, TaskInternal())
+    ended_at = given(internal.ended_at, task.updated_at)
+    running = task.status.state is TaskState.RUNNING
+    return given(internal.running_at, task.updated_at if running else ended_at)
 
 
 def _going(service: Service) -> str:

@@ -169,6 +169,35 @@ async def test_a_ratio_of_failures_is_borne() -> None:
         assert len(running(swarm, "new")) == 4
 
 
+@pytest.mark.parametrize("config", [{"failure_action": "continue"}, {"max_failure_ratio": 1.0}])
+def test_places_that_are_not_restarted_do_not_hold_up_an_update(config: dict[str, object]) -> None:
+    """Failures that the update bears end their places' part in it, though nothing runs there."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=3) as swarm:
+            once = replace(template("old"), restart_policy=RestartPolicy(condition="none"))
+            await swarm.create("web", 2, once)
+            tasks = swarm.store.tasks
+            await swarm.until(
+                lambda: (
+                    sum(t.status.state is TaskState.RUNNING for t in tasks.by_service("web")) == 2
+                )
+            )
+            for agent in swarm.agents.values():
+                agent.fails = lambda task: task.spec.container_spec != once.container_spec
+            wanted = UpdateConfig(parallelism=1, monitor=SECOND, **config)  # type: ignore[arg-type]
+            new = replace(once, container_spec=template("new").container_spec)
+            await swarm.change(
+                "web", lambda spec: replace(spec, task_template=new, update_config=wanted)
+            )
+            await swarm.until(lambda: status(swarm).state == "completed", within_s=10)
+            failed = [t for t in tasks.by_service("web") if t.status.state is TaskState.FAILED]
+            assert sorted(given(task.slot, 0) for task in failed) == [1, 2]
+
+    run()
+
+
 @virtual
 async def test_a_new_spec_ends_a_paused_update() -> None:
     """Paused on a bad spec, the service goes on as soon as it gets a good one."""
