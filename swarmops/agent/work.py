@@ -125,9 +125,10 @@ def make_work(task: Task, node: NodeFacts, held: Dependencies = NOTHING_HELD) ->
     """
     spec = defaults.container_spec(task.spec)
     values = _values(task, node)
+    labels = given(task.internal, _NO_INTERNAL).service_labels
 
     def fill(text: str, functions: Functions = NO_FUNCTIONS) -> str:
-        return expand(text, values, task.labels, functions)
+        return expand(text, values, labels, functions)
 
     mounts = [
         replace(mount, source=fill(given(mount.source, "")), target=fill(given(mount.target, "")))

@@ -132,6 +132,7 @@ def new_task(
         internal=TaskInternal(
             spec_version=service_version(service),
             service_name=given(service.spec.name, ""),
+            service_labels=given(service.spec.labels, {}),
             restart_after=UNSET if restart_after is None else restart_after,
             ports=ports(service.spec),
             moves=moves,

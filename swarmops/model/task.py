@@ -76,6 +76,8 @@ class TaskInternal(Model, frozen=True):
     spec_version: int = 0
     """``ServiceInternal.spec_version`` of the spec that the task was made from."""
     service_name: str = ""
+    service_labels: Labels = {}
+    """The service's labels when the task was made, for its templates."""
     restart_after: datetime | Opt = UNSET
     """A replacement that waits for its restart delay is started at this time."""
     running_at: datetime | Opt = UNSET

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
 from swarmops.agent.templates import expand
 from swarmops.agent.work import make_work
 from swarmops.errors import InputError
+from swarmops.model.base import given
 from swarmops.model.node import EngineDescription, Plugin
 from swarmops.model.service import Mount
+from swarmops.model.task import TaskInternal
 from tests.unit.agent.conftest import FACTS, make_task
 
 VALUES = {".Task.Slot": "3", ".Node.Hostname": "host1"}
@@ -44,12 +47,13 @@ def test_hostname_environment_and_mounts_are_templates():
     """Docker's three places for templates."""
     task = make_task(
         hostname="{{.Node.Hostname}}-{{.Task.Slot}}",
-        env=["WHO={{.Service.Name}}/{{.Task.ID}}@{{.Node.ID}}"],
+        env=["WHO={{.Service.Name}}/{{.Task.ID}}@{{.Node.ID}}", "ZONE={{.Service.Labels.zone}}"],
         mounts=[Mount(type="volume", source="v{{.Task.Slot}}", target="/d")],
     )
-    container = make_work(task, FACTS).container
+    internal = replace(given(task.internal, TaskInternal()), service_labels={"zone": "eu"})
+    container = make_work(replace(task, internal=internal), FACTS).container
     assert container.hostname == "host1-2"
-    assert container.env == [f"WHO=web/{task.id}@node1"]
+    assert container.env == [f"WHO=web/{task.id}@node1", "ZONE=eu"]
     assert container.mounts == [Mount(type="volume", source="v2", target="/d")]
 
 
