@@ -12,12 +12,13 @@ from swarmops.errors import InputError
 from swarmops.manager import constraints, extensions
 from swarmops.manager.load import NodeLoad, host_ports, reservations
 from swarmops.model.base import given
-from swarmops.model.defaults import PROCESS_IMAGE, image, placement
+from swarmops.model.defaults import PROCESS_IMAGE, container_spec, image, placement
 from swarmops.model.node import Availability, Node, NodeState
-from swarmops.model.service import Platform, Service
+from swarmops.model.service import Platform, Service, TaskSpec
 from swarmops.model.task import Task
 
 CONTAINER_EXECUTORS = frozenset({"docker", "podman"})
+_BUILT_IN = frozenset({"", "local", "none"})
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -48,6 +49,8 @@ def set_for(
     if needs := reservations(task):
         filters.append(Enough(needs))
     filters.append(Executor(image(task.spec)))
+    if drivers := _drivers(task.spec):
+        filters.append(Drivers(drivers))
     if expressions := given(wanted.constraints, []):
         filters.append(Constraints(expressions))
     if platforms := given(wanted.platforms, []):
@@ -117,6 +120,28 @@ class Executor:
 
     def explain(self, count: int) -> str:
         """Docker's words: an executor is a plugin."""
+        return f"missing plugin on {count} {_nodes(count)}"
+
+
+class Drivers:
+    """The node's engine has the volume and log drivers that the task names.
+
+    A node that says nothing of drivers of a kind passes: its engine will say what it thinks.
+    """
+
+    changing = False
+
+    def __init__(self, drivers: Sequence[tuple[str, str]]) -> None:
+        self._drivers = drivers
+
+    def check(self, load: NodeLoad) -> bool:
+        """Whether it has them all."""
+        return all(
+            kind not in load.plugins or name in load.plugins[kind] for kind, name in self._drivers
+        )
+
+    def explain(self, count: int) -> str:
+        """Docker's words."""
         return f"missing plugin on {count} {_nodes(count)}"
 
 
@@ -220,6 +245,19 @@ def explain(unfit: Sequence[tuple[Filter, int]]) -> str:
         each.explain(count) for each, count in sorted(unfit, key=lambda pair: -pair[1]) if count > 0
     ]
     return f"no suitable node ({'; '.join(reasons)})" if reasons else "no suitable node"
+
+
+def _drivers(spec: TaskSpec) -> list[tuple[str, str]]:
+    """Return kind and name of the drivers that a task names, but for those that are built in."""
+    if image(spec) == PROCESS_IMAGE:
+        return []
+    log = given(spec.log_driver, None)
+    named = [("Log", given(log.name, ""))] if log else []
+    for mount in given(container_spec(spec).mounts, None) or []:
+        options = given(mount.volume_options, None)
+        driver = given(options.driver_config, None) if options else None
+        named += [("Volume", given(driver.name, ""))] if driver else []
+    return [(kind, name) for kind, name in named if name not in _BUILT_IN]
 
 
 def _nodes(count: int) -> str:

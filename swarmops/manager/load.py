@@ -44,6 +44,7 @@ class NodeLoad:
         "named",
         "node",
         "offered",
+        "plugins",
         "ports",
         "reserved",
         "taken",
@@ -68,9 +69,11 @@ class NodeLoad:
         self.offered = amounts(given(node.description.resources, None))
         self.named = named_units(given(node.description.resources, None))
         engine = given(node.description.engine, EngineDescription())
-        self.executors = frozenset(
-            plugin.name for plugin in given(engine.plugins, []) if plugin.type == "Executor"
-        )
+        self.plugins: dict[str, set[str]] = {}
+        """Names of what the node's engine has, by its type."""
+        for plugin in given(engine.plugins, []):
+            self.plugins.setdefault(plugin.type, set()).add(plugin.name)
+        self.executors = frozenset(self.plugins.get("Executor", ()))
 
     def add(self, task_id: str, burden: Burden) -> None:
         """Put a task on the node, in place of what it weighed before."""

@@ -31,6 +31,7 @@ from swarmops.agent.executors.docker_engine import (
     Engine,
     NotFoundError,
     answers,
+    engine_plugins,
     node_containers,
 )
 from swarmops.agent.executors.docker_images import Images
@@ -74,12 +75,14 @@ class DockerExecutor:
         return self._up and bool(image) and image != PROCESS_IMAGE
 
     async def describe(self) -> list[Plugin]:
-        """Look whether the engine answers."""
+        """Look whether the engine answers, and which drivers it has."""
         up = await answers(self._address)
         if up and self._to_reattach is not None:
             up = await self._reattached(self._to_reattach)
         self._up = up
-        return [Plugin(type="Executor", name=self.name)] if up else []
+        if not up:
+            return []
+        return [Plugin(type="Executor", name=self.name), *await engine_plugins(self._address)]
 
     async def reattach(self, task_ids: Collection[str]) -> None:
         """Remove containers of this node that no task needs; once the engine answers, if later."""

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 import structlog
 
 from swarmops.agent.executors.base import TaskError, TemporaryError
+from swarmops.model.node import Plugin
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -30,6 +31,7 @@ PING_S = 2.0
 RETRY_S = 1.0
 _OK = 200
 _CONFLICT = 409
+_DRIVERS = ("Volume", "Network", "Log")
 TASK_LABEL = "com.docker.swarm.task.id"
 NODE_LABEL = "com.docker.swarm.node.id"
 log = structlog.get_logger(__name__)
@@ -74,6 +76,16 @@ async def _of_node(address: str, path: str, node_id: str) -> list[dict[str, Any]
     if status != _OK:
         raise TemporaryError(f"the container engine refused to list what it has: status {status}")
     return found
+
+
+async def engine_plugins(address: str) -> list[Plugin]:
+    """Return the engine's volume, network and log drivers; none where it does not answer."""
+    try:
+        status, body = await _get(address, "/info")
+        listed: dict[str, list[str] | None] = json.loads(body)["Plugins"] if status == _OK else {}
+    except (OSError, TimeoutError, ValueError, KeyError):
+        return []
+    return [Plugin(type=kind, name=name) for kind in _DRIVERS for name in listed.get(kind) or []]
 
 
 async def _get(address: str, path: str) -> tuple[int, bytes]:

@@ -61,6 +61,13 @@ async def test_a_node_without_an_engine_has_no_container_executor(context: Execu
 
 
 @pytest.mark.root
+async def test_an_engine_is_described_with_its_drivers(executor: DockerExecutor):
+    """The scheduler looks there for what a task's volumes and log need."""
+    plugins = {(plugin.type, plugin.name) for plugin in await executor.describe()}
+    assert {("Executor", "docker"), ("Volume", "local"), ("Log", "json-file")} <= plugins
+
+
+@pytest.mark.root
 async def test_images_choose_the_executor(executor: DockerExecutor, context: ExecutorContext):
     """`host` is for plain processes, everything else for containers."""
     both: list[Executor] = [ProcessExecutor(context), executor]

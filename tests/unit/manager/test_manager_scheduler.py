@@ -32,8 +32,10 @@ from swarmops.model.node import (
 from swarmops.model.service import (
     ContainerSpec,
     DiscreteGenericResource,
+    Driver,
     EndpointSpec,
     GenericResource,
+    Mount,
     Placement,
     PlacementPreference,
     Platform,
@@ -44,6 +46,7 @@ from swarmops.model.service import (
     ServiceSpec,
     SpreadOver,
     TaskSpec,
+    VolumeOptions,
 )
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import Store, Transaction
@@ -121,6 +124,7 @@ class Swarm:
 
 def node(node_id: str, **parts: object) -> Node:
     """Return a READY node; ``labels``, ``cpus``, ``memory``, ``executors``, … as given."""
+    drivers: Any = parts.get("drivers", ())
     labels: Any = parts.get("labels", {})
     executors: Any = parts.get("executors", ("process", "docker"))
     availability: Any = parts.get("availability", Availability.ACTIVE)
@@ -141,7 +145,10 @@ def node(node_id: str, **parts: object) -> Node:
                 generic_resources=[gpus(units)],
             ),
             engine=EngineDescription(
-                plugins=[Plugin(type="Executor", name=name) for name in executors]
+                plugins=[
+                    *(Plugin(type="Executor", name=name) for name in executors),
+                    *(Plugin(type=kind, name=name) for kind, name in drivers),
+                ]
             ),
         ),
     )
@@ -160,6 +167,15 @@ def spec(image: str = "host", **parts: object) -> TaskSpec:
         container_spec=ContainerSpec(image=image),
         placement=Placement(**parts),  # type: ignore[arg-type]
         resources=needs,
+    )
+
+
+def with_drivers(*, volume: str = "", log: str = "") -> TaskSpec:
+    """Return a template of a container with a volume and a log driver."""
+    options = VolumeOptions(driver_config=Driver(name=volume))
+    mount = Mount(type="volume", source="v", target="/v", volume_options=options)
+    return TaskSpec(
+        container_spec=ContainerSpec(image="busybox", mounts=[mount]), log_driver=Driver(name=log)
     )
 
 
@@ -192,6 +208,16 @@ HOST_PORT = EndpointSpec(
         ),
         (spec("host"), {"executors": ("docker",)}, "missing plugin on 1 node"),
         (spec("busybox"), {"executors": ("process",)}, "missing plugin on 1 node"),
+        (
+            with_drivers(volume="nosuch"),
+            {"drivers": [("Volume", "local")]},
+            "missing plugin on 1 node",
+        ),
+        (
+            with_drivers(log="nosuch"),
+            {"drivers": [("Log", "json-file")]},
+            "missing plugin on 1 node",
+        ),
         (
             spec(constraints=["node.labels.zone==a"]),
             {"labels": {"zone": "b"}},
