@@ -201,10 +201,11 @@ class Case:
 
     def updated(self, service: str, wanted: str) -> str:
         """Wait until an update is in a state; return its message."""
-        self.until(
-            lambda: self.update_status(service)[0] == wanted,
-            f"{service}'s update {wanted}, now {self.update_status(service)}",
-        )
+        try:
+            self.until(lambda: self.update_status(service)[0] == wanted, f"{service} {wanted}")
+        except AssertionError as error:
+            now = f"{self.update_status(service)}: {briefly(self.tasks(service))}"
+            raise AssertionError(f"{error}: {now}") from None
         return self.update_status(service)[1]
 
     def by_side(self, *, ours: T, docker: T, because: str) -> T:
