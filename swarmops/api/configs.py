@@ -182,12 +182,11 @@ async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
         raise errors.invalid(errors.LABELS_ONLY)
     if version != stored.version.index:
         raise OutOfSequence
-    tx = Transaction()
-    tx.put(
-        replace(stored, spec=replace(stored.spec, labels=given(wanted.labels, {}))),
-        expected=version,
-    )
-    await store.commit(tx)
+    changed = replace(stored, spec=replace(stored.spec, labels=given(wanted.labels, {})))
+    if changed != stored:
+        tx = Transaction()
+        tx.put(changed, expected=version)
+        await store.commit(tx)
     return nothing()
 
 

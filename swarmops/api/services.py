@@ -19,7 +19,7 @@ from swarmops.api.names import random_name
 from swarmops.api.references import check_references, warnings_of, with_network_ids
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
-from swarmops.api.servicespec import DEFAULT_RUNTIME, filled
+from swarmops.api.servicespec import DEFAULT_RUNTIME, filled, in_stored_order
 from swarmops.api.validate import check_service
 from swarmops.errors import ApiError, InputError
 from swarmops.model import defaults
@@ -107,9 +107,10 @@ async def update(request: web.Request) -> web.StreamResponse:
         changed = rebalancing(stored, changed, node.now())
     if version != stored.version.index:
         raise OutOfSequence
-    tx = Transaction()
-    tx.put(changed, expected=version)
-    await store.commit(tx)
+    if changed is not stored:
+        tx = Transaction()
+        tx.put(changed, expected=version)
+        await store.commit(tx)
     return reply({"Warnings": warnings_of(changed.spec, store) or None})
 
 
@@ -141,6 +142,7 @@ def updated(stored: Service, wanted: ServiceSpec, store: Store, now: datetime) -
     if defaults.mode_name(spec) != defaults.mode_name(stored.spec):
         raise errors.rpc("Unimplemented", errors.MODE_CHANGE)
     check_references(spec, stored.id, store)
+    spec = in_stored_order(spec, stored.spec)
     if spec == stored.spec:
         # Nothing to roll out, and the way back stays what it was. A job runs again all the same.
         return _next_run(stored, now)

@@ -33,6 +33,7 @@ from swarmops.model.service import (
 DEFAULT_RUNTIME = "container"
 
 M = TypeVar("M", bound=Model)
+L = TypeVar("L")
 
 
 def filled(spec: ServiceSpec) -> ServiceSpec:
@@ -47,6 +48,36 @@ def filled(spec: ServiceSpec) -> ServiceSpec:
         rollback_config=_update(given(spec.rollback_config, None)),
         endpoint_spec=_endpoint(given(spec.endpoint_spec, None)),
     )
+
+
+def in_stored_order(spec: ServiceSpec, stored: ServiceSpec) -> ServiceSpec:
+    """Return the spec with its secrets and configs in the stored order, if they are the same ones.
+
+    Their order means nothing, and the docker CLI's varies where a stack uses a secret twice.
+    """
+    template = defaults.task_spec(spec)
+    container = defaults.container_spec(template)
+    former = defaults.container_spec(defaults.task_spec(stored))
+    ordered = replace(
+        container,
+        secrets=_ordered(container.secrets, former.secrets),
+        configs=_ordered(container.configs, former.configs),
+    )
+    if ordered == container:
+        return spec
+    return replace(spec, task_template=replace(template, container_spec=ordered))
+
+
+def _ordered(wanted: L, stored: L) -> L:
+    """Return the stored list if it has the same members, as often."""
+    if not isinstance(wanted, list) or not isinstance(stored, list) or len(wanted) != len(stored):
+        return wanted
+    rest = list(stored)
+    for each in wanted:
+        if each not in rest:
+            return wanted
+        rest.remove(each)
+    return stored
 
 
 def without_zeros(model: M) -> M:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarmops.api.servicespec import filled
-from swarmops.model.service import ServiceSpec
+from swarmops.api.servicespec import filled, in_stored_order
+from swarmops.model.service import ContainerSpec, SecretReference, ServiceSpec, TaskSpec
 
 STORED_CONTAINER = {"Image": "busybox:1", "Isolation": "default"}
 STORED: dict[str, Any] = {
@@ -120,3 +120,17 @@ def test_what_docker_stores(spec: dict[str, Any], expected: dict[str, Any]):
     once = filled(msgspec.convert(spec, type=ServiceSpec))
     assert msgspec.to_builtins(once) == expected
     assert filled(once) == once
+
+
+def test_the_order_of_secrets_and_configs_means_nothing():
+    """The same ones in another order are the stored ones; others are not, nor more of the same."""
+
+    def using(*names: str) -> ServiceSpec:
+        secrets = [SecretReference(secret_id=name, secret_name=name) for name in names]
+        container = ContainerSpec(image="busybox:1", secrets=secrets)
+        return ServiceSpec(name="web", task_template=TaskSpec(container_spec=container))
+
+    stored = using("a", "b")
+    assert in_stored_order(using("b", "a"), stored) == stored
+    for other in (using("b", "c"), using("b"), using("b", "a", "a"), using("b", "b")):
+        assert in_stored_order(other, stored) == other
