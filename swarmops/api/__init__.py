@@ -5,7 +5,7 @@ the disk or Raft itself: it reads the local replica and proposes through the sto
 swarm mode's goes to the Docker Engine behind the node, if there is one (``engine``).
 """
 
-from swarmops.api.app import make_app
+from swarmops.api.app import make_app, make_network_app
 from swarmops.api.control import HostFacts, LocalState, NodeControl
 
-__all__ = ["HostFacts", "LocalState", "NodeControl", "make_app"]
+__all__ = ["HostFacts", "LocalState", "NodeControl", "make_app", "make_network_app"]

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from swarmops import __version__
 from swarmops.api import (
+    access,
     configs,
     distribution,
     errors,
@@ -32,10 +33,12 @@ from swarmops.api import (
     tasks,
 )
 from swarmops.api.body import BODY_BYTES_MAX
+from swarmops.api.callers import OVER_NETWORK, admit
 from swarmops.api.control import NodeControl
-from swarmops.api.engine import ENGINE, EngineBehind, asked_version
+from swarmops.api.engine import ENGINE, EngineBehind
 from swarmops.api.engine_share import pass_on
 from swarmops.api.latency import Latencies
+from swarmops.api.path import asked_version
 from swarmops.api.route import LATENCIES, NODE, ROUTE_TABLE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
@@ -53,6 +56,7 @@ RESOURCES = (
     distribution,
     events,
     metrics,
+    access,
 )
 STREAMS = frozenset(
     (route.method, route.path)
@@ -65,15 +69,28 @@ log = structlog.get_logger("swarmops.api")
 
 
 def make_app(node: NodeControl) -> web.Application:
-    """Return the Docker Engine API over this node; serve it without an access log."""
+    """Return the Docker Engine API over this node, for callers whom its socket lets in.
+
+    Serve it without an access log.
+    """
+    return _application(node, Latencies(), over_network=False)
+
+
+def make_network_app(local: web.Application) -> web.Application:
+    """Return the same API for people behind TLS; both are counted together."""
+    return _application(local[NODE], local[LATENCIES], over_network=True)
+
+
+def _application(node: NodeControl, latencies: Latencies, *, over_network: bool) -> web.Application:
     app = web.Application(
-        middlewares=[_note_latency, _answer_errors, _check_version, pass_on],
+        middlewares=[_note_latency, _answer_errors, admit, _check_version, pass_on],
         client_max_size=BODY_BYTES_MAX,
     )
     app[NODE] = node
     app[ENGINE] = EngineBehind(node.engine_socket)
     app.on_cleanup.append(_close_engine)
-    app[LATENCIES] = Latencies()
+    app[OVER_NETWORK] = over_network
+    app[LATENCIES] = latencies
     app[ROUTE_TABLE] = tuple(route for resource in RESOURCES for route in resource.ROUTES)
     app.on_response_prepare.append(_add_headers)
     for resource in RESOURCES:

@@ -22,11 +22,14 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from swarmops.api import errors
+from swarmops.api.callers import person_of
 from swarmops.api.engine_access import local_user, may_open
+from swarmops.api.path import asked_version, plain_path
 from swarmops.api.stream import write_all
 from swarmops.api.tunnel import take_over
 from swarmops.api.version import API_VERSION
 from swarmops.errors import ApiError
+from swarmops.model.access import AccessRole
 
 CONNECT_S = 5.0
 FACTS_S = 2.0
@@ -36,11 +39,20 @@ ANSWER_S = 30.0
 PING_AGE_S = 30.0
 _HEAD_BYTES_MAX = 64 * 1024
 _OURS = frozenset(
-    ("swarm", "nodes", "services", "tasks", "secrets", "configs", "metrics", "openapi.json")
+    (
+        "access",
+        "configs",
+        "metrics",
+        "nodes",
+        "openapi.json",
+        "secrets",
+        "services",
+        "swarm",
+        "tasks",
+    )
 )
 """First parts of paths that are never the engine's: it may know a swarm of its own."""
 _TAKES_OVER = re.compile(r"/containers/[^/]+/attach|/exec/[^/]+/start")
-_VERSIONED = re.compile(r"/v([0-9]+\.[0-9]+)(?=/)")
 _OF_THE_HOP = frozenset(
     (
         "connection",
@@ -71,14 +83,17 @@ class EngineBehind:
             self._session = None
 
     def is_open_to(self, request: web.Request) -> bool:
-        """Whether there is an engine, and this caller could open its socket."""
+        """Whether there is an engine, and this caller could open its socket.
+
+        An admin from the network could too: whoever may create services is root everywhere.
+        """
+        if self._path is None or not self._path.is_socket():
+            return False
+        person = person_of(request)
+        if person is not None:
+            return person.role is AccessRole.ADMIN
         user = local_user(request)
-        return (
-            self._path is not None
-            and user is not None
-            and self._path.is_socket()
-            and may_open(self._path, user)
-        )
+        return user is not None and may_open(self._path, user)
 
     async def pass_on(self, request: web.Request, body: bytes | None = None) -> web.StreamResponse:
         """Let the engine answer. Raises ApiError 404 where there is none for this caller.
@@ -145,9 +160,8 @@ class EngineBehind:
 
     async def _target(self, request: web.Request) -> str:
         """Return path and query in a version that the engine speaks."""
-        found = _VERSIONED.match(request.raw_path)
-        path = request.raw_path[found.end() :] if found else request.raw_path
-        return await self._versioned(path, found.group(1) if found else API_VERSION)
+        asked = asked_version(request.raw_path) or API_VERSION
+        return await self._versioned(plain_path(request.raw_path), asked)
 
     async def _versioned(self, path: str, asked: str = API_VERSION) -> str:
         engines = (await self._ping()).get("Api-Version", "")
@@ -218,17 +232,6 @@ class EngineBehind:
 
 
 ENGINE = web.AppKey("engine", EngineBehind)
-
-
-def plain_path(path: str) -> str:
-    """Return the path without the version before it."""
-    return _VERSIONED.sub("", path, count=1)
-
-
-def asked_version(path: str) -> str | None:
-    """Return the version that stands before a path."""
-    found = _VERSIONED.match(path)
-    return found.group(1) if found else None
 
 
 async def _pieces(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from swarmops.api import body, errors
-from swarmops.api.engine import ENGINE, plain_path
+from swarmops.api.engine import ENGINE
+from swarmops.api.path import plain_path
 from swarmops.api.route import Handler
 from swarmops.errors import ApiError
 from swarmops.model.base import given

@@ -18,6 +18,7 @@ from swarmops import __version__
 from swarmops.api.reply import reply
 from swarmops.api.route import ROUTE_TABLE, Route
 from swarmops.api.version import API_VERSION
+from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
 from swarmops.model.events import EventMessage
 from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Node, NodeSpec
@@ -123,6 +124,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/networks/{id}"): Operation("Remove a network", status=204),
     ("GET", "/distribution/{image}/json"): Operation("Inspect an image in its registry"),
+    ("GET", "/access"): Operation("Say who uses the API over the network", answer=AccessState),
+    ("POST", "/access/update"): Operation(
+        "Serve the API over the network, or no longer", body=AccessPortRequest
+    ),
+    ("POST", "/access/create"): Operation(
+        "Let a person in", body=AccessRequest, answer=AccessReply, status=201
+    ),
+    ("DELETE", "/access/{name}"): Operation("Let a person in no longer", status=204),
     **_of_objects("configs"),
     **_of_objects("secrets"),
 }

@@ -12,6 +12,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from swarmops.api import body, errors, render, swarmspec
+from swarmops.api.callers import only_reads
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.query import flag, truthy, version_of
@@ -88,8 +89,10 @@ async def leave(request: web.Request) -> web.StreamResponse:
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
-    """``GET /swarm``."""
-    return reply(render.swarm(_cluster(await manager_store(node_of(request)))))
+    """``GET /swarm``; who may only read is not shown what lets a machine in."""
+    cluster = _cluster(await manager_store(node_of(request)))
+    shown = render.swarm_without_tokens if only_reads(request) else render.swarm
+    return reply(shown(cluster))
 
 
 async def update(request: web.Request) -> web.StreamResponse:

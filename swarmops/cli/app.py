@@ -16,6 +16,7 @@ COMMANDS = {
     "node": Lazy("swarmops.cli.node:node", "List and change nodes"),
     "service": Lazy("swarmops.cli.service:service", "List and change services"),
     "inventory": Lazy("swarmops.cli.inventory:inventory", "Show what an inventory says"),
+    "access": Lazy("swarmops.cli.access:access", "Let people use the API over the network"),
     "unlock-apply": Lazy(
         "swarmops.cli.unlock:unlock_apply", "Free a swarm that an apply has locked"
     ),

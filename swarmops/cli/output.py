@@ -33,6 +33,12 @@ SERVICE_COLUMNS: Columns = {
     "IMAGE": "image",
     "PORTS": "ports",
 }
+PEOPLE_COLUMNS: Columns = {
+    "NAME": "name",
+    "ROLE": "role",
+    "CREATED": "created",
+    "EXPIRES": "expires",
+}
 TASK_COLUMNS: Columns = {
     "ID": "id",
     "NAME": "name",

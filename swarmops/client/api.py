@@ -18,6 +18,7 @@ from swarmops.client.answers import Created, Failure, Info, Ping, Version
 from swarmops.client.logs import LogEntry, entries
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
 from swarmops.errors import ApiError
+from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
 from swarmops.model.node import Node, NodeSpec
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service, ServiceSpec
@@ -216,6 +217,25 @@ class Client:
     def configs(self, filters: Filters | None = None) -> list[Config]:
         """Return the configs."""
         return self._get("/configs", list[Config], _filters(filters))
+
+    # -- people who use the API over the network
+
+    def access(self) -> AccessState:
+        """Return where the API is served over the network, and to whom."""
+        return self._get("/access", AccessState)
+
+    def serve_over_network(self, wanted: AccessPortRequest) -> None:
+        """Serve the API over the network, on every manager; port 0: no longer."""
+        self._call("POST", "/access/update", body=wanted)
+
+    def grant_access(self, wanted: AccessRequest) -> AccessReply:
+        """Let a person in; return the certificate."""
+        answer = self._call("POST", "/access/create", body=wanted)
+        return msgspec.json.decode(answer.body, type=AccessReply)
+
+    def revoke_access(self, name: str) -> None:
+        """Let a person in no longer."""
+        self._call("DELETE", f"/access/{_quoted(name)}")
 
     # -- how
 

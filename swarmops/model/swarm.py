@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec import UNSET
 
+from swarmops.model.access import Person
 from swarmops.model.base import Labels, Model, Opt
 from swarmops.model.node import TLSInfo
 from swarmops.model.object import Object
@@ -90,6 +91,10 @@ class ClusterInternal(Model, frozen=True):
     ca_key: str = ""
     join_tokens: JoinTokens = JoinTokens()
     removed_nodes: list[RemovedNode] = []
+    api_port: int = 0
+    """Where managers serve the API over TLS; 0: nowhere."""
+    api_names: list[str] = []
+    people: list[Person] = []
 
 
 class Cluster(Object, frozen=True):

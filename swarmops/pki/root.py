@@ -7,7 +7,9 @@ Called by ``manager.ca`` and, for the first manager, by ``runtime``; keeps nothi
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -60,6 +62,14 @@ def new_request() -> tuple[str, str]:
     return _key_pem(key), csr.public_bytes(serialization.Encoding.PEM).decode()
 
 
+class Subject(NamedTuple):
+    """Whom a certificate is about: CN, OU and O."""
+
+    name: str
+    unit: str
+    cluster_id: str
+
+
 def issue(
     root: RootCA,
     csr_pem: str,
@@ -70,7 +80,29 @@ def issue(
     now: datetime,
     lifetime_s: float,
 ) -> str:
-    """Sign a node's request and return its certificate as PEM.
+    """Sign a node's request and return its certificate as PEM. Raises as ``sign``."""
+    return sign(
+        root,
+        csr_pem,
+        Subject(node_id, UNIT[role], cluster_id),
+        names=[x509.DNSName(UNIT[role]), x509.DNSName(node_id)],
+        usages=[ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
+        now=now,
+        lifetime_s=lifetime_s,
+    )
+
+
+def sign(
+    root: RootCA,
+    csr_pem: str,
+    subject: Subject,
+    *,
+    names: Sequence[x509.GeneralName] = (),
+    usages: Sequence[x509.ObjectIdentifier],
+    now: datetime,
+    lifetime_s: float,
+) -> str:
+    """Sign a request for a certificate that signs nothing itself; return it as PEM.
 
     Raises CertificateError if the request is malformed, unsigned or not for an ECDSA key.
     """
@@ -86,17 +118,17 @@ def issue(
     signer = serialization.load_pem_private_key(root.key_pem.encode(), None)
     if not isinstance(signer, ec.EllipticCurvePrivateKey):
         raise CertificateError("the swarm's root key is not an ECDSA key")
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, node_id),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, UNIT[role]),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, cluster_id),
-        ]
-    )
-    names = [x509.DNSName(UNIT[role]), x509.DNSName(node_id)]
-    cert = (
+    builder = (
         x509.CertificateBuilder()
-        .subject_name(subject)
+        .subject_name(
+            x509.Name(
+                [
+                    x509.NameAttribute(NameOID.COMMON_NAME, subject.name),
+                    x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, subject.unit),
+                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, subject.cluster_id),
+                ]
+            )
+        )
         .issuer_name(issuer.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
@@ -104,19 +136,14 @@ def issue(
         .not_valid_after(min(now + timedelta(seconds=lifetime_s), issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage(
-                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-            ),
-            critical=False,
-        )
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
-        .sign(signer, hashes.SHA256())
     )
-    return _pem(cert)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return _pem(builder.sign(signer, hashes.SHA256()))
 
 
 def tls_info(root_cert_pem: str) -> TLSInfo:

@@ -21,8 +21,9 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from swarmops.api import make_app
+from swarmops.api import make_app, make_network_app
 from swarmops.errors import SwarmopsError
+from swarmops.runtime.access_port import AccessPort
 from swarmops.runtime.control import Control
 from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
 from swarmops.runtime.hostfacts import read_host_facts
@@ -64,7 +65,11 @@ async def _run(arguments: argparse.Namespace) -> None:
     )
     facts = read_host_facts(hostname, arguments.data_dir)
     await daemon.start()
-    runner = await _serve(Control(daemon, facts), arguments.socket)
+    app = make_app(Control(daemon, facts))
+    runner = await _runner(app)
+    await web.SockSite(runner, _listen(arguments.socket), backlog=1024).start()
+    outside = await _runner(make_network_app(app))
+    opening = asyncio.create_task(AccessPort(daemon, outside).run())
     # What lives now lives for ever: the collector need not look at it again and again.
     gc.freeze()
     notify("READY=1")
@@ -74,15 +79,18 @@ async def _run(arguments: argparse.Namespace) -> None:
     finally:
         notify("STOPPING=1")
         petting.cancel()
+        opening.cancel()
+        await asyncio.wait([opening])
+        await outside.cleanup()
         await runner.cleanup()
         await daemon.stop(0.0 if ending(_SYSTEMD) else RESTART_WITHIN_S)
         arguments.socket.unlink(missing_ok=True)
 
 
-async def _serve(control: Control, path: Path) -> web.AppRunner:
-    """Serve the API on the unix socket, for root and the group ``swarmops``."""
+async def _runner(app: web.Application) -> web.AppRunner:
+    """Make an application ready to be served, with bounds on what a request may bring."""
     runner = web.AppRunner(
-        make_app(control),
+        app,
         access_log=None,
         handle_signals=False,
         shutdown_timeout=2,
@@ -92,7 +100,6 @@ async def _serve(control: Control, path: Path) -> web.AppRunner:
         max_field_size=HEADER_BYTES_MAX,
     )
     await runner.setup()
-    await web.SockSite(runner, _listen(path), backlog=1024).start()
     return runner
 
 

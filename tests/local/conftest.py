@@ -99,8 +99,15 @@ class Local:
         self, node: str, *arguments: str, expect: int = 0
     ) -> subprocess.CompletedProcess[str]:
         """Run the real docker CLI on a node's socket."""
+        return self._docker("-H", f"unix://{self.socket(node)}", *arguments, expect=expect)
+
+    def docker_as(self, context: str, *arguments: str) -> str:
+        """Run the real docker CLI in one of its contexts; return what it printed."""
+        return self._docker("--context", context, *arguments, expect=0).stdout
+
+    def _docker(self, *arguments: str, expect: int) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            ["docker", "-H", f"unix://{self.socket(node)}", *arguments],
+            ["docker", *arguments],
             env=self._environment,
             capture_output=True,
             text=True,

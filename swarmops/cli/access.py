@@ -1,0 +1,127 @@
+"""``swarmops access …``: serve the API over the network, and let people in by certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.values import duration
+
+DEFAULT_PORT = 2376
+YEAR = "8760h"
+
+
+@click.group()
+def access() -> None:
+    """Let people use the swarm's API over the network."""
+
+
+@access.command("enable")
+@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option("--name", "names", multiple=True, help="Another name that managers are reached by")
+@common
+@pass_settings
+def enable(settings: Settings, port: int, names: tuple[str, ...]) -> None:
+    """Serve the API on a TLS port of every manager, to those with a certificate."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.model.access import AccessPortRequest
+
+    with open_swarm(settings) as swarm:
+        swarm.client.serve_over_network(AccessPortRequest(port=port, names=list(names)))
+    click.echo(f"Every manager serves the API on port {port}: 'swarmops access create' lets in.")
+
+
+@access.command("disable")
+@common
+@pass_settings
+def disable(settings: Settings) -> None:
+    """Serve the API on unix sockets only. Certificates stay valid for the next 'enable'."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.model.access import AccessPortRequest
+
+    with open_swarm(settings) as swarm:
+        swarm.client.serve_over_network(AccessPortRequest(port=0))
+    click.echo("The API is no longer served over the network.")
+
+
+@access.command("create")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["admin", "read"]), required=True)
+@click.option("--expires", type=duration, default=YEAR, metavar="duration", show_default=True)
+@click.option("--host", default="", help="Where to connect to  [default: a manager's address]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="[default: NAME.dockercontext]"
+)
+@click.option(
+    "--pem",
+    type=click.Path(path_type=Path),
+    help="Write ca.pem, cert.pem and key.pem there instead",
+)
+@common
+@pass_settings
+def create(
+    settings: Settings,
+    *,
+    name: str,
+    role: str,
+    expires: int,
+    host: str,
+    output: Path | None,
+    pem: Path | None,
+) -> None:
+    """Make a certificate for NAME, and write it as a Docker context to hand over."""
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet import people
+    from swarmops.model.access import AccessRole
+
+    wanted = AccessRole(role)
+    where = output or Path(f"{name}.dockercontext")
+    targets = [pem / f"{part}.pem" for part in ("ca", "cert", "key")] if pem else [where]
+    for target in targets:
+        people.refuse_existing(target)
+    with open_swarm(settings) as swarm:
+        granted = people.grant(
+            swarm.client, name, wanted, lifetime_s=expires // 1_000_000_000, host=host
+        )
+    if pem:
+        contents = [granted.ca, granted.cert, granted.key]
+        for target, content in zip(targets, contents, strict=True):
+            people.write_secret(target, content.encode())
+        click.echo(f"{name} has access ({role}) to tcp://{granted.address}: keep {pem} secret.")
+        return
+    people.write_secret(where, people.context_file(name, wanted, granted))
+    click.echo(f"{name} has access ({role}) to tcp://{granted.address}. Hand over {where}:")
+    click.echo(f"docker context import {name} {where}")
+
+
+@access.command("ls")
+@common
+@formatted
+@pass_settings
+def ls(settings: Settings) -> None:
+    """List who has access."""
+    from swarmops.cli.output import PEOPLE_COLUMNS, print_rows
+    from swarmops.cli.session import open_swarm
+    from swarmops.fleet.people import rows
+
+    with open_swarm(settings) as swarm:
+        state = swarm.client.access()
+    if not state.port:
+        click.echo("The API is not served over the network ('swarmops access enable').", err=True)
+    print_rows(rows(state), PEOPLE_COLUMNS, settings.format)
+
+
+@access.command("revoke")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@common
+@pass_settings
+def revoke(settings: Settings, names: tuple[str, ...]) -> None:
+    """End access at once, on every manager; open streams too."""
+    from swarmops.cli.session import open_swarm
+
+    with open_swarm(settings) as swarm:
+        for name in names:
+            swarm.client.revoke_access(name)
+            click.echo(f"{name} has no access any more.")
