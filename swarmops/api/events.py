@@ -41,10 +41,10 @@ async def events(request: web.Request) -> web.StreamResponse:
         )
     response = web.StreamResponse()
     response.content_type = "application/json"
-    lines = merged(
-        _lines(node_of(request), filters, since_ns, until_ns),
-        request.app[ENGINE].events(request),
-    )
+    lines = _lines(node_of(request), filters, since_ns, until_ns)
+    engine = request.app[ENGINE]
+    if engine.is_open_to(request):
+        lines = merged(lines, engine.events(request))
     return await write_all(request, response, lines)
 
 
