@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from swarmops.runtime import lean
+
 WORTH_NOTING_S = 0.002
 
 
@@ -59,7 +61,7 @@ def watch(turns: Turns) -> None:
         if took_s > WORTH_NOTING_S:
             turns.note(name_of(handle), took_s)
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001 - as above
+    asyncio.Handle._run = timed  # type: ignore[method-assign, assignment]  # noqa: SLF001 - as above
     began_s = 0.0
 
     def collected(phase: str, info: dict[str, int]) -> None:
@@ -81,8 +83,8 @@ def name_of(handle: Any) -> str:
     name = task.get_name()
     name = "" if name.startswith("Task-") else f" {name}"
     coroutine: Any = task.get_coro()
-    places = []
-    while coroutine is not None and len(places) < 8:  # noqa: PLR2004 - deep enough to know it by
+    places: list[str] = []
+    while coroutine is not None and len(places) < 8:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         places.append(
             getattr(coroutine, "__qualname__", "?") + (f":{frame.f_lineno}" if frame else "")
@@ -99,10 +101,8 @@ def main() -> int:
     turns = Turns()
     watch(turns)
     signal.signal(signal.SIGUSR1, lambda *_: turns.write(report))
-    from swarmops.runtime import lean
-
     with lean.imports():
-        from swarmops.runtime.node import main as run_node
+        from swarmops.runtime.node import main as run_node  # noqa: PLC0415 - as the runtime does
     return run_node()
 
 

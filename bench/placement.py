@@ -65,9 +65,11 @@ class Manager:
     def start(self) -> None:
         """Start it, and wait until its API answers."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.held_loop", str(self._report)]
-            + ["--data-dir", str(self._folder / "data"), "--socket", str(self.socket)]
-            + ["--hostname", self.name, "--log-level", "warning"],
+            [
+                *(sys.executable, "-m", "bench.held_loop", str(self._report)),
+                *("--data-dir", str(self._folder / "data"), "--socket", str(self.socket)),
+                *("--hostname", self.name, "--log-level", "warning"),
+            ],
             stdout=self._log,
             stderr=self._log,
         )
@@ -142,8 +144,10 @@ class Agents:
         self.count = each * AGENT_PROCESSES
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "bench.simulated_agents", str(number * each), str(each)]
-                + [token, *managers],
+                [
+                    *(sys.executable, "-m", "bench.simulated_agents"),
+                    *(str(number * each), str(each), token, *managers),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -204,9 +208,10 @@ class Swarm:
     @property
     def leader(self) -> Manager:
         """The manager that leads."""
-        return wait_for(
+        found: Manager = wait_for(
             lambda: next((m for m in self.living if m.leads()), None), "a leader", within_s=30
         )
+        return found
 
     @property
     def living(self) -> list[Manager]:

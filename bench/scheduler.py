@@ -99,7 +99,7 @@ def place(nodes: int, tasks: int) -> tuple[float, float]:
     """Place everything; return decisions a second of CPU time, and the longest step in ms."""
     store = swarm(nodes, tasks)
     scheduler = Scheduler()
-    groups = list(scheduler.reset(store))
+    groups = [group for group in scheduler.reset(store) if group]
     spent_s = longest_s = 0.0
     decided = 0
     while groups:

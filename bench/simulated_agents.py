@@ -1,4 +1,6 @@
-"""Thousands of agents in one process, for ``bench.placement``: real sessions, tasks that are nothing.
+"""Thousands of agents in one process: real sessions, tasks that are nothing.
+
+Started by ``bench.placement``:
 
     python -m bench.simulated_agents FIRST COUNT TOKEN MANAGER [MANAGER …]
 
@@ -186,10 +188,10 @@ class Agent:
 
     def _confirm(self, told: list[StatusOf]) -> None:
         for each in told:
-            if each.status.state is TaskState.RUNNING and each.task_id in self._tasks:
-                if self._tasks[each.task_id] is TaskState.RUNNING:
-                    self._seen.running += each.task_id not in self._confirmed
-                    self._confirmed.add(each.task_id)
+            runs = each.status.state is TaskState.RUNNING
+            if runs and self._tasks.get(each.task_id) is TaskState.RUNNING:
+                self._seen.running += each.task_id not in self._confirmed
+                self._confirmed.add(each.task_id)
 
     def _forget(self, task_id: str) -> None:
         if task_id in self._confirmed:
@@ -205,7 +207,7 @@ async def join(
     body = msgspec.json.encode(CertificateRequest(csr_pem=csr_pem, token=token, hostname=name))
     async with client.post(f"https://{addr}/certificate", data=body) as response:
         data = await response.read()
-        if response.status != 200:  # noqa: PLR2004 - HTTP's own
+        if response.status != 200:
             raise RuntimeError(f"{addr} lets {name} not in: {data.decode()}")
     reply = msgspec.json.decode(data, type=CertificateReply)
     return Tls(reply, key_pem), reply
@@ -219,9 +221,11 @@ async def dial(tls: Tls, addr: str) -> Channel:
 async def root_of(addr: str) -> str:
     """Fetch the swarm's root."""
     connector = aiohttp.TCPConnector(ssl=unverified_client())
-    async with aiohttp.ClientSession(connector=connector) as client:
-        async with client.get(f"https://{addr}/root") as response:
-            return msgspec.json.decode(await response.read(), type=RootReply).root_pem
+    async with (
+        aiohttp.ClientSession(connector=connector) as client,
+        client.get(f"https://{addr}/root") as response,
+    ):
+        return msgspec.json.decode(await response.read(), type=RootReply).root_pem
 
 
 async def main(first: int, count: int, token: str, managers: list[str]) -> None:

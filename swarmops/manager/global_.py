@@ -6,8 +6,6 @@ that was not heard of yet, keeps its task but gets no new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from swarmops.errors import InputError
 from swarmops.manager import constraints
 from swarmops.manager.filters import available
@@ -29,11 +27,6 @@ def keeps(service: Service, node: Node | None) -> bool:
     return constraints.matches(wanted, node)
 
 
-def new_places(service: Service, nodes: Iterable[Node], used: Iterable[str]) -> list[str]:
-    """Return the nodes that lack their task."""
-    have = set(used)
-    return [
-        node.id
-        for node in nodes
-        if node.id not in have and available(node) and keeps(service, node)
-    ]
+def wants(service: Service, node: Node | None) -> bool:
+    """Whether a node that has no task of the service shall get one."""
+    return node is not None and available(node) and keeps(service, node)

@@ -9,9 +9,9 @@ Other than Docker's, jobs move: a task whose node is drained, down or gone is re
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 
 from swarmops.manager.places import (
     Places,
@@ -28,18 +28,6 @@ from swarmops.model.defaults import mode_name
 from swarmops.model.service import ReplicatedJobMode, Service, ServiceMode
 from swarmops.model.task import Task, TaskState
 from swarmops.store import NodeTable
-
-
-@dataclass
-class JobStep:
-    """What a job as a whole needs."""
-
-    free: list[str] = field(default_factory=list)
-    """Slots that get their first task of this run now."""
-    tend: list[str] = field(default_factory=list)
-    """Places to look at, each for itself."""
-    surplus: list[str] = field(default_factory=list)
-    """Slots of earlier runs that this one doesn't have."""
 
 
 def totals(service: Service) -> tuple[int, int]:
@@ -84,27 +72,37 @@ def needs_tending(service: Service, tasks: Sequence[Task], now: datetime) -> boo
     return state(service, tasks, now) == "failed"
 
 
-def plan(service: Service, places: Places, now: datetime) -> JobStep:
-    """Decide which slots of a replicated job begin now: the lowest, as many as may run at once."""
-    concurrent, total = totals(service)
-    step = JobStep()
-    busy = over = 0
-    taken = set()
-    for place, tasks in places.items():
-        found = state(service, tasks, now)
-        if int(place) >= total:
-            step.surplus.append(place)
+class JobSurvey:
+    """What is found in the slots of a replicated job, shown one after another."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._concurrent, self._total = totals(service)
+        self._busy = self._over = 0
+        self._taken: set[str] = set()
+        self.tend: list[str] = []
+        """Slots to look at, each for itself."""
+        self.surplus: list[str] = []
+        """Slots of earlier runs that this one doesn't have."""
+
+    def add(self, place: str, tasks: Sequence[Task], now: datetime) -> None:
+        """Take note of one slot."""
+        found = state(self._service, tasks, now)
+        if int(place) >= self._total:
+            self.surplus.append(place)
         if found != "open":
-            taken.add(place)
-        busy += found in {"active", "failed"}
-        over += found in {"done", "spent"}
-        if needs_tending(service, tasks, now):
-            step.tend.append(place)
-    wanted = max(min(concurrent - busy, total - over - busy), 0)
-    if wanted:
-        free = (str(slot) for slot in range(total) if str(slot) not in taken)
-        step.free = [slot for slot, _ in zip(free, range(wanted), strict=False)]
-    return step
+            self._taken.add(place)
+        self._busy += found in {"active", "failed"}
+        self._over += found in {"done", "spent"}
+        if needs_tending(self._service, tasks, now):
+            self.tend.append(place)
+
+    def free(self) -> Iterator[str]:
+        """Yield the slots that begin now: the lowest, as many as may run at once."""
+        wanted = min(self._concurrent - self._busy, self._total - self._over - self._busy)
+        if wanted > 0:
+            slots = (str(slot) for slot in range(self._total))
+            yield from islice((slot for slot in slots if slot not in self._taken), wanted)
 
 
 def tend(

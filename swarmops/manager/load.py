@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+import msgspec
 from msgspec import UNSET
 
 from swarmops.model.base import given
@@ -127,8 +127,7 @@ class NodeLoad:
         return self.offered.get(kind, 0) - self.reserved[kind]
 
 
-@dataclass(frozen=True, slots=True)
-class Burden:
+class Burden(msgspec.Struct, frozen=True, gc=False):
     """What one task takes of its node."""
 
     service_id: str

@@ -28,7 +28,9 @@ K = TypeVar("K", bound=Hashable)
 
 KEYS_PER_STEP = 100
 EVENTS_PER_SLICE = 500
-"""Other work of the event loop gets its turn after so many."""
+"""Other work of the event loop gets its turn after so many events, or keys."""
+QUEUE_EVENTS_MAX = 50_000
+"""A loop that begins with a large swarm is busy for a while."""
 WAIT_S_MAX = 60.0
 """Timers are wall times; a clock that is set back delays them by no more than this."""
 
@@ -69,12 +71,16 @@ class ControlLoop(Protocol[K]):
         """Names of the tables whose changes it observes."""
         ...
 
-    def reset(self, store: Store) -> Iterable[K]:
-        """Begin from the store as it is: forget the memo, return every key."""
+    def reset(self, store: Store) -> Iterable[K | None]:
+        """Begin from the store as it is: forget the memo, return every key.
+
+        An iterator may take its time: others have their turn between its items, so it reads tables
+        that it has copied. None is no key, and only gives them that turn.
+        """
         ...
 
-    def observe(self, store: Store, event: Event) -> Iterable[K]:
-        """Return the keys that a change concerns."""
+    def observe(self, store: Store, event: Event) -> Iterable[K | None]:
+        """Return the keys that a change concerns; see ``reset``."""
         ...
 
     def step(self, store: Store, keys: Sequence[K], now: datetime) -> Step[K]:
@@ -110,16 +116,19 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
     """Run until cancelled. Raises Fenced once another manager leads, and whatever a step raises."""
     store = context.store
     alarms: Alarms[K] = Alarms()
-    with store.watch(*loop.tables) as watch:
-        dirty = dict.fromkeys(loop.reset(store))
+    with store.watch(*loop.tables, size=QUEUE_EVENTS_MAX) as watch:
+        dirty: dict[K, None] = {}
+        await _collect(loop.reset(store), dirty)
         while True:
             if not dirty:
                 await _changed(watch, alarms.next_s(context.now()), context.timing.debounce_s)
+            await asyncio.sleep(0)
             events, resync = watch.take()
             if resync:
-                dirty = dict.fromkeys(loop.reset(store))
+                dirty.clear()
+                await _collect(loop.reset(store), dirty)
             for place, event in enumerate(() if resync else events, start=1):
-                dirty.update(dict.fromkeys(loop.observe(store, event)))
+                await _collect(loop.observe(store, event), dirty)
                 if place % EVENTS_PER_SLICE == 0:
                     await asyncio.sleep(0)
             now = context.now()
@@ -133,6 +142,15 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
             if not await write(step.tx, context):
                 dirty.update(dict.fromkeys(keys))
             dirty.update(dict.fromkeys(step.again))
+
+
+async def _collect(keys: Iterable[K | None], dirty: dict[K, None]) -> None:
+    """Take up the keys, some at a time."""
+    for place, key in enumerate(keys, start=1):
+        if key is not None:
+            dirty[key] = None
+        if place % EVENTS_PER_SLICE == 0:
+            await asyncio.sleep(0)
 
 
 async def _changed(watch: Watch, timeout_s: float, debounce_s: float) -> None:

@@ -6,7 +6,7 @@ what became of its tasks: they are given up as ORPHANED. Only then does it write
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import UNSET
@@ -27,14 +27,13 @@ class Orphans:
     def __init__(self, timing: ManagerTiming) -> None:
         self._after = timedelta(seconds=timing.orphan_s)
 
-    def reset(self, store: Store) -> Iterable[str]:
-        """Return every node that is down, and every one that is only named by tasks."""
-        down = {node.id for node in store.nodes if node.status.state is NodeState.DOWN}
-        return down | {
-            task.node_id
-            for task in store.tasks
-            if task.node_id is not UNSET and task.node_id not in store.nodes
-        }
+    def reset(self, store: Store) -> Iterator[str | None]:
+        """Yield every node that is down, and every one that is only named by tasks."""
+        for node in list(store.nodes):
+            yield node.id if node.status.state is NodeState.DOWN else None
+        for task in list(store.tasks):
+            lost = task.node_id is not UNSET and task.node_id not in store.nodes
+            yield given(task.node_id, "") if lost else None
 
     def observe(self, store: Store, event: Event) -> Iterable[str]:
         """Return the node that went, or that a task names in vain."""

@@ -7,7 +7,7 @@ never assigned, or their node can't answer for them. It alone deletes tasks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import UNSET
@@ -30,9 +30,10 @@ class Reaper:
 
     tables = ("tasks", "nodes", "clusters")
 
-    def reset(self, store: Store) -> Iterable[Key]:
-        """Return every place."""
-        return {(task.service_id, place_of(task)) for task in store.tasks}
+    def reset(self, store: Store) -> Iterator[Key]:
+        """Yield every place."""
+        for task in list(store.tasks):
+            yield task.service_id, place_of(task)
 
     def observe(self, store: Store, event: Event) -> Iterable[Key]:
         """Return the places whose tasks came, ended or shall be removed."""

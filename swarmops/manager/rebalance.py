@@ -9,7 +9,7 @@ one stops; ``restarts`` sees to that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 
 from msgspec.structs import replace
@@ -45,15 +45,18 @@ def wanted(service: Service) -> bool:
     return wished(service) or extensions.read(service.spec).rebalance
 
 
-def fulfilled(service: Service, places: Places, now: datetime) -> Service | None:
+def fulfilled(
+    service: Service, places: Places, now: datetime
+) -> Generator[None, None, Service | None]:
     """Return the service whose wish is over, once no task moves any more; None before that.
 
-    It is given up where not all tasks run, after the progress deadline.
+    It is given up where not all tasks run, after the progress deadline. Yields as ``next_move``.
     """
     status = given(service.update_status, UpdateStatus())
     began = given(status.started_at, now)
     message = ENDED
-    if _running(service, places) is None:
+    running = yield from _running(service, places)
+    if running is None:
         if now < give_up_at(service, now) or _moving(places):
             return None
         message = GIVEN_UP
@@ -80,19 +83,26 @@ def _moving(places: Places) -> bool:
 
 def next_move(
     service: Service, places: Places, store: Store, now: datetime
-) -> tuple[str, str] | None:
-    """Return a place and the node that its task shall move to; None if all is well."""
-    running = _running(service, places)
+) -> Generator[None, None, tuple[str, str] | None]:
+    """Return a place and the node that its task shall move to; None if all is well.
+
+    Yields after each part of the work, so that the caller can do other things in between.
+    """
+    running = yield from _running(service, places)
     if not running:
         return None
     spread_over = spreads(service)
-    paths = {node.id: _path(node, spread_over) for node in store.nodes}
+    paths: dict[str, Path] = {}
+    for node in list(store.nodes):
+        paths[node.id] = _path(node, spread_over)
+        yield
     tasks_at: Counter[Path] = Counter()
     for task in running.values():
         path = paths.get(given(task.node_id, ""), ())
         tasks_at.update(path[:depth] for depth in range(1, len(path) + 1))
-    targets = [paths[node_id] for node_id in _fit(service, running, places, store, now)]
-    found = _uneven(targets, tasks_at)
+        yield
+    fit = yield from _fit(service, running, places, store, now)
+    found = _uneven([paths[node_id] for node_id in fit if node_id in paths], tasks_at)
     if found is None:
         return None
     crowded, target = found
@@ -122,7 +132,7 @@ def spreads(service: Service) -> list[str]:
     return [each for each in found if each]
 
 
-def _running(service: Service, places: Places) -> dict[str, Task] | None:
+def _running(service: Service, places: Places) -> Generator[None, None, dict[str, Task] | None]:
     """Return each place's one task, None unless every one runs and all are there."""
     found: dict[str, Task] = {}
     for place, tasks in places.items():
@@ -130,12 +140,13 @@ def _running(service: Service, places: Places) -> dict[str, Task] | None:
         if len(wanted) != 1 or wanted[0].status.state is not TaskState.RUNNING:
             return None
         found[place] = wanted[0]
+        yield
     return found if len(found) == replicas(service.spec) else None
 
 
 def _fit(
     service: Service, running: dict[str, Task], places: Places, store: Store, now: datetime
-) -> list[str]:
+) -> Generator[None, None, list[str]]:
     """Return the nodes that could take one more task, but for those where one failed lately."""
     failed = {
         given(task.node_id, "")
@@ -149,7 +160,8 @@ def _fit(
     most = max(mine.values(), default=0)
     even = not spreads(service)
     found = []
-    for node in store.nodes:
+    for node in list(store.nodes):
+        yield
         if node.id in failed or (even and mine[node.id] > most - 2):
             continue
         load = NodeLoad(node)

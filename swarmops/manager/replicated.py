@@ -6,15 +6,13 @@ without a node first, then those of the most crowded node, not running, with the
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import count, islice
 
 from swarmops.manager.places import Places, live
 from swarmops.manager.restarts import should_restart
 from swarmops.model.base import given
-from swarmops.model.service import Service
 from swarmops.model.task import Task, TaskState
 
 
@@ -26,25 +24,31 @@ def in_use(tasks: Sequence[Task], now: datetime) -> bool:
     return newest.desired_state is not TaskState.REMOVE and not should_restart(newest, tasks, now)
 
 
-def free_slots(used: Places, wanted: int) -> list[str]:
-    """Return the lowest ``wanted`` slots that are not used."""
-    free = (str(slot) for slot in count(1) if str(slot) not in used)
-    return list(islice(free, max(wanted, 0)))
+def victims(used: Places) -> Iterator[str | None]:
+    """Yield the slots that go, one after another, when some are too many; before, None for each.
+
+    The Nones let the caller do other things while slots are sorted. Of a node, its first slot is on
+    level 0, its second on level 1; the highest level goes first.
+    """
+    homeless: list[Order] = []
+    on_node: defaultdict[str, list[Order]] = defaultdict(list)
+    for slot, tasks in used.items():
+        node_id = _node(tasks)
+        (on_node[node_id] if node_id else homeless).append((not _running(tasks), int(slot)))
+        yield None
+    yield from (str(slot) for _, slot in sorted(homeless, reverse=True))
+    levels: list[list[Order]] = []
+    for orders in on_node.values():
+        for level, order in enumerate(sorted(orders)):
+            if level == len(levels):
+                levels.append([])
+            levels[level].append(order)
+    for orders in reversed(levels):
+        yield from (str(slot) for _, slot in sorted(orders, reverse=True))
 
 
-def victims(service: Service, used: Places, surplus: int) -> list[str]:
-    """Return the slots that go when ``surplus`` are too many."""
-    del service
-    if not surplus:
-        return []
-    order = sorted(used, key=lambda slot: (not _running(used[slot]), int(slot)))
-    crowd: Counter[str] = Counter()
-    ranks: dict[str, tuple[bool, int, int]] = {}
-    for place, slot in enumerate(order):
-        node_id = _node(used[slot])
-        ranks[slot] = (not node_id, crowd[node_id], place)
-        crowd[node_id] += 1
-    return sorted(order, key=lambda slot: ranks[slot], reverse=True)[:surplus]
+Order = tuple[bool, int]
+"""Whether a slot does not run, and its number."""
 
 
 def _running(tasks: Sequence[Task]) -> bool:

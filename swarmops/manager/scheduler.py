@@ -7,7 +7,6 @@ node of tasks that are NEW or PENDING; it never moves a task that has a node.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -59,16 +58,21 @@ class Scheduler:
         self._sociable: set[Group] = set()
         """Waiting groups that may be placed once another service's task is."""
 
-    def reset(self, store: Store) -> Iterable[Group]:
+    def reset(self, store: Store) -> Iterator[Group | None]:
         """Weigh every node anew."""
-        self._loads = {node.id: NodeLoad(node) for node in store.nodes}
+        tasks = list(store.tasks)
+        self._loads = {}
         self._waiting.clear()
         self._fit.clear()
         self._sociable.clear()
         self._faults = Faults()
-        for task in store.tasks:
+        for node in list(store.nodes):
+            self._loads[node.id] = NodeLoad(node)
+            yield None
+        for task in tasks:
             self._task_changed(store, None, task)
-        return list(self._waiting)
+            yield None
+        yield from list(self._waiting)
 
     def observe(self, store: Store, event: Event) -> Iterable[Group]:
         """Keep the memo; return the groups that may be placed now."""
@@ -225,7 +229,7 @@ def _assign(
         tried.append((task.id, load))
         if generic:
             chosen = load.choose(needs)
-            load.add(task.id, dataclasses.replace(burden, units=units_of(chosen)))
+            load.add(task.id, msgspec.structs.replace(burden, units=units_of(chosen)))
             step.tx.put(
                 msgspec.structs.replace(
                     task, node_id=load.node.id, status=status, assigned_generic_resources=chosen

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from swarmops.manager.allocator import DYNAMIC, endpoint_of, settled
 from swarmops.manager.places import new_task
-from swarmops.manager.updates import is_dirty
+from swarmops.manager.update_survey import is_dirty
 from swarmops.model.base import given
 from swarmops.model.service import (
     ContainerSpec,

@@ -100,7 +100,7 @@ class Swarm:
     def schedule(self) -> None:
         """Step a fresh scheduler until it has nothing more to say."""
         scheduler = Scheduler()
-        groups = list(scheduler.reset(self.store))
+        groups = [group for group in scheduler.reset(self.store) if group]
         for _ in range(100):
             step = scheduler.step(self.store, groups, NOW)
             if not len(step.tx):

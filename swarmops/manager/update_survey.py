@@ -1,0 +1,194 @@
+"""What a rolling update finds in the places of its service: old tasks, new ones, how these fare.
+
+Pure. The orchestrator shows it one place after another, as many at a time as it likes; ``updates``
+decides on the whole. Of places that are through with it only a number is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import UNSET
+
+from swarmops.errors import InputError
+from swarmops.manager import constraints, extensions
+from swarmops.manager.places import live, service_version, spec_version
+from swarmops.model.base import given
+from swarmops.model.defaults import NANOSECONDS, placement, ports, task_spec
+from swarmops.model.node import Node
+from swarmops.model.service import Service, UpdateConfig, UpdateStatus
+from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.store import NodeTable
+
+MONITOR_S = 5.0
+BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
+_ROLLBACK = "rollback_"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A place of whose task of the new spec nobody knows yet how it does."""
+
+    tasks: Sequence[Task]
+    due: datetime | None
+    """By when it shall run; None: no matter."""
+
+    def stalled(self, now: datetime) -> bool:
+        """Whether it holds up the update for too long."""
+        return self.due is not None and self.due <= now
+
+
+class UpdateSurvey:
+    """What was found so far."""
+
+    def __init__(self, service: Service, nodes: NodeTable) -> None:
+        self._service = service
+        self._nodes = nodes
+        self._version = service_version(service)
+        self._deadline_s = extensions.read(service.spec).progress_deadline_s
+        self.config = config_of(service)
+        self._horizon = timedelta(seconds=max(monitor_s(self.config), delay_s(self.config)))
+        self.dirty: dict[str, None] = {}
+        """Places all of whose tasks that count are of an old spec, in the order of the survey."""
+        self.tried: dict[str, Sequence[Task]] = {}
+        """The tasks of those that had a new one already."""
+        self.replaced = 0
+        """How many places got a new task in this update."""
+        self.failed: list[Task] = []
+        """New tasks that ended by themselves, too early."""
+        self.waiting: list[Waiting] = []
+        self.tried_since: list[datetime] = []
+        """Since when it is known how new tasks do, of those that began lately."""
+
+    def add(self, place: str, tasks: Sequence[Task], now: datetime) -> None:
+        """Take note of one place in use."""
+        version = self._version
+        if all(spec_version(task) == version for task in tasks):
+            return
+        old = {task.id for task in tasks if is_dirty(self._service, task, self._nodes)}
+        if not old:
+            return
+        dirty = _dirty(tasks, old)
+        replaced = any(spec_version(task) == version for task in tasks)
+        if dirty:
+            self.dirty[place] = None
+        if not replaced:
+            return
+        self.replaced += 1
+        self.failed.extend(task for task in tasks if self._failed(task))
+        if dirty:
+            self.tried[place] = tasks
+            return
+        since = self._tried_since(tasks)
+        if since is None:
+            self.waiting.append(Waiting(tasks, self._due(tasks)))
+        elif since + self._horizon > now:
+            self.tried_since.append(since)
+
+    def _failed(self, task: Task) -> bool:
+        """Whether a new task ended by itself before it ran for the monitor time."""
+        if spec_version(task) != self._version or task.status.state not in BY_ITSELF:
+            return False
+        internal = given(task.internal, TaskInternal())
+        if internal.running_at is UNSET or internal.ended_at is UNSET:
+            return True
+        ran_s = (internal.ended_at - internal.running_at).total_seconds()
+        return ran_s < monitor_s(self.config)
+
+    def _tried_since(self, tasks: Sequence[Task]) -> datetime | None:
+        """Return when a new task of the place first ran, or ended by itself; None before that.
+
+        What became of it later is the restart policy's business, and that of the monitor: a
+        failure that the update bears, in a place that is not restarted, must not hold it up.
+        """
+        moments = [
+            _tried_at(task)
+            for task in tasks
+            if spec_version(task) == self._version
+            and (task.status.state is TaskState.RUNNING or task.status.state in BY_ITSELF)
+        ]
+        return min(moments, default=None)
+
+    def _due(self, tasks: Sequence[Task]) -> datetime | None:
+        made_at = [task.created_at for task in tasks if spec_version(task) == self._version]
+        if not made_at or self._deadline_s <= 0:
+            return None
+        return min(made_at) + timedelta(seconds=self._deadline_s)
+
+
+def is_dirty(service: Service, task: Task, nodes: NodeTable) -> bool:
+    """Whether a task differs from what the service's present spec says, of its ports too.
+
+    As in Docker, another placement alone is no difference while the task's node fulfils it.
+    """
+    if spec_version(task) == service_version(service):
+        return False
+    if given(task.internal, TaskInternal()).ports != ports(service.spec):
+        return True
+    wanted = task_spec(service.spec)
+    if task.spec == wanted:
+        return False
+    if msgspec.structs.replace(task.spec, placement=wanted.placement) != wanted:
+        return True
+    return not _fulfils(nodes.get(given(task.node_id, "")), service)
+
+
+def still_dirty(service: Service, tasks: Sequence[Task], nodes: NodeTable) -> bool:
+    """Whether every task of the place that counts is of an old spec."""
+    old = {task.id for task in tasks if is_dirty(service, task, nodes)}
+    return _dirty(tasks, old)
+
+
+def rolling_back(service: Service) -> bool:
+    """Whether the service's update is one back to its former spec."""
+    return given(given(service.update_status, UpdateStatus()).state, "").startswith(_ROLLBACK)
+
+
+def has_config(service: Service) -> bool:
+    """Whether the spec says how such an update proceeds."""
+    return _chosen(service) is not None
+
+
+def config_of(service: Service) -> UpdateConfig:
+    """Return the config that holds; a parallelism that a given config leaves out means all."""
+    config = _chosen(service) or UpdateConfig()
+    return msgspec.structs.replace(config, parallelism=given(config.parallelism, 0))
+
+
+def monitor_s(config: UpdateConfig) -> float:
+    """Return for how long a new task is watched."""
+    wanted_s = given(config.monitor, 0) / NANOSECONDS or MONITOR_S
+    return wanted_s if delay_s(config) < wanted_s else delay_s(config) + 1
+
+
+def delay_s(config: UpdateConfig) -> float:
+    """Return the pause after each place."""
+    return given(config.delay, 0) / NANOSECONDS
+
+
+def _chosen(service: Service) -> UpdateConfig | None:
+    spec = service.spec
+    return given(spec.rollback_config if rolling_back(service) else spec.update_config, None)
+
+
+def _fulfils(node: Node | None, service: Service) -> bool:
+    try:
+        wanted = constraints.parse(given(placement(task_spec(service.spec)).constraints, []))
+    except InputError:
+        return False
+    return node is not None and constraints.matches(wanted, node)
+
+
+def _dirty(tasks: Sequence[Task], old: set[str]) -> bool:
+    wanted = [task for task in tasks if live(task)] or list(tasks[-1:])
+    return bool(wanted) and all(task.id in old for task in wanted)
+
+
+def _tried_at(task: Task) -> datetime:
+    internal = given(task.internal, TaskInternal())
+    ended_at = given(internal.ended_at, task.updated_at)
+    running = task.status.state is TaskState.RUNNING
+    return given(internal.running_at, task.updated_at if running else ended_at)
