@@ -107,7 +107,7 @@ async def update(request: web.Request) -> web.StreamResponse:
         changed = rebalancing(stored, changed, node.now())
     if version != stored.version.index:
         raise OutOfSequence
-    if changed is not stored:
+    if changed != stored:
         tx = Transaction()
         tx.put(changed, expected=version)
         await store.commit(tx)
