@@ -95,6 +95,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/swarm/unlockkey"): Operation("Get the unlock key"),
     ("POST", "/swarm/unlock"): Operation("Unlock a locked manager"),
+    ("GET", "/swarmops/secrets"): Operation(
+        "List secrets with what they hold, to root on the node alone", answer=list[Secret]
+    ),
     ("GET", "/nodes"): Operation("List nodes", "filters", answer=list[Node]),
     ("GET", "/nodes/{id}"): Operation("Inspect a node", answer=Node),
     ("POST", "/nodes/{id}/update"): Operation("Update a node", "version", body=NodeSpec),

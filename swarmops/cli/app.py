@@ -24,6 +24,7 @@ COMMANDS = {
     "exec": Lazy("swarmops.cli.hosts:exec_", "Run a command on hosts"),
     "ssh": Lazy("swarmops.cli.hosts:ssh", "Open a shell on a host"),
     "logs": Lazy("swarmops.cli.hosts:logs", "Show the log of a host's runtime"),
+    "backup": Lazy("swarmops.cli.backup:backup", "Keep the swarm's state in a file, put it back"),
     "tunnel": Lazy("swarmops.cli.tunnel:tunnel", "Serve the swarm's API on a local socket"),
     "context": Lazy("swarmops.cli.tunnel:context", "Write Docker contexts of swarms"),
     "destroy": Lazy("swarmops.cli.destroy:destroy", "Remove the swarm from all its hosts"),

@@ -19,8 +19,9 @@ from swarmops.client.logs import LogEntry, entries
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
 from swarmops.errors import ApiError
 from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
+from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Node, NodeSpec
-from swarmops.model.secret import Config, Secret
+from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from swarmops.model.service import Service, ServiceSpec
 from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec
 from swarmops.model.task import Task
@@ -139,8 +140,7 @@ class Client:
 
     def create_service(self, spec: ServiceSpec) -> str:
         """Create a service; return its ID."""
-        answer = self._call("POST", "/services/create", body=spec)
-        return msgspec.json.decode(answer.body, type=Created).id
+        return self._create("/services/create", spec)
 
     def update_service(
         self, service_id: str, version: int, spec: ServiceSpec, *, rollback: bool = False
@@ -218,6 +218,26 @@ class Client:
         """Return the configs."""
         return self._get("/configs", list[Config], _filters(filters))
 
+    def create_secret(self, spec: SecretSpec) -> str:
+        """Create a secret; return its ID."""
+        return self._create("/secrets/create", spec)
+
+    def create_config(self, spec: ConfigSpec) -> str:
+        """Create a config; return its ID."""
+        return self._create("/configs/create", spec)
+
+    def remove_secret(self, secret_id: str) -> None:
+        """Remove a secret that no service uses."""
+        self._call("DELETE", f"/secrets/{_quoted(secret_id)}")
+
+    def remove_config(self, config_id: str) -> None:
+        """Remove a config that no service uses."""
+        self._call("DELETE", f"/configs/{_quoted(config_id)}")
+
+    def revealed_secrets(self) -> list[Secret]:
+        """Return the secrets with what they hold: swarmops' own managers alone, to root."""
+        return self._get("/swarmops/secrets", list[Secret])
+
     # -- people who use the API over the network
 
     def access(self) -> AccessState:
@@ -237,7 +257,22 @@ class Client:
         """Let a person in no longer."""
         self._call("DELETE", f"/access/{_quoted(name)}")
 
+    # -- networks
+
+    def networks(self) -> list[NetworkResource]:
+        """Return the networks of swarm scope."""
+        found = self._get("/networks", list[NetworkResource], _filters({"scope": ["swarm"]}))
+        return [one for one in found if one.scope == "swarm"]
+
+    def create_network(self, wanted: NetworkCreate) -> str:
+        """Create a network; return its ID."""
+        body = self._call("POST", "/networks/create", body=wanted).body
+        return str(msgspec.json.decode(body)["Id"])
+
     # -- how
+
+    def _create(self, path: str, spec: msgspec.Struct) -> str:
+        return msgspec.json.decode(self._call("POST", path, body=spec).body, type=Created).id
 
     def _get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         answer = self._call("GET", path, query)
