@@ -280,12 +280,13 @@ def test_a_full_disk_is_told_until_a_write_succeeds(run: Any):
         await world.form(1)
         one = world.members[1]
         one.disk.full = True
+        one.disk_delay_s = 0.3
         waiting = asyncio.ensure_future(one.raft.propose(b"a", timeout_s=30))
         await world.eventually(lambda: one.status().disk_error)
         term = one.status().term
         for _ in range(500):
             await asyncio.sleep(0.01)
-            assert "No space left" in one.status().disk_error
+            assert "No space left" in (one.status().disk_error or "")
             assert not one.status().is_leader
         assert one.status().term == term
         one.disk.full = False

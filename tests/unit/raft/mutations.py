@@ -1,0 +1,538 @@
+"""Corrections taken out, one at a time, that a unit test notices; the rest is ``tests.sim.raft``'s.
+
+``faults/test_mutations`` plays them. Each row has its fault, in PySyncObj or in an earlier version
+of ours, how the correction is taken out, and the test that must fail then.
+"""
+
+# ruff: noqa: ANN001, ARG001, ARG005, PT008 - stand-ins, see the sim's
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import pickle
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import msgspec
+
+from swarmops.raft import (
+    commands,
+    elections,
+    engine,
+    engine_core,
+    logfile,
+    membership,
+    messages,
+    raft,
+    records,
+    replication,
+    requests,
+    sealing,
+    snapshots,
+    storage,
+    termfile,
+    transport,
+)
+from swarmops.raft import disk as disk_module
+from swarmops.raft.journal import Journal
+from swarmops.raft.proposals import Proposals
+from swarmops.raft.snapshots import SnapshotWriter
+from swarmops.raft.snapshotting import Snapshots
+from tests.unit.raft import test_group, test_power, test_storage, test_wire
+from tests.unit.raft.conftest import Group
+from tests.unit.raft.faults import (
+    test_durability,
+    test_elections,
+    test_membership,
+    test_replication,
+)
+
+_E, _R, _T = elections._SyncObj, replication._SyncObj, engine._SyncObj
+Patch = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """A correction, how to take it out, and the test that notices, with its parameters."""
+
+    name: str
+    fault: str
+    patch: Patch
+    caught_by: Callable[..., Any]
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _replace(owner: Any, name: str, stand_in: Any) -> Patch:
+    return lambda: mock.patch.object(owner, name, stand_in)
+
+
+def _in_group(test: Callable[[Any], Any]) -> Callable[..., None]:
+    """Make a test of a group on loopback one without a fixture that needs a running loop."""
+
+    def play(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> None:
+        async def whole() -> None:
+            group = Group(tmp_path, unused_tcp_port_factory)
+            try:
+                async with asyncio.timeout(20):
+                    await test(group)
+            finally:
+                for manager in group.managers.values():
+                    await manager.stop()
+
+        asyncio.run(whole())
+
+    play.__name__ = test.__name__
+    return play
+
+
+# The disk.
+
+
+def _unsealed() -> ExitStack:
+    """Write clear text under a checksum that always fits."""
+    stack = ExitStack()
+    always = SimpleNamespace(crc32=lambda *_: 0)
+    for module in (records, snapshots):
+        stack.enter_context(mock.patch.object(module, "zlib", always))
+    seal = mock.patch.object(
+        sealing.Sealer, "seal", lambda self, at, clear, head: clear + bytes(16)
+    )
+    opened = mock.patch.object(sealing.Sealer, "open", lambda self, at, sealed, head: sealed[:-16])
+    stack.enter_context(seal)
+    stack.enter_context(opened)
+    return stack
+
+
+def _finish_unsynced(self) -> None:
+    self._file.sync = lambda: None
+    _finish(self)
+
+
+_finish = SnapshotWriter.finish
+
+
+def _drop_all_but(disk, than, used) -> None:
+    for found in snapshots.finished(disk):
+        if found != than:
+            disk.remove(found.name)
+
+
+def _trust_the_log(disk, loaded, snapshot) -> tuple[Any, Any]:
+    return loaded.entries[0], loaded.entries[1:]
+
+
+def _landed_or_raised(self, _result, error) -> None:
+    """Let go of a batch that failed in an unforeseen way, as if it had been written."""
+    if error is not None and not isinstance(error, OSError):
+        self._flying = None
+        return
+    _landed(self, _result, error)
+
+
+_landed = Journal._landed
+
+
+def _retry_at_once(self) -> None:
+    self.error = None
+    self.flush()
+
+
+def _keep_nothing(self, index) -> int:
+    return int(max(self._journal.first_index, index))
+
+
+def _forget_to_clean_up() -> AbstractContextManager[Any]:
+    return mock.patch.object(SnapshotWriter, "abandon", lambda self: None)
+
+
+# Elections and replication.
+
+
+def _both_ask_on(self, sender, message) -> None:
+    asking = self._pre_votes
+    _on_vote(self, sender, message)
+    if message.pre:
+        self._pre_votes = asking
+
+
+_on_vote = _E._on_vote
+
+
+def _truncate_committed(self, index) -> None:
+    commit, self._SyncObj__raftCommitIndex = self._SyncObj__raftCommitIndex, 0
+    _truncate(self, index)
+    self._SyncObj__raftCommitIndex = min(commit, index - 1)
+
+
+def _truncate_entries_alone(self, index) -> None:
+    before = list(self._configurations)
+    _truncate(self, index)
+    self._configurations[:] = before
+
+
+_truncate = _R._truncate
+
+
+def _commit_with_a_chunk(self, sender, message) -> None:
+    _on_chunk(self, sender, message)
+    self._SyncObj__raftCommitIndex = self._journal.last_index
+
+
+_on_chunk = _R._on_snapshot_chunk
+
+
+def _believe_any_term(self, sender, message) -> None:
+    _on_append_ack(self, sender, messages.AppendAck(self.term(), *list(_fields(message))[1:]))
+
+
+def _believe_any_refusal(self, sender, message) -> None:
+    if not message.ok and sender in self._progress:
+        self._SyncObj__raftNextIndex[engine_core.Node(sender)] = message.hint
+        self._progress[sender].probe()
+        self._send_entries(engine_core.Node(sender), heartbeat=False)
+        return
+    _on_append_ack(self, sender, message)
+
+
+_on_append_ack = _R._on_append_ack
+
+
+def _fields(message: Any) -> list[Any]:
+    return [getattr(message, name) for name in message.__struct_fields__]
+
+
+def _begin_again(self, raft_id) -> None:
+    outgoing = self._outgoing.get(raft_id)
+    if outgoing and not outgoing.busy and self._clock.time() - outgoing.sent_at > 1.0:
+        self._close(raft_id)
+    _wanted(self, raft_id)
+
+
+_wanted = Snapshots.wanted
+
+
+# Membership.
+
+
+def _described_by_the_beginning(disk, key, snapshot, entries) -> tuple[Any, Any]:
+    configurations, sessions = _described(disk, key, snapshot, entries)
+    return configurations[:2], sessions
+
+
+_described = storage._described
+
+
+def _newest_configuration(self, index) -> bytes:
+    with mock.patch.object(_T, "committed_configuration", lambda engine, _: engine.configuration):
+        return _meta(self, index)
+
+
+_meta = Snapshots._meta
+
+
+def _add_anyone(configuration, member) -> Any:
+    return _add(membership.Configuration(configuration.voters, configuration.learners), member)
+
+
+_add = membership.add
+
+
+async def _go_at_once(self, raft_id, timeout_s) -> bool:
+    configuration = membership.remove(self._engine.configuration, raft_id)
+    return bool(await self._change(configuration, timeout_s))
+
+
+# The wire.
+
+
+def _decode_pickle(body: bytes) -> Any:
+    try:
+        return messages.decode(body)
+    except msgspec.DecodeError:
+        return pickle.loads(body)
+
+
+async def _greet_anyone(self, reader, writer, peer_node_id) -> str:
+    hello: Any = messages.decode(await transport._read_frame(reader))
+    return str(hello.sender)
+
+
+def _unbounded() -> ExitStack:
+    stack = ExitStack()
+    for name in ("_QUEUE_BYTES_MAX", "_QUEUE_MESSAGES_MAX"):
+        stack.enter_context(mock.patch.object(transport, name, 1 << 40))
+    return stack
+
+
+# Proposals.
+
+
+def _apply_bare(self, index, command) -> None:
+    request = commands.request(command)
+    result = self._machine.apply(index, command[commands.HEADER_BYTES :])
+    if request.session == self._proposals.session:
+        self._proposals.applied(request.number, result, None)
+
+
+def _never_again(self, now) -> None:
+    for number, pending in list(self._pending.items()):
+        if pending.deadline <= now:
+            self.applied(number, None, TimeoutError())
+
+
+def _take_and_wake_nobody(self, number) -> Any:
+    room, self._room = self._room, type(self._room)()
+    taken = _take(self, number)
+    self._room = room
+    return taken
+
+
+_take = Proposals._take
+
+TABLE = [
+    Mutation(
+        "no check of what is read",
+        "no CRC: damage is read as data",
+        _unsealed,
+        test_storage.test_damage_to_what_was_promised_is_refused_with_file_and_offset,
+        {"damage": "flip"},
+    ),
+    Mutation(
+        "a bad record is always a torn tail",
+        "a zeroed header drops everything behind it in silence",
+        _replace(records, "promised_to", lambda data, offset: 0),
+        test_storage.test_damage_to_what_was_promised_is_refused_with_file_and_offset,
+        {"damage": "zero"},
+    ),
+    Mutation(
+        "no checksum in the term file",
+        "a damaged term file is read, and a vote given twice",
+        lambda: mock.patch.object(termfile, "zlib", SimpleNamespace(crc32=lambda *_: 0)),
+        test_storage.test_every_flipped_bit_of_the_term_file_is_noticed,
+    ),
+    Mutation(
+        "nothing is sealed",
+        "log and snapshots can be read from the disk",
+        _unsealed,
+        test_storage.test_nothing_on_disk_is_readable_without_the_key,
+    ),
+    Mutation(
+        "a snapshot is renamed before it is synced",
+        "killed while it writes, the library loses all since the snapshot",
+        _replace(SnapshotWriter, "finish", _finish_unsynced),
+        test_power.test_power_may_go_at_any_byte,
+        {"way": test_power.WAYS[2]},
+    ),
+    Mutation(
+        "names are not synced",
+        "a compaction or a new file is undone by a loss of power",
+        _replace(test_power.MemoryDisk, "sync_names", lambda self: None),
+        test_power.test_power_may_go_at_any_byte,
+        {"way": test_power.WAYS[1]},
+    ),
+    Mutation(
+        "clearing up takes all snapshots but one",
+        "an orphan of a killed run renames its dump over the newer one",
+        _replace(snapshots, "drop_older", _drop_all_but),
+        test_storage.test_clearing_up_spares_newer_snapshots_and_those_in_use,
+    ),
+    Mutation(
+        "a log behind a lost snapshot is taken as it is",
+        "missing dump: a zombie that applies nothing leads",
+        _replace(storage, "_reconcile", _trust_the_log),
+        test_storage.test_a_log_that_begins_behind_a_lost_snapshot_is_refused,
+    ),
+    Mutation(
+        "an unforeseen failure of the log lane passes for a write",
+        "what is in memory alone is promised (ours, found by reading)",
+        _replace(Journal, "_landed", _landed_or_raised),
+        test_durability.test_whatever_goes_wrong_in_the_log_lane_nothing_unwritten_is_promised,
+    ),
+    Mutation(
+        "an attempt to write again passes for a working disk",
+        "the full disk is told only now and then, and terms are used up (ours)",
+        _replace(Journal, "retry", _retry_at_once),
+        test_durability.test_a_full_disk_is_told_until_a_write_succeeds,
+    ),
+    Mutation(
+        "a snapshot that doesn't fit is left where it is",
+        "a full disk costs a file and a descriptor a second (ours)",
+        _forget_to_clean_up,
+        test_storage.test_a_snapshot_that_does_not_fit_leaves_no_file_and_no_descriptor,
+        {"room": 100},
+    ),
+    Mutation(
+        "a file can be closed twice",
+        "another file's descriptor is closed (ours)",
+        _replace(disk_module.DirectoryFile, "close", lambda self: os.close(self._fd)),
+        test_storage.test_a_file_that_is_closed_twice_closes_no_other,
+    ),
+    Mutation(
+        "segments are never deleted",
+        "the journal's file never shrinks",
+        _replace(logfile.LogWriter, "compact", lambda self, first_index: None),
+        test_durability.test_files_stay_bounded_under_endless_writes,
+    ),
+    Mutation(
+        "nothing is kept behind a snapshot",
+        "a slightly slow follower gets a whole snapshot",
+        _replace(Snapshots, "_keep_from", _keep_nothing),
+        test_durability.test_memory_entries_behind_a_snapshot_are_kept_for_slow_followers,
+    ),
+    Mutation(
+        "no answer while the disk is slow",
+        "a follower with a slow disk passes for dead",
+        _replace(_R, "_acknowledge_rest", lambda self, *, landed: None),
+        test_durability.test_a_slow_disk_of_a_follower_costs_no_leadership,
+    ),
+    Mutation(
+        "nobody gives way among candidates",
+        "simultaneous candidates split the votes",
+        _replace(_E, "_on_vote", _both_ask_on),
+        test_elections.test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes,
+        {"seed": 0},
+    ),
+    Mutation(
+        "a callback's error is the engine's",
+        "a raising callback wedges the member or applies twice",
+        _replace(raft, "_call", lambda callback, *arguments: callback(*arguments)),
+        test_elections.test_a_leadership_callback_that_raises_harms_nothing,
+    ),
+    Mutation(
+        "what is committed is truncated",
+        "truncating already-applied entries is only logged",
+        _replace(_R, "_truncate", _truncate_committed),
+        test_replication.test_a_contradiction_of_what_is_committed_stops_the_member,
+    ),
+    Mutation(
+        "a chunk moves the commit index",
+        "any snapshot chunk commits an unverified tail",
+        _replace(_R, "_on_snapshot_chunk", _commit_with_a_chunk),
+        test_replication.test_a_chunk_moves_no_commit_index,
+    ),
+    Mutation(
+        "a damaged snapshot is taken",
+        "a corrupt snapshot is acknowledged",
+        _unsealed,
+        test_replication.test_a_damaged_snapshot_is_not_acknowledged,
+    ),
+    Mutation(
+        "acknowledgements of any term count",
+        "next_node_idx carries no term",
+        _replace(_R, "_on_append_ack", _believe_any_term),
+        test_replication.test_an_acknowledgement_of_an_older_term_counts_for_nothing,
+    ),
+    Mutation(
+        "a late refusal is believed",
+        "resets go back behind what was acknowledged",
+        _replace(_R, "_on_append_ack", _believe_any_refusal),
+        test_replication.test_a_late_refusal_never_goes_behind_what_was_acknowledged,
+    ),
+    Mutation(
+        "a snapshot begins again when a chunk stays unanswered for a second",
+        "a snapshot slower than the time-out never installs",
+        _replace(Snapshots, "wanted", _begin_again),
+        test_replication.test_a_large_snapshot_on_a_slow_disk_installs_under_load_without_an_election,
+        {"seed": 0},
+    ),
+    Mutation(
+        "proposals are sent once",
+        "a lost forward is never answered",
+        _replace(Proposals, "expire", _never_again),
+        test_replication.test_a_lost_forward_is_sent_again_and_applied_once,
+    ),
+    Mutation(
+        "who waits for room is never woken",
+        "a full queue answers nobody",
+        _replace(Proposals, "_take", _take_and_wake_nobody),
+        test_replication.test_more_proposals_than_any_queue_holds_are_all_answered,
+        {"count": 2_000},
+    ),
+    Mutation(
+        "membership after a restart is the first one",
+        "a node that was started again elects itself from its first arguments",
+        _replace(storage, "_described", _described_by_the_beginning),
+        test_membership.test_membership_after_a_restart_is_the_logs_not_the_arguments,
+    ),
+    Mutation(
+        "a change outlives its entry",
+        "an uncommitted change of membership stays in effect",
+        _replace(_R, "_truncate", _truncate_entries_alone),
+        test_membership.test_an_uncommitted_change_is_rolled_back_with_its_entry,
+    ),
+    Mutation(
+        "a snapshot holds the newest configuration",
+        "the snapshot holds the current, perhaps uncommitted one",
+        _replace(Snapshots, "_meta", _newest_configuration),
+        test_membership.test_a_snapshot_holds_the_committed_configuration,
+    ),
+    Mutation(
+        "removed ids come back",
+        "a removed member takes part again",
+        _replace(membership, "add", _add_anyone),
+        test_membership.test_a_removed_id_never_comes_back,
+    ),
+    Mutation(
+        "no check of the quorum before a removal",
+        "a removal stalls the group",
+        _replace(membership, "check_removal", lambda *_: None),
+        test_membership.test_the_quorum_check_is_dockers,
+        {"voters": 3, "reachable": 2, "may_go": False},
+    ),
+    Mutation(
+        "a leader removes itself",
+        "a leader can't go: it must hand over first",
+        _replace(requests.Requests, "_remove", _go_at_once),
+        test_membership.test_removals_down_to_one_member_work,
+    ),
+    Mutation(
+        "pickle is understood",
+        "the first frame is unpickled: remote code execution",
+        _replace(transport, "decode", _decode_pickle),
+        test_wire.test_what_is_not_a_members_proper_message_ends_the_connection,
+        {"data": test_wire.HELLO + test_wire.frame(pickle.dumps({"type": "append_entries"}))},
+    ),
+    Mutation(
+        "anybody may speak",
+        "impersonation without authentication",
+        _replace(transport.StreamTransport, "_greet", _greet_anyone),
+        test_wire.test_a_certificate_of_another_node_speaks_for_nobody,
+    ),
+    Mutation(
+        "the removed may speak",
+        "a removed node never hears of its removal",
+        _replace(transport.StreamTransport, "_greet", _greet_anyone),
+        test_wire.test_a_removed_member_that_dials_is_told,
+    ),
+    Mutation(
+        "frames of any size",
+        "no frame limit",
+        _replace(transport, "FRAME_BYTES_MAX", 1 << 40),
+        test_wire.test_what_is_not_a_members_proper_message_ends_the_connection,
+        {"data": test_wire.HELLO + (messages.FRAME_BYTES_MAX + 1).to_bytes(4, "big")},
+    ),
+    Mutation(
+        "a queue without an end",
+        "a slow follower costs unbounded memory",
+        _unbounded,
+        test_wire.test_a_slow_peer_costs_bounded_memory,
+    ),
+    Mutation(
+        "a command's error is the engine's",
+        "an exception in a command wedges the node",
+        _replace(raft.Raft, "apply", _apply_bare),
+        _in_group(test_group.test_a_raising_command_reaches_its_proposer_and_harms_nothing_else),
+    ),
+    Mutation(
+        "commands of any size",
+        "a command over the batch is pickled and ends wrongly",
+        _replace(raft, "COMMAND_BYTES_MAX", 1 << 40),
+        _in_group(test_group.test_too_large_a_command_is_refused_in_dockers_words),
+    ),
+]
