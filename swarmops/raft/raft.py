@@ -93,6 +93,7 @@ class Raft:
         self._was_leading = False
         self._was_removed = False
         self._stopped = False
+        self._failure: str | None = None
         self._closed = False
         self._kicked = False
         self._leader_before: tuple[str | None, int] = (None, 0)
@@ -317,6 +318,7 @@ class Raft:
             removed=frozenset(configuration.removed),
             reachable=engine.reachable(),
             disk_error=None if error is None else f"{self._disk.label}: {error.strerror or error}",
+            failure=self._failure,
         )
 
     def snapshot_now(self) -> None:
@@ -501,8 +503,9 @@ class Raft:
             work()
         except msgspec.DecodeError:
             raise
-        except Exception:
+        except Exception as error:
             _logger.exception("raft can't go on: this manager stops taking part; restart it")
+            self._failure = str(error) or repr(error)
             self._halt()
             return False
         return True

@@ -113,6 +113,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """raft ids that answered within the lease (leader) or are connected (others); self included."""
     disk_error: str | None
     """Why the disk refuses writes, or None."""
+    failure: str | None = None
+    """Why this member takes no part any more until it is started again, or None."""
 
     @property
     def members(self) -> tuple[Member, ...]:

@@ -13,6 +13,10 @@ SESSIONS_MAX = 256
 """The least recently used session goes first; a live one is never that old."""
 
 
+Run = tuple[int, int]
+"""The first and the last of numbers that follow each other."""
+
+
 class Session(msgspec.Struct):
     """All below ``floor`` is done; above it, ``done`` names what was applied."""
 
@@ -55,14 +59,29 @@ class Sessions:
     def dump(self) -> bytes:
         """Spell the table for a snapshot."""
         table = {
-            key: (value.floor, sorted(value.done), value.used_index)
+            key: (value.floor, _runs(value.done), value.used_index)
             for key, value in sorted(self._sessions.items())
         }
         return msgspec.msgpack.encode(table)
 
     def load(self, data: bytes) -> None:
         """Replace the table by what ``dump`` wrote; raises msgspec.DecodeError."""
-        table = msgspec.msgpack.decode(data, type=dict[int, tuple[int, list[int], int]])
+        table = msgspec.msgpack.decode(data, type=dict[int, tuple[int, list[Run], int]])
         self._sessions = {
-            key: Session(floor, set(done), used) for key, (floor, done, used) in table.items()
+            key: Session(floor, {n for first, last in runs for n in range(first, last + 1)}, used)
+            for key, (floor, runs, used) in table.items()
         }
+
+
+def _runs(numbers: set[int]) -> list[Run]:
+    """Spell numbers as runs: what was in flight when a proposer died stands here for long.
+
+    Number by number, a few that died under load would make a table that no frame can carry.
+    """
+    runs: list[Run] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs

@@ -86,7 +86,7 @@ class Control:
     def error(self) -> str:
         """Return what is wrong, empty if all is well."""
         part = self._daemon.manager
-        return self._daemon.error or (part.disk_error() if part is not None else "")
+        return self._daemon.error or (part.trouble() if part is not None else "")
 
     def is_manager(self) -> bool:
         """Whether the manager part runs."""

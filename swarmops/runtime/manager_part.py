@@ -154,10 +154,16 @@ class ManagerPart:
         """Return once all that any manager has answered is applied here; NoLeader after 2 s."""
         await self.raft.read_barrier(timeout_s=LEADER_WAIT_S)
 
-    def disk_error(self) -> str:
-        """Return why this manager neither leads nor votes, empty while its disk works."""
-        error = self.raft.status().disk_error if self._started else None
-        return "" if error is None else f"{error}: this manager neither leads nor votes: make room"
+    def trouble(self) -> str:
+        """Return why this manager neither leads nor votes, empty while all is well."""
+        if not self._started:
+            return ""
+        status = self.raft.status()
+        if status.failure is not None:
+            return f"{status.failure}: this manager takes no part any more: restart its daemon"
+        if status.disk_error is not None:
+            return f"{status.disk_error}: this manager neither leads nor votes: make room"
+        return ""
 
     def has_state(self) -> bool:
         """Whether this member was in the group before."""

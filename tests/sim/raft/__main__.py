@@ -28,13 +28,13 @@ def command(seed: int) -> str:
     return f".venv/bin/python -m tests.sim.raft --seed {seed}"
 
 
-def explain(failure: Failure, last: int | None = _LINES) -> str:
-    """Say what failed, how it came to it, and how to see it again."""
+def explain(failure: Failure, last: int | None = _LINES, *, replay: str = "") -> str:
+    """Say what failed, how it came to it, and how to see it again (``replay``: if no seed)."""
     cause = "".join(traceback.format_exception(failure.cause)[-12:])
     lines = "\n".join(failure.trace.lines(last))
     return (
         f"{lines}\n\n{cause}\nseed {failure.seed} fails: {failure.cause}\n"
-        f"replay: {command(failure.seed)}\n"
+        f"replay: {replay or command(failure.seed)}\n"
     )
 
 

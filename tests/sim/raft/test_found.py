@@ -38,4 +38,6 @@ def test_the_story_ends_well(story: Story, seed: int):
     try:
         stories.tell(story, seed=seed, size=3 if seed < 2 else 5)
     except Failure as failure:
-        pytest.fail(explain(failure), pytrace=False)
+        name = f"test_the_story_ends_well[{story.__name__}-{seed}]"
+        replay = f".venv/bin/pytest 'tests/sim/raft/test_found.py::{name}'"
+        pytest.fail(explain(failure, replay=replay), pytrace=False)

@@ -247,7 +247,8 @@ def test_removals_down_to_one_member_work(run: Any):
     run(scenario)
 
 
-def test_force_new_cluster_makes_a_group_of_one_survivor(run: Any):
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_force_new_cluster_makes_a_group_of_one_survivor(run: Any, number: int):
     """From any manager's disk: its state, itself alone, the others barred, a working group."""
 
     async def scenario(world: Any) -> None:
@@ -258,12 +259,17 @@ def test_force_new_cluster_makes_a_group_of_one_survivor(run: Any):
         for each in world.alive():
             await each.raft.stop()
             each.is_off = True
-        survivor = world.members[3]
+        survivor = world.members[number]
         force_new_cluster(survivor.disk, me=survivor.me, data_key=KEY)
         await survivor.start("open")
         assert await survivor.raft.propose(b"on", timeout_s=5) == 11
         assert survivor.status().voters == (survivor.me,)
-        assert survivor.status().removed == {world.members[n].me.raft_id for n in (1, 2)}
+        others = [member for member in world.members.values() if member is not survivor]
+        assert survivor.status().removed == {other.me.raft_id for other in others}
+        await others[0].start("open")
+        gone: list[bool] = []
+        others[0].raft.on_removed(lambda: gone.append(True))
+        await world.eventually(lambda: gone)
 
     run(scenario)
 

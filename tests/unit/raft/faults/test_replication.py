@@ -128,6 +128,7 @@ def test_a_contradiction_of_what_is_committed_stops_the_member(run: Any):
         assert follower.member.machine.applied == [b"a"]
         await follower.say(Append(2, 1, 2, 1, 3, [entry(2, "z")]), OTHER.raft_id)
         assert follower.member.status().leader is None
+        assert "contradicts entry 3" in follower.member.status().failure
         assert follower.journal.term_at(3) == 1
         assert follower.member.machine.applied == [b"a"]
 
