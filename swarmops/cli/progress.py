@@ -219,4 +219,8 @@ class LiveTable(Shown):
 
 def make_progress(*, yes: bool = False) -> Shown:
     """Return what fits where stderr goes; ``yes``: nothing is asked."""
-    return LiveTable(yes=yes) if sys.stderr.isatty() else Lines(yes=yes)
+    from swarmops.fleet.credentials import of_this_run
+
+    shown: Shown = LiveTable(yes=yes) if sys.stderr.isatty() else Lines(yes=yes)
+    of_this_run().paused = shown.paused
+    return shown

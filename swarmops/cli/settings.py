@@ -56,7 +56,32 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=_use_vault,
         help="Opens what ansible-vault encrypted; a program is run",
     )
+    passwords = [
+        click.option(
+            *names, is_flag=True, expose_value=False, is_eager=True, callback=callback, help=help_
+        )
+        for names, callback, help_ in (
+            (("-k", "--ask-pass"), _ask_pass, "Ask for the SSH password"),
+            (("-K", "--ask-become-pass"), _ask_become_pass, "Ask for sudo's password"),
+        )
+    ]
+    for option in passwords:
+        command = option(command)
     return inventory(debug(vault(command)))
+
+
+def _ask_pass(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    if value and not context.resilient_parsing:
+        from swarmops.fleet.credentials import of_this_run
+
+        of_this_run().ask_password()
+
+
+def _ask_become_pass(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    if value and not context.resilient_parsing:
+        from swarmops.fleet.credentials import of_this_run
+
+        of_this_run().ask_become_password()
 
 
 def _use_vault(context: click.Context, _: click.Parameter, value: tuple[str, ...]) -> None:

@@ -7,13 +7,12 @@ IdentityFile …); each hop's key is judged by ``known_hosts``, since fabric wou
 from __future__ import annotations
 
 import functools
-import getpass
 import logging
-import shlex
+import re
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,11 @@ import fabric
 import paramiko
 
 from swarmops.errors import HostError
-from swarmops.fleet.known_hosts import KnownHosts, Verdict, host_id, judge
+from swarmops.fleet.credentials import Credentials
+from swarmops.fleet.gateways import Gateways
+from swarmops.fleet.host_keys import KeyPolicy
+from swarmops.fleet.known_hosts import KnownHosts, host_id
+from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
 from swarmops.fleet.target import Target
 
 # Its threads log tracebacks of refused connections; ours are sentences.
@@ -30,7 +33,9 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 WINDOW_BYTES = 16 << 20
 _STARTS = threading.BoundedSemaphore(30)
 """Handshakes at once, whatever the forks: sshd's MaxStartups begins to refuse early."""
-_CONNECT_ATTEMPTS = 6
+_DROPS_MAX = 5
+_RETRY_S_MAX = 10.0
+_ACCEPT_NEW = "accept-new"
 _KEEPALIVE_S = 15
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
@@ -42,86 +47,98 @@ def _fabric_config() -> fabric.Config:
     return fabric.Config()
 
 
-class _KeyRefusedError(Exception):
-    """The host key is not one that we accept; the text is the reason."""
+class Ways:
+    """What all connections of a run share: known keys, the hosts on the way, and a person."""
 
-
-class _KeyPolicy(paramiko.MissingHostKeyPolicy):
-    """Judges every host key: we give paramiko none, so that all come here."""
-
-    def __init__(self, known: KnownHosts, mode: str) -> None:
+    def __init__(self, known: KnownHosts, credentials: Credentials) -> None:
         self.known = known
-        self.mode = mode
-
-    def missing_host_key(
-        self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
-    ) -> None:
-        del client
-        blob = key.asbytes()
-        verdict = judge(self.known.entries(hostname), blob)
-        if verdict.state == "unknown" and self.mode != "yes":
-            try:
-                verdict = self.known.record(hostname, key.get_name(), blob)
-            except OSError as error:
-                raise _KeyRefusedError(
-                    f"its host key can't be recorded in {self.known.own} ({error.strerror}): "
-                    "make the file writable"
-                ) from error
-            if verdict.state == "unknown":
-                return
-        if verdict.state != "known":
-            raise _KeyRefusedError(_refusal(verdict, hostname, key, self.known.own))
+        self.credentials = credentials
+        self.gateways = Gateways()
 
 
-def _refusal(verdict: Verdict, hostname: str, key: paramiko.PKey, own: Path) -> str:
-    offered = f"{key.get_name()} {key.fingerprint}"
-    if verdict.entry is None:
-        return (
-            f"its host key ({offered}) is not known and host_key_checking is yes: compare it on "
-            f"the host, then add it to {own}"
-        )
-    where = f"{verdict.entry.path} line {verdict.entry.line}"
-    if verdict.state == "revoked":
-        return f"its host key ({offered}) is revoked in {where}: do not trust this host"
-    return (
-        f"its host key has changed to {offered} from the one in {where}: if the host was "
-        f"reinstalled, remove that line (ssh-keygen -f {shlex.quote(verdict.entry.path)} "
-        f"-R {shlex.quote(hostname)}); else somebody may be in between"
-    )
-
-
-def connect(target: Target, known: KnownHosts) -> fabric.Connection:
+def connect(target: Target, ways: Ways) -> fabric.Connection:
     """Return an open connection; HostError is one sentence.
 
-    Tries again where sshd hung up at once because too many came at a time (MaxStartups).
+    Tries again where sshd hung up at once because too many came at a time (MaxStartups), where a
+    key wants its passphrase and a person gave it, and as often as ``connect_retries`` says.
     """
-    for attempt in range(1, _CONNECT_ATTEMPTS + 1):
-        connection = _make_connection(target, known)
+    dropped = silent = 0
+    passphrases: dict[str, str] = {}
+    while True:
+        connection = _make_connection(target, ways, passphrases)
         before = time.monotonic()
+        at = connection
         try:
-            with _STARTS:
-                connection.open()
+            if isinstance(connection.gateway, fabric.Connection):
+                at = connection.gateway
+                connection.gateway = ways.gateways.through(at, _open)
+                at = connection
+            _open(connection)
         except Exception as error:
             disconnect(connection)
-            silent = time.monotonic() - before >= target.connect_timeout_s
-            if attempt < _CONNECT_ATTEMPTS and _was_dropped(error) and not silent:
-                time.sleep(0.1 * 2**attempt)
+            if _wants_passphrase(error, at, ways.credentials, passphrases):
                 continue
-            raise HostError(target.name, _reason(error, connection, target)) from error
-        connection.transport.set_keepalive(_KEEPALIVE_S)
+            late = time.monotonic() - before >= target.connect_timeout_s
+            if was_dropped(error) and not late and dropped < _DROPS_MAX:
+                dropped += 1
+                time.sleep(0.1 * 2**dropped)
+                continue
+            if is_silent(error) and silent < target.connect_retries:
+                silent += 1
+                time.sleep(min(_RETRY_S_MAX, 0.5 * 2**silent))
+                continue
+            raise HostError(target.name, reason_of(error, at, target)) from error
         return connection
-    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _open(hop: fabric.Connection) -> None:
+    with _STARTS:
+        hop.open()
+    hop.transport.set_keepalive(_keepalive_s(hop))
+
+
+def _keepalive_s(hop: fabric.Connection) -> int:
+    """Return how often to show that the connection is there; ssh_config's word counts."""
+    said = str(hop.ssh_config.get("serveraliveinterval", ""))
+    return int(said) if said.isdigit() and int(said) else _KEEPALIVE_S
 
 
 def disconnect(connection: fabric.Connection) -> None:
-    """Close the connection and those that it goes through, open or half open."""
-    hop = connection
-    while isinstance(hop, fabric.Connection):
-        hop.client.close()
-        hop = hop.gateway
+    """Close the connection, open or half open; those that it goes through serve others too."""
+    connection.client.close()
 
 
-def _make_connection(target: Target, known: KnownHosts) -> fabric.Connection:
+def _wants_passphrase(
+    error: Exception,
+    hop: fabric.Connection,
+    credentials: Credentials,
+    passphrases: dict[str, str],
+) -> bool:
+    """Say whether it failed for want of a passphrase that is known now."""
+    if not isinstance(error, paramiko.PasswordRequiredException):
+        return False
+    for key in hop.connect_kwargs.get("key_filename") or ():
+        if key not in passphrases and _is_encrypted(key):
+            answer = credentials.passphrase(key)
+            if answer:
+                passphrases[key] = answer
+                return True
+    return False
+
+
+def _is_encrypted(key: str) -> bool:
+    try:
+        paramiko.PKey.from_path(key)
+    except (paramiko.PasswordRequiredException, TypeError):
+        return True
+    except (OSError, ValueError, paramiko.SSHException):
+        return False
+    return False
+
+
+def _make_connection(
+    target: Target, ways: Ways, passphrases: Mapping[str, str]
+) -> fabric.Connection:
     for name, path in zip(target.private_key_files, _key_files(target), strict=True):
         if not Path(path).is_file():
             raise HostError(
@@ -135,31 +152,61 @@ def _make_connection(target: Target, known: KnownHosts) -> fabric.Connection:
         user=target.user,
         port=target.port,
         config=_fabric_config(),
+        gateway=_gateway(target),
         connect_timeout=target.connect_timeout_s,
         connect_kwargs=kwargs,
     )
     hop = connection
     while isinstance(hop, fabric.Connection):
-        _prepare(hop, target, known)
+        _prepare(hop, target, ways, passphrases)
         hop = hop.gateway
     return connection
+
+
+def _gateway(target: Target) -> fabric.Connection | str | None:
+    """Return what ``ansible_ssh_common_args`` puts in between; None: as ssh_config says."""
+    if target.jump is None:
+        return _filled(target)
+    gateway: fabric.Connection | None = None
+    for hop in target.jump.split(","):
+        gateway = fabric.Connection(hop.strip(), config=_fabric_config(), gateway=gateway)
+    return gateway
+
+
+def _filled(target: Target) -> str | None:
+    """Return the proxy command with its host, port and user, which fabric would not know."""
+    if target.proxy_command is None:
+        return None
+    values = {"h": target.address, "p": str(target.port or 22), "r": target.user or "", "%": "%"}
+    return re.sub("%([hpr%])", lambda found: values[found[1]], target.proxy_command)
 
 
 def _key_files(target: Target) -> list[str]:
     return [str(Path(name).expanduser()) for name in target.private_key_files]
 
 
-def _prepare(hop: fabric.Connection, target: Target, known: KnownHosts) -> None:
+def _prepare(
+    hop: fabric.Connection, target: Target, ways: Ways, passphrases: Mapping[str, str]
+) -> None:
     """Set our host key policy, and the algorithms so that a known key's type is offered.
 
     A hop on the way (ProxyJump) may be opened with the host's keys too, beside its own.
     """
-    hop.client.set_missing_host_key_policy(_KeyPolicy(known, target.host_key_checking))
-    types = [entry.key_type for entry in known.entries(host_id(hop.host, hop.port))]
+    alias = hop.ssh_config.get("hostkeyalias")
+    said = str(hop.ssh_config.get("userknownhostsfile", "")).split()
+    files = tuple(Path(name).expanduser() for name in said)
+    policy = KeyPolicy(ways.known, ways.credentials, _checking(target, hop), alias, files)
+    hop.client.set_missing_host_key_policy(policy)
+    name = alias or host_id(hop.host, hop.port)
+    types = [entry.key_type for entry in ways.known.entries(name, files)]
     kwargs = dict(hop.connect_kwargs)
     keys = [*kwargs.get("key_filename", ()), *_key_files(target)]
+    there = [key for key in dict.fromkeys(keys) if Path(key).is_file()]
+    opened = [passphrases[key] for key in there if key in passphrases]
+    if opened:
+        kwargs["passphrase"] = opened[-1]
     hop.connect_kwargs = kwargs | {
-        "key_filename": [key for key in dict.fromkeys(keys) if Path(key).is_file()],
+        "key_filename": there,
         "transport_factory": functools.partial(_transport_of, types),
         "banner_timeout": target.connect_timeout_s,
         "auth_timeout": 3 * target.connect_timeout_s,
@@ -170,35 +217,11 @@ def _prepare(hop: fabric.Connection, target: Target, known: KnownHosts) -> None:
         hop.connect_kwargs["allow_agent"] = False
 
 
-def _reason(error: Exception, connection: fabric.Connection, target: Target) -> str:
-    where = f"{connection.host}:{connection.port}"
-    if isinstance(error, _KeyRefusedError):
-        return str(error)
-    if isinstance(error, paramiko.SSHException):
-        return _ssh_reason(error, where, connection.user or getpass.getuser())
-    if isinstance(error, socket.gaierror):
-        return f"no address is known for {connection.host}: check ansible_host"
-    if isinstance(error, TimeoutError):
-        return (
-            f"{where} didn't answer within {target.connect_timeout_s} s: "
-            "is it on, and does a firewall let SSH through?"
-        )
-    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
-        reasons = {getattr(e, "strerror", None) or str(e) for e in error.errors.values()}
-        return f"can't reach {where} ({', '.join(sorted(reasons))}): is it on, with sshd?"
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"can't reach {where} ({reason}): is it on, and is its address right?"
-
-
-def _ssh_reason(error: paramiko.SSHException, where: str, user: str) -> str:
-    if isinstance(error, paramiko.PasswordRequiredException):
-        return "its private key has a passphrase: add the key to ssh-agent (ssh-add)"
-    if isinstance(error, paramiko.AuthenticationException):
-        return (
-            f"{where} refused every key for user {user}: check ansible_user and "
-            "ansible_ssh_private_key_file, or add the public key to its authorized_keys"
-        )
-    return f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
+def _checking(target: Target, hop: fabric.Connection) -> str:
+    """Return how the hop's key is judged: the inventory's word, then ssh_config's, then ours."""
+    said = target.host_key_checking or hop.ssh_config.get("stricthostkeychecking")
+    word = str(said or _ACCEPT_NEW).lower()
+    return {"off": "no", "false": "no", "true": "yes"}.get(word, word)
 
 
 def _transport_of(known_types: Sequence[str], sock: Any, **kwargs: Any) -> paramiko.Transport:
@@ -217,10 +240,3 @@ def _transport_of(known_types: Sequence[str], sock: Any, **kwargs: Any) -> param
     offered = tuple(options.key_types)
     options.key_types = [n for n in offered if n in names] + [n for n in offered if n not in names]
     return transport
-
-
-def _was_dropped(error: Exception) -> bool:
-    """Whether sshd hung up before it said anything: its MaxStartups, or it is just starting."""
-    if isinstance(error, paramiko.AuthenticationException | TimeoutError):
-        return False
-    return isinstance(error, ConnectionResetError | EOFError | paramiko.SSHException)

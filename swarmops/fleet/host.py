@@ -15,6 +15,7 @@ import msgspec
 
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.groups import Vars
+from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
 from swarmops.fleet.templates import Scope
 
 DEFAULT_PORT = 2377
@@ -53,7 +54,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     """None: what ssh_config says, else the operator's own name."""
     password: str | None = None
-    private_key_file: str | None = None
+    private_key_files: tuple[str, ...] = ()
+    ssh_args: SshArgs = SshArgs()
+    connect_timeout_s: int = 10
+    connect_retries: int = 0
+    host_key_checking: str | None = None
+    """None: what ssh_config says, else accept-new."""
     become: bool = False
     become_password: str | None = None
     python: str | None = None
@@ -100,8 +106,15 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
         port=read("ansible_port", _port_value, "ansible_ssh_port"),
         user=read("ansible_user", Entry.name, "ansible_ssh_user"),
         password=read("ansible_password", Entry.string, "ansible_ssh_pass"),
-        private_key_file=read(
-            "ansible_ssh_private_key_file", Entry.name, "ansible_private_key_file"
+        private_key_files=read(
+            "ansible_ssh_private_key_file", _keys_value, "ansible_private_key_file"
+        )
+        or (),
+        ssh_args=read.ssh_args(),
+        connect_timeout_s=read("ansible_ssh_timeout", _seconds_value, "ansible_timeout") or 10,
+        connect_retries=read("ansible_ssh_retries", _retries_value) or 0,
+        host_key_checking=read(
+            "ansible_host_key_checking", _checking_value, "ansible_ssh_host_key_checking"
         ),
         become=bool(read("ansible_become", Entry.boolean)),
         become_password=read("ansible_become_password", Entry.string, "ansible_become_pass"),
@@ -139,6 +152,15 @@ class _Reader:
             return "ssh"
         return "local" if entry.value in _LOCAL_WORDS else entry.choice("ssh", "local")
 
+    def ssh_args(self) -> SshArgs:
+        """Return what both of Ansible's variables say together."""
+        texts = []
+        for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+            if (entry := self.entry(name)) is not None:
+                entry.parsed(parse_ssh_args, "options of ssh whose quotes are closed")
+                texts.append(entry.string())
+        return parse_ssh_args(" ".join(texts))
+
     def python(self) -> str | None:
         """Return the interpreter's path; Ansible's words for "find one" (auto…) mean None."""
         entry = self.entry("ansible_python_interpreter")
@@ -156,6 +178,27 @@ def path_value(entry: Entry) -> str:
             " {{ inventory_dir }}"
         )
     return "/" + posixpath.normpath(text).lstrip("/")
+
+
+def _keys_value(entry: Entry) -> tuple[str, ...]:
+    """Return key files: one, or a list of them."""
+    return tuple(entry.strings()) or (entry.name(),)
+
+
+def _seconds_value(entry: Entry) -> int:
+    return entry.integer(1, 3600)
+
+
+def _retries_value(entry: Entry) -> int:
+    return entry.integer(0, 100)
+
+
+def _checking_value(entry: Entry) -> str:
+    """Return a mode: Ansible's yes or no, or one of ssh's."""
+    word = str(entry.value).lower()
+    if word in {"accept-new", "ask"}:
+        return word
+    return "yes" if entry.boolean() else "no"
 
 
 def _port_value(entry: Entry) -> int:

@@ -114,11 +114,21 @@ class KnownHosts:
         self._lock = threading.Lock()
         self._fixed = [entry for path in paths for entry in _read(path)]
         self._recorded = _read(self.own)
+        self._files: dict[Path, list[Entry]] = {}
 
-    def entries(self, name: str) -> list[Entry]:
-        """Return what is listed for a host (see ``host_id``), swarmops' own file last."""
+    def entries(self, name: str, files: Iterable[Path] = ()) -> list[Entry]:
+        """Return what is listed for a host (see ``host_id``), swarmops' own file last.
+
+        ``files`` are read too: what ssh_config says for that host.
+        """
         with self._lock:
-            return [e for e in (*self._fixed, *self._recorded) if e.matches(name)]
+            more = [entry for path in files for entry in self._file(path)]
+            return [e for e in (*more, *self._fixed, *self._recorded) if e.matches(name)]
+
+    def _file(self, path: Path) -> list[Entry]:
+        if path not in self._files:
+            self._files[path] = _read(path)
+        return self._files[path]
 
     def record(self, name: str, key_type: str, blob: bytes) -> Verdict:
         """Write an unknown key down and return "unknown", or what another run wrote meanwhile.

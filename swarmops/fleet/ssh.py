@@ -18,8 +18,7 @@ import paramiko
 from swarmops.backends import hostside
 from swarmops.backends.base import HostSocket, Result
 from swarmops.errors import HostError
-from swarmops.fleet.connect import WINDOW_BYTES, connect, disconnect
-from swarmops.fleet.known_hosts import KnownHosts
+from swarmops.fleet.connect import WINDOW_BYTES, Ways, connect, disconnect
 from swarmops.fleet.sudo import Sudo
 from swarmops.fleet.target import Target
 
@@ -32,9 +31,9 @@ _CHUNK_BYTES = 1 << 18
 class SshShell:
     """See ``backends.base.Shell``; safe to use from several threads."""
 
-    def __init__(self, target: Target, known: KnownHosts) -> None:
+    def __init__(self, target: Target, ways: Ways) -> None:
         self._target = target
-        self._known = known
+        self._ways = ways
         self._channels = threading.BoundedSemaphore(_CHANNELS_MAX)
         self._connecting = threading.Lock()
         # Guards what follows, never for long: closing must not wait for a silent host.
@@ -57,7 +56,7 @@ class SshShell:
             with self._lock:
                 connection, closed_times = self._connection, self._closed_times
             if connection is None or not connection.is_connected:
-                connection = connect(self._target, self._known)
+                connection = connect(self._target, self._ways)
                 with self._lock:
                     if self._closed_times == closed_times:
                         self._connection = connection
@@ -138,6 +137,11 @@ class SshShell:
         return Result(rc, out, err)
 
     def _lost(self, error: Exception) -> HostError:
+        if isinstance(error, EOFError):  # it may look open a moment longer
+            with self._lock:
+                connection, self._connection = self._connection, None
+            if connection is not None:
+                disconnect(connection)
         reason = str(error) or type(error).__name__
         return HostError(self.host, f"the SSH connection was lost ({reason}): apply again")
 

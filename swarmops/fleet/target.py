@@ -14,8 +14,9 @@ from swarmops.backends.base import Place
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Ansible's ``ansible_*`` variables, resolved; None means: as ssh_config and defaults say.
 
-    ``host_key_checking`` is "accept-new" (record unknown hosts on first use) or "yes" (refuse
-    them). ``become_password`` is None where sudo asks for none.
+    ``host_key_checking``: "accept-new" (record unknown hosts on first use), "yes" (refuse them),
+    "ask" (a person decides), "no" (accept changed keys too). ``become_password`` is None where sudo
+    asks for none.
     """
 
     name: str
@@ -30,7 +31,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     become_password: str | None = None
     python_interpreter: str | None = None
     connect_timeout_s: int = 10
-    host_key_checking: str = "accept-new"
+    connect_retries: int = 0
+    """How often more to try where nothing answers."""
+    host_key_checking: str | None = None
+    jump: str | None = None
+    """As ssh's ProxyJump; None: as ssh_config says."""
+    proxy_command: str | None = None
     place: Place
 
     def __repr__(self) -> str:

@@ -1,0 +1,56 @@
+"""What ``ansible_ssh_common_args`` says of a connection, as far as swarmops has it too.
+
+Called by ``targets``; pure. Options that only OpenSSH's program has are left alone, as all other
+variables of Ansible's are.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import msgspec
+
+_WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
+"""ssh's options that take a value, so that it isn't taken for one."""
+
+
+class SshArgs(msgspec.Struct, frozen=True, kw_only=True):
+    """The options found; ``jump`` is ssh's ``user@host:port,…``."""
+
+    jump: str | None = None
+    proxy_command: str | None = None
+    host_key_checking: str | None = None
+    keys: tuple[str, ...] = ()
+    user: str | None = None
+    port: int | None = None
+
+
+def parse_ssh_args(text: str) -> SshArgs:
+    """Read ssh's options. Raises ValueError where the quotes are not closed."""
+    words = iter(shlex.split(text))
+    found: dict[str, str] = {}
+    keys: list[str] = []
+    for word in words:
+        if not word.startswith("-") or len(word) < 2:  # noqa: PLR2004 - a dash and a letter
+            continue
+        letter, value = word[1], word[2:]
+        if letter in _WITH_VALUE and not value:
+            value = next(words, "")
+        if letter == "o":
+            name, value = (*re.split(r"\s*[=\s]\s*", value.strip(), maxsplit=1), "")[:2]
+            letter = name.lower()
+        if letter in {"i", "identityfile"}:
+            keys.append(value)
+        else:
+            found.setdefault(letter, value)
+    jump = found.get("J") or found.get("proxyjump")
+    port = found.get("p") or found.get("port") or ""
+    return SshArgs(
+        jump=None if jump in {None, "none"} else jump,
+        proxy_command=found.get("proxycommand"),
+        host_key_checking=found.get("stricthostkeychecking"),
+        keys=tuple(keys),
+        user=found.get("l") or found.get("user"),
+        port=int(port) if port.isdigit() else None,
+    )

@@ -1,0 +1,85 @@
+"""Why a connection could not be opened: the sentence for it, and whether trying again helps.
+
+Called by ``connect``. Pure but for asking who runs the program.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+
+import fabric
+import paramiko
+
+from swarmops.fleet.host_keys import KeyRefusedError
+from swarmops.fleet.target import Target
+
+
+def reason_of(error: Exception, connection: fabric.Connection, target: Target) -> str:
+    """Return why a connection could not be opened, and what to do; ``connection`` is the hop."""
+    if isinstance(error, KeyRefusedError):
+        return str(error)
+    if isinstance(error, paramiko.SSHException):
+        return _ssh_reason(error, connection)
+    return _network_reason(error, connection, target)
+
+
+def _network_reason(error: Exception, connection: fabric.Connection, target: Target) -> str:
+    where = f"{connection.host}:{connection.port}"
+    if isinstance(error, socket.gaierror):
+        return f"no address is known for {connection.host}: check ansible_host"
+    if isinstance(error, TimeoutError):
+        return (
+            f"{where} didn't answer within {target.connect_timeout_s} s: "
+            "is it on, and does a firewall let SSH through?"
+        )
+    if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):
+        reasons = {getattr(e, "strerror", None) or str(e) for e in error.errors.values()}
+        return f"can't reach {where} ({', '.join(sorted(reasons))}): is it on, with sshd?"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"can't reach {where} ({reason}): is it on, and is its address right?"
+
+
+def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> str:
+    where = f"{connection.host}:{connection.port}"
+    if isinstance(connection.gateway, fabric.Connection) and _not_through(error):
+        hop = f"{connection.gateway.host}:{connection.gateway.port}"
+        return f"can't reach {where} through {hop}: is it on, with sshd?"
+    opened = connection.connect_kwargs.get("passphrase")
+    if isinstance(error, paramiko.PasswordRequiredException) or (
+        opened and "key" in str(error).lower()
+    ):
+        return (
+            "its private key has a passphrase, and it was not given or is wrong: run it in a"
+            " terminal, or add the key to ssh-agent (ssh-add)"
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        user = connection.user or getpass.getuser()
+        return (
+            f"{where} refused every key for user {user}: check ansible_user and "
+            "ansible_ssh_private_key_file, or add the public key to its authorized_keys"
+        )
+    return f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
+
+
+def _not_through(error: Exception) -> bool:
+    """Whether the last hop couldn't reach the host itself."""
+    text = str(error)
+    return isinstance(error, paramiko.ChannelException) or text == "Unable to open channel."
+
+
+def is_silent(error: Exception) -> bool:
+    """Whether nothing answered at all: it may be booting."""
+    if _not_through(error):
+        return True
+    return isinstance(
+        error,
+        TimeoutError | ConnectionRefusedError | paramiko.ssh_exception.NoValidConnectionsError,
+    )
+
+
+def was_dropped(error: Exception) -> bool:
+    """Whether sshd hung up before it said anything: its MaxStartups, or it is just starting."""
+    if isinstance(error, paramiko.AuthenticationException | TimeoutError) or _not_through(error):
+        return False
+    return isinstance(error, ConnectionResetError | EOFError | paramiko.SSHException)

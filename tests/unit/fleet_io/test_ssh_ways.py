@@ -1,0 +1,307 @@
+"""Ways to a host and into it: keys, agents, passphrases, jumps, addresses, host key modes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from swarmops.errors import HostError, InputError
+from swarmops.fleet import connect
+from swarmops.fleet.credentials import Credentials
+from swarmops.fleet.known_hosts import KnownHosts
+from swarmops.fleet.shells import Shells
+from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
+from tests.unit.fleet_io.conftest import Server
+
+
+@pytest.fixture
+def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return what writes the user's ssh_config."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+
+    def write(text: str) -> None:
+        (tmp_path / ".ssh" / "config").write_text(text)
+        connect._fabric_config.cache_clear()
+
+    write("")
+    yield write
+    connect._fabric_config.cache_clear()
+
+
+def locked_key(server: Server, passphrase: str) -> str:
+    """Give the user's key a passphrase; return its path."""
+    path = str(server.folder / "user_key")
+    subprocess.run(["ssh-keygen", "-q", "-p", "-f", path, "-P", "", "-N", passphrase], check=True)
+    return path
+
+
+def test_a_passphrase_is_asked_for_once(server: Server, known: KnownHosts) -> None:
+    """Twenty hosts that need the same key make one question."""
+    key = locked_key(server, "open sesame")
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return "open sesame"
+
+    with Shells(known, Credentials(ask)) as shells, ThreadPoolExecutor(5) as pool:
+        targets = [server.target(name=f"h{n}") for n in range(5)]
+        said = pool.map(lambda target: shells.of(target).run("echo in").stdout, targets)
+        assert list(said) == [b"in\n"] * 5
+    assert asked == [f"Passphrase of {key}: "]
+
+
+@pytest.mark.parametrize("answer", ["wrong", ""])
+def test_a_wrong_passphrase_is_one_sentence(server: Server, known: KnownHosts, answer: str) -> None:
+    """With what to do about it; it is not asked for again and again."""
+    locked_key(server, "open sesame")
+    with Shells(known, Credentials(lambda _: answer)) as shells, pytest.raises(HostError) as caught:
+        shells.of(server.target()).run("true")
+    assert "passphrase" in str(caught.value)
+    assert "ssh-add" in str(caught.value)
+
+
+def test_the_agent_opens_many_hosts_at_once(
+    server: Server, known: KnownHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any key file, from several threads."""
+    path = server.folder / "agent.sock"
+    agent = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        subprocess.run(["ssh-add", "-q", str(server.folder / "user_key")], check=True)
+        targets = [server.target(name=f"h{n}", private_key_files=()) for n in range(8)]
+        with Shells(known) as shells, ThreadPoolExecutor(8) as pool:
+            said = pool.map(lambda target: shells.of(target).run("echo in").stdout, targets)
+            assert list(said) == [b"in\n"] * 8
+    finally:
+        agent.terminate()
+        agent.wait()
+        if agent.stdout is not None:
+            agent.stdout.close()
+
+
+def test_the_second_of_several_keys_may_be_the_right_one(server: Server, shells: Shells) -> None:
+    """Keys are tried in the order given."""
+    other = str(server.new_key("other_key"))
+    keys = (other, str(server.folder / "user_key"))
+    assert shells.of(server.target(private_key_files=keys)).run("true").ok
+
+
+@pytest.mark.parametrize(
+    ("said", "mode", "accepted"),
+    [
+        ("", None, True),
+        ("StrictHostKeyChecking yes", None, False),
+        ("StrictHostKeyChecking no", None, True),
+        ("StrictHostKeyChecking accept-new", None, True),
+        ("StrictHostKeyChecking ask", None, False),
+        ("StrictHostKeyChecking yes", "accept-new", True),
+        ("StrictHostKeyChecking no", "yes", False),
+    ],
+)
+def test_ssh_config_says_how_strict_to_be(
+    server: Server,
+    shells: Shells,
+    ssh_config: Callable[[str], None],
+    said: str,
+    mode: str | None,
+    *,
+    accepted: bool,
+) -> None:
+    """An unknown host is met by ssh_config's mode, unless the inventory has one of its own."""
+    ssh_config(f"Host *\n {said}\n" if said else "")
+    shell = shells.of(server.target(host_key_checking=mode))
+    if accepted:
+        assert shell.run("true").ok
+        return
+    with pytest.raises(HostError, match="is not known and host_key_checking is"):
+        shell.run("true")
+
+
+@pytest.mark.parametrize(("answer", "accepted"), [("yes", True), ("no", False)])
+def test_a_person_may_be_asked_about_a_key(
+    server: Server, known: KnownHosts, answer: str, *, accepted: bool
+) -> None:
+    """With the fingerprint to compare; the answer is remembered."""
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return answer
+
+    with Shells(known, Credentials(ask)) as shells:
+        shell = shells.of(server.target(host_key_checking="ask"))
+        if accepted:
+            assert shell.run("true").ok
+        else:
+            with pytest.raises(HostError):
+                shell.run("true")
+    assert len(asked) == 1
+    assert "SHA256:" in asked[0]
+    assert bool(known.entries(f"[127.0.0.1]:{server.port}")) is accepted
+
+
+def test_a_changed_key_passes_only_where_nothing_is_checked(
+    server: Server, known: KnownHosts
+) -> None:
+    """As with ssh's StrictHostKeyChecking=no."""
+    with Shells(known) as shells:
+        assert shells.of(server.target()).run("true").ok
+    server.stop()
+    server.new_key("host_key")
+    server.start()
+    with Shells(known) as shells:
+        with pytest.raises(HostError, match="its host key has changed"):
+            shells.of(server.target()).run("true")
+        assert shells.of(server.target(name="h2", host_key_checking="no")).run("true").ok
+
+
+def test_the_users_own_known_hosts_file_counts(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """Where ssh_config names another one, also under another name of the host."""
+    words = (server.folder / "host_key.pub").read_text().split()
+    (server.folder / "mine").write_text(f"the-host {words[0]} {words[1]}\n")
+    ssh_config(
+        f"Host *\n UserKnownHostsFile {server.folder}/mine\n HostKeyAlias the-host\n"
+        " StrictHostKeyChecking yes\n"
+    )
+    assert shells.of(server.target()).run("true").ok
+
+
+@pytest.mark.parametrize("hops", [1, 2])
+def test_hosts_behind_a_bastion_share_one_connection_to_it(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None], hops: int
+) -> None:
+    """Ten hosts through the same hops: sshd sees each hop once."""
+    ssh_config("")
+    hop = f"{server.target().user}@127.0.0.1:{server.port}"
+    far = f"{server.target().user}@localhost:{server.port}"
+    jump = ",".join([hop, far][:hops])
+    start = threading.Barrier(10)
+
+    def visit(number: int) -> bytes:
+        target = server.target(name=f"h{number}", address="127.0.0.1", jump=jump)
+        start.wait(10)
+        return shells.of(target).run("echo in").stdout
+
+    with ThreadPoolExecutor(10) as pool:
+        assert list(pool.map(visit, range(10))) == [b"in\n"] * 10
+    log = (server.folder / "sshd.log").read_text()
+    assert log.count("Accepted publickey") == 10 + hops
+
+
+def test_a_host_that_its_bastion_cannot_reach_is_named(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """With the way on which it was tried."""
+    ssh_config("")
+    hop = f"127.0.0.1:{server.port}"
+    target = server.target(address="127.0.0.9", jump=f"{server.target().user}@{hop}")
+    with pytest.raises(HostError, match=f"can't reach 127.0.0.9:{server.port} through {hop}"):
+        shells.of(target).run("true")
+
+
+def test_a_lost_bastion_is_opened_again(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """The next command of every host behind it works."""
+    ssh_config("")
+    jump = f"{server.target().user}@127.0.0.1:{server.port}"
+    shell = shells.of(server.target(address="localhost", jump=jump))
+    assert shell.run("true").ok
+    for hop in shells._ways.gateways._open.values():
+        hop.transport.close()
+    with pytest.raises(HostError):
+        shell.run("true")
+    assert shell.run("true").ok
+
+
+def test_ipv6(tmp_path: Path, shells: Shells) -> None:
+    """A host's address may be one of IPv6."""
+    server = Server(tmp_path, "ListenAddress ::1")
+    server.start()
+    try:
+        assert shells.of(server.target(address="::1")).run("echo six").stdout == b"six\n"
+    finally:
+        server.stop()
+
+
+def test_a_host_that_is_booting_is_tried_again(server: Server, shells: Shells) -> None:
+    """As often as the inventory says, and no more."""
+    server.stop()
+    with pytest.raises(HostError, match="is it on"):
+        shells.of(server.target()).run("true")
+    start = threading.Timer(0.5, server.start)
+    start.start()
+    try:
+        assert shells.of(server.target(name="h2", connect_retries=4)).run("true").ok
+    finally:
+        start.join()
+
+
+def test_passwords_that_were_asked_for(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    """They are for the hosts that have none of their own."""
+    credentials = Credentials(lambda text: f"to {text.strip()}")
+    credentials.ask_password()
+    credentials.ask_become_password()
+    target = credentials.complete(server.target(password="own"))
+    assert (target.password, target.become_password) == ("own", "to sudo password:")
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        with pytest.raises(InputError, match="nobody is here to answer"):
+            Credentials().ask_password()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", SshArgs()),
+        ("-J ops@b1,b2:2222", SshArgs(jump="ops@b1,b2:2222")),
+        ("-o ProxyJump=b1 -C -q", SshArgs(jump="b1")),
+        ('-oProxyCommand="ssh -W %h:%p b1"', SshArgs(proxy_command="ssh -W %h:%p b1")),
+        ("-o 'StrictHostKeyChecking no'", SshArgs(host_key_checking="no")),
+        ("-i a -i b -p 2222 -l ops", SshArgs(keys=("a", "b"), port=2222, user="ops")),
+        ("-o ControlMaster=auto -o ControlPersist=60s -J none", SshArgs()),
+    ],
+)
+def test_ansibles_ssh_args(text: str, found: SshArgs) -> None:
+    """What swarmops has too is taken, the rest is left alone."""
+    assert parse_ssh_args(text) == found
+
+
+_PROXY = """
+import os, socket, sys, threading
+sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def up():
+    while part := os.read(0, 65536):
+        sock.sendall(part)
+threading.Thread(target=up, daemon=True).start()
+while part := sock.recv(65536):
+    os.write(1, part)
+"""
+
+
+def test_a_command_as_proxy(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """ProxyCommand carries the connection."""
+    ssh_config("")
+    script = server.folder / "proxy.py"
+    script.write_text(_PROXY)
+    command = f"python3 {script} 127.0.0.1 %p"
+    target = msgspec.structs.replace(server.target(address="elsewhere"), proxy_command=command)
+    assert shells.of(target).run("echo in").stdout == b"in\n"
