@@ -83,8 +83,8 @@ all:
       secret: s3cret
 """).hosts["a"]
     assert (host.address, host.port, host.user) == ("192.0.2.1", 2222, "root")
-    assert (host.private_key_file, host.become, host.become_password) == (
-        "~/.ssh/k",
+    assert (host.private_key_files, host.become, host.become_password) == (
+        ("~/.ssh/k",),
         True,
         "s3cret",
     )
