@@ -30,28 +30,50 @@ class Side(asyncio.Protocol):
         self.other: Side | None = None
         self.ended = False
         """Whether it will send no more."""
+        self._early = b""
+        """What came before there was somebody to pass it on to: one read, at most 256 KiB."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Read nothing until there is somebody to pass it on to."""
+        """Take note of the connection; reading has begun."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=BUFFER_BYTES_MAX)
-        self.transport.pause_reading()
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Pass it on."""
-        if self.other is not None and self.other.transport is not None:
+        """Pass it on; with nobody there yet, keep it and read no more.
+
+        Reading is paused here and not from the start: Python 3.11 begins to read all the same.
+        """
+        if self.other is None:
+            self._early += data
+            if self.transport is not None:
+                self.transport.pause_reading()
+        elif self.other.transport is not None:
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
         """Pass the end on; the other direction stays open."""
         self.ended = True
         other = self.other
-        if other is None or other.transport is None or other.ended:
+        if other is None:
+            return self.transport is not None
+        if other.transport is None or other.ended:
             return False
         other.transport.write_eof()
         return True
+
+    def link(self, other: Side) -> None:
+        """Begin to pass on to the other side, with what came before."""
+        self.other = other
+        early, self._early = self._early, b""
+        if other.transport is None or self.transport is None:
+            return
+        if early:
+            other.transport.write(early)
+        if self.ended:
+            other.transport.write_eof()
+        self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Make the other side wait."""
@@ -109,9 +131,8 @@ class Client(Side):
                 if side is not None:
                     side.reset()
             return
-        self.other, task.other = task, self
-        self.transport.resume_reading()
-        task.transport.resume_reading()
+        self.link(task)
+        task.link(self)
 
 
 class TCPPort:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
@@ -13,6 +14,7 @@ import pytest
 
 from swarmops.agent.ingress.backends import AVOID_S, Address, Backends
 from swarmops.agent.ingress.proxy import Failures, Proxy
+from swarmops.agent.ingress.tcp import Side, TCPPort
 
 HOST = "127.0.21.1"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -132,6 +134,60 @@ async def test_a_task_that_refuses_is_skipped(world: World):
     """Every client gets an answer."""
     number = await world.publish("tcp", closed_port(), await world.task("a"))
     assert [await ask(number) for _ in range(4)] == ["a"] * 4
+
+
+@pytest.mark.parametrize("size", [20, 2_000_000])
+@pytest.mark.parametrize("ends", [False, True])
+async def test_what_a_client_sends_before_a_task_is_found_is_not_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int, *, ends: bool
+):
+    """A request comes with the connection, maybe with its end: it waits for the task's."""
+    found = asyncio.Event()
+    connect = TCPPort.connect
+
+    async def slowly(port: TCPPort) -> Side | None:
+        await found.wait()
+        return await connect(port)
+
+    async def measure(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent = await reader.read() if ends else await reader.readexactly(size)
+        writer.write(hashlib.sha256(sent).hexdigest().encode())
+        writer.close()
+
+    monkeypatch.setattr(TCPPort, "connect", slowly)
+    number = await world.publish("tcp", await world.task("a", measure))
+    reader, writer = await asyncio.open_connection(HOST, number)
+    sent = bytes(range(256)) * (size // 256 + 1)
+    writer.write(sent[:size])
+    if ends:
+        writer.write_eof()
+    port = cast("TCPPort", world.proxy._ports["tcp", number])
+    await until(lambda: not port.idle.is_set())
+    await asyncio.sleep(0.05)
+    found.set()
+    assert (await reader.read()).decode() == hashlib.sha256(sent[:size]).hexdigest()
+    writer.close()
+
+
+async def test_a_client_that_leaves_before_a_task_is_found_is_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Its task hears of nothing but the end."""
+    found = asyncio.Event()
+    connect = TCPPort.connect
+
+    async def slowly(port: TCPPort) -> Side | None:
+        await found.wait()
+        return await connect(port)
+
+    monkeypatch.setattr(TCPPort, "connect", slowly)
+    number = await world.publish("tcp", await world.task("a"))
+    port = cast("TCPPort", world.proxy._ports["tcp", number])
+    with socket.create_connection((HOST, number)) as client:
+        await until(lambda: not port.idle.is_set())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await until(port.idle.is_set)
+    found.set()
 
 
 async def test_a_client_is_reset_where_no_task_is(world: World):
