@@ -155,7 +155,8 @@ class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ApiFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the node's socket answered, as the Docker Engine API spells it.
 
-    ``swarm`` to ``tasks`` only from a manager; ``error`` has the first refusal's text.
+    ``swarm`` to ``tasks`` only from a manager; ``secrets`` to ``networks`` only where the playbook
+    has some; ``error`` has the first refusal's text.
     """
 
     info: dict[str, Any] | None = None
@@ -163,6 +164,9 @@ class ApiFacts(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[dict[str, Any]] | None = None
     services: list[dict[str, Any]] | None = None
     tasks: list[dict[str, Any]] | None = None
+    secrets: list[dict[str, Any]] | None = None
+    configs: list[dict[str, Any]] | None = None
+    networks: list[dict[str, Any]] | None = None
     error: str | None = None
 
 

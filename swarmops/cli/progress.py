@@ -36,6 +36,11 @@ _DOING = {
     StepKind.CREATE_SERVICE: "creating the service",
     StepKind.UPDATE_SERVICE: "updating the service",
     StepKind.REMOVE_SERVICE: "removing the service",
+    StepKind.CREATE_NETWORK: "creating the network",
+    StepKind.CREATE_SECRET: "creating the secret",
+    StepKind.CREATE_CONFIG: "creating the config",
+    StepKind.REMOVE_SECRET: "removing the old secret",
+    StepKind.REMOVE_CONFIG: "removing the old config",
 }
 _MARKS = {
     State.DONE: "done",

@@ -24,6 +24,7 @@ from swarmops.fleet.references import with_ids
 from swarmops.fleet.roles import role_lack
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Gate, Step, StepKind
+from swarmops.fleet.supply import Supply
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.base import given
@@ -49,6 +50,7 @@ class Actions:
         seen: Seen,
         managers: Managers,
         lock: ApplyLock | None = None,
+        supply: Supply | None = None,
     ) -> None:
         self._inventory = inventory
         self._backend = backend
@@ -69,6 +71,7 @@ class Actions:
             StepKind.CREATE_SERVICE: self._create_service,
             StepKind.UPDATE_SERVICE: self._update_service,
             StepKind.REMOVE_SERVICE: self._remove_service,
+            **(supply.kinds if supply is not None else {}),
         }
 
     def do(self, step: Step) -> bool:

@@ -27,6 +27,7 @@ from swarmops.fleet.opened import Fleet, Progress, counted, look
 from swarmops.fleet.plan_file import refuse_moved
 from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
 from swarmops.fleet.steps import Plan, StepKind
+from swarmops.fleet.supply import Supply
 from swarmops.fleet.waiting import Patience, wait_until
 
 ROUNDS_MAX = 3
@@ -78,7 +79,15 @@ def _rounds(
             )
         current.record(Path(fleet.inventory.path), options.playbook_name)
         progress.planned(plan)
-        actions = Actions(fleet.inventory, fleet.backend, fleet.shells, seen, managers, lock)
+        actions = Actions(
+            fleet.inventory,
+            fleet.backend,
+            fleet.shells,
+            seen,
+            managers,
+            lock,
+            Supply(fleet.playbook, managers),
+        )
         done = _run(fleet, plan, actions, progress)
         ended += done.ended
         failed = any(not end.succeeded for end in done.ended)

@@ -6,6 +6,7 @@ Called for all hosts at once by the fleet's observation. Changes nothing on the 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import msgspec
 
@@ -14,8 +15,13 @@ from swarmops.backends.base import Facts, Place, Shell
 from swarmops.errors import HostError
 
 
-def gather(shell: Shell, place: Place, *, timeout_s: float = 15.0) -> Facts:
-    """Return the facts of the host and of the node at ``place``. Raises HostError."""
+def gather(
+    shell: Shell, place: Place, *, also: Sequence[str] = (), timeout_s: float = 15.0
+) -> Facts:
+    """Return the facts of the host and of the node at ``place``. Raises HostError.
+
+    ``also`` are lists to ask a manager for besides the usual ones: ``secrets`` and the like.
+    """
     args = {
         "data_dir": place.data_dir,
         "socket": place.socket,
@@ -25,6 +31,7 @@ def gather(shell: Shell, place: Place, *, timeout_s: float = 15.0) -> Facts:
         "lock_file": place.lock_file,
         "ports": [place.port],
         "timeout_s": timeout_s / 3,
+        "also": list(also),
     }
     before = time.time()
     answer = hostside.call(shell, "facts", args, timeout_s=timeout_s)

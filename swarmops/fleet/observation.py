@@ -13,7 +13,9 @@ import msgspec
 
 from swarmops.backends.base import ApiFacts, Facts, Missing
 from swarmops.client import Info
+from swarmops.model.network import NetworkResource
 from swarmops.model.node import Node
+from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service
 from swarmops.model.swarm import SwarmInfo, SwarmSpec
 
@@ -59,6 +61,10 @@ class SwarmView(msgspec.Struct, frozen=True, kw_only=True):
     """The host that was asked."""
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    """Like ``configs`` and ``networks``: seen only where the playbook has some."""
+    configs: tuple[Config, ...] = ()
+    networks: tuple[NetworkResource, ...] = ()
     spec: SwarmSpec = SwarmSpec()
     """The swarm's settings; its labels hold the apply lock."""
     version: int = 0
@@ -120,6 +126,13 @@ def _swarm(swarm_id: str, host: str, api: ApiFacts) -> SwarmView:
         seen_from=host,
         nodes=tuple(msgspec.convert(api.nodes or [], list[Node])),
         services=tuple(msgspec.convert(api.services or [], list[Service])),
+        secrets=tuple(msgspec.convert(api.secrets or [], list[Secret])),
+        configs=tuple(msgspec.convert(api.configs or [], list[Config])),
+        networks=tuple(
+            msgspec.convert(one, NetworkResource)
+            for one in api.networks or []
+            if one.get("Scope") == "swarm"
+        ),
         spec=msgspec.convert((api.swarm or {}).get("Spec") or {}, SwarmSpec),
         version=((api.swarm or {}).get("Version") or {}).get("Index", 0),
         now_s=msgspec.convert(api.info or {}, Info).system_time.timestamp(),

@@ -6,7 +6,7 @@ becomes a view with its reason; what to make of that is the planner's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -42,12 +42,16 @@ def observe(
     shells: Shells,
     *,
     forks: int = FORKS,
+    also: Sequence[str] = (),
     on_host: Callable[[str, str], None] = lambda host, error: None,  # noqa: ARG005 - its meaning
 ) -> Seen:
-    """Look at every host. ``on_host`` hears of each as it ends, with its error or ''."""
+    """Look at every host. ``on_host`` hears of each as it ends, with its error or ''.
+
+    ``also``: see ``gather``.
+    """
 
     def look(target: Target) -> Looked:
-        facts = gather(shells.of(target), target.place)
+        facts = gather(shells.of(target), target.place, also=also)
         artifact = backend.artifact(facts, target.place)
         return Looked(facts, artifact, backend.missing(facts, target.place, artifact))
 

@@ -75,7 +75,12 @@ def look(fleet: Fleet, progress: Progress) -> tuple[Seen, Plan]:
     progress.phase(f"looking at {counted(len(fleet.inventory.hosts), 'host')}")
     try:
         seen = observe(
-            fleet.inventory, fleet.backend, fleet.shells, forks=fleet.forks, on_host=progress.host
+            fleet.inventory,
+            fleet.backend,
+            fleet.shells,
+            forks=fleet.forks,
+            also=fleet.playbook.lists,
+            on_host=progress.host,
         )
     except Interrupted:
         raise Interrupted("Interrupted while looking at the hosts: nothing was changed.") from None

@@ -13,6 +13,7 @@ from swarmops.fleet.choice import choose_managers
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.plan_hosts import host_steps, install_id, start_id
+from swarmops.fleet.plan_materials import supplies
 from swarmops.fleet.plan_members import Draft, change, count_members, form
 from swarmops.fleet.plan_nodes import node_step
 from swarmops.fleet.plan_services import service_steps
@@ -81,11 +82,12 @@ def _full_plan(
     members = _asked_first(_with_updates(draft), before, draft.members)
     after = draft.root
     follows = tuple(step.id for step in members if step.id not in after)
-    services, more = service_steps(playbook, swarm, after, follows)
+    stock = supplies(playbook, swarm, after)
+    services, more = service_steps(playbook, swarm, after, follows, stock)
     return Plan(
-        steps=tuple(_ordered([*hosts, *members, *services])),
+        steps=tuple(_ordered([*hosts, *members, *stock.steps, *services])),
         warnings=warnings,
-        problems=draft.problems | more | roster.problems,
+        problems=draft.problems | stock.problems | more | roster.problems,
         again=bool(roster.unsure),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from swarmops.fleet.observation import SwarmView
+from swarmops.fleet.plan_materials import Supplies, named, removals, used
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.spec_diff import PLAYBOOK_LABEL, labelled, updated
 from swarmops.fleet.steps import Change, Step, StepKind
@@ -22,17 +23,22 @@ def service_steps(
     swarm: SwarmView | None,
     after: tuple[str, ...],
     follows: tuple[str, ...],
+    stock: Supplies | None = None,
 ) -> tuple[list[Step], dict[str, str]]:
-    """Return the steps, and problems by ``service <name>``.
+    """Return the steps, and problems by ``service <name>``; ``stock`` is what services use.
 
     They come after the nodes' steps: Docker never moves a running task to a node that came later.
     """
     present = {
         given(service.spec.name, ""): service for service in (swarm.services if swarm else ())
     }
+    stock = stock or Supplies()
     steps, problems = [], {}
+    root = after
     for name, spec in playbook.services.items():
-        wanted = labelled(spec, playbook.name)
+        wanted = named(labelled(spec, playbook.name), stock.names)
+        uses = sorted(used([wanted]) & stock.makers.keys())
+        after = (*root, *(stock.makers[use] for use in uses))
         service = present.get(name)
         if service is None:
             steps.append(
@@ -73,7 +79,11 @@ def service_steps(
                 )
             )
     if playbook.prune:
-        steps += [_removal(service, after, follows) for service in _dropped(playbook, present)]
+        steps += [_removal(service, root, follows) for service in _dropped(playbook, present)]
+    gone = {step.target for step in steps if step.kind is StepKind.REMOVE_SERVICE}
+    final = {name: service.spec for name, service in present.items() if name not in gone}
+    final |= {step.target: step.service for step in steps if step.service is not None}
+    steps += removals(stock.old, used(final.values()), tuple(step.id for step in steps))
     return steps, problems
 
 

@@ -22,6 +22,11 @@ _SIGNS = {
     StepKind.CREATE_SERVICE: "+",
     StepKind.UPDATE_SERVICE: "~",
     StepKind.REMOVE_SERVICE: "-",
+    StepKind.CREATE_NETWORK: "+",
+    StepKind.CREATE_SECRET: "+",
+    StepKind.CREATE_CONFIG: "+",
+    StepKind.REMOVE_SECRET: "-",
+    StepKind.REMOVE_CONFIG: "-",
 }
 _VERBS = {
     StepKind.INSTALL: "install",
@@ -34,6 +39,18 @@ _VERBS = {
     StepKind.CREATE_SERVICE: "service",
     StepKind.UPDATE_SERVICE: "service",
     StepKind.REMOVE_SERVICE: "service",
+    StepKind.CREATE_NETWORK: "network",
+    StepKind.CREATE_SECRET: "secret",
+    StepKind.CREATE_CONFIG: "config",
+    StepKind.REMOVE_SECRET: "secret",
+    StepKind.REMOVE_CONFIG: "config",
+}
+_SAID_BY_ITS_LINE = {
+    StepKind.CREATE_NETWORK,
+    StepKind.CREATE_SECRET,
+    StepKind.CREATE_CONFIG,
+    StepKind.REMOVE_SECRET,
+    StepKind.REMOVE_CONFIG,
 }
 _VALUE_CHARS_MAX = 60
 _HIDDEN = ("label swarmops.", "Labels.swarmops.")
@@ -79,6 +96,8 @@ def plan_json(plan: Plan) -> bytes:
 
 def shown_changes(step: Step) -> list[Change]:
     """Return the changes that a person wants to see, none where the step's line says it all."""
+    if step.kind in _SAID_BY_ITS_LINE:
+        return []
     if step.kind in {StepKind.JOIN, StepKind.REMOVE_NODE}:
         return [change for change in step.changes if change.what not in {"role", "node"}]
     return [change for change in step.changes if not change.what.startswith(_HIDDEN)]

@@ -18,13 +18,17 @@ from swarmops.fleet.compose_fields import Table, count, duration, fields
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
+from swarmops.fleet.materials import Material, read_materials
+from swarmops.fleet.networks import read_networks
 from swarmops.fleet.patterns import match_hosts
 from swarmops.fleet.templates import Scope, rendered
+from swarmops.model.network import NetworkCreate
 from swarmops.model.node import Availability, Role
 from swarmops.model.service import ServiceSpec
 
 DEFAULT_BACKEND = "native"
 ZONE = "zone"
+KEYS = ("swarm", "nodes", "services", "secrets", "configs", "networks", "prune")
 _MANAGERS_MAX = 7
 _USUAL_MANAGERS = 3
 
@@ -54,6 +58,9 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[str, NodeWish] = {}
     """By host name; patterns and groups are resolved."""
     services: dict[str, ServiceSpec] = {}
+    materials: tuple[Material, ...] = ()
+    """Secrets and configs that it keeps, with their content."""
+    networks: dict[str, NetworkCreate] = {}
     prune: bool = False
     """Services that the playbook made once and has no more are removed."""
     zones: dict[str, str] = {}
@@ -61,6 +68,11 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     replace_dead_after_s: float | None = None
     """A manager that is dead for so long is replaced; None: only a person gives one up."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def lists(self) -> tuple[str, ...]:
+        """What a manager must be asked for besides nodes and services, to plan this."""
+        return ("secrets", "configs", "networks") if self.materials or self.networks else ()
 
     def wish(self, host: str) -> NodeWish:
         """Return what is said of a host, an empty wish if nothing is."""
@@ -91,7 +103,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
     scope = playbook_scope(inventory)
-    top = Entry.top(rendered(document, scope)).section(("swarm", "nodes", "services", "prune"))
+    top = Entry.top(rendered(document, scope)).section(KEYS)
     swarm = fields(_part(top, "swarm"), _SWARM)
     nodes = _nodes(top.get("nodes"), inventory)
     managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
@@ -109,6 +121,14 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
                 )
             services[name], more = read_service(name, body)
             warnings += more
+    folder = Path(document.name).parent
+    materials: list[Material] = []
+    for kind in ("secret", "config"):
+        if entry := top.get(f"{kind}s"):
+            materials += read_materials(kind, entry, folder, scope)
+    section = top.get("networks")
+    named = read_networks(section) if section is not None else ()
+    networks = {name: wanted for name, wanted in named if wanted is not None}
     prune = entry.boolean() if (entry := top.get("prune")) else False
     return Playbook(
         path=document.name,
@@ -117,6 +137,8 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         managers=managers,
         nodes=nodes,
         services=services,
+        materials=tuple(materials),
+        networks=networks,
         prune=prune,
         zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
         replace_dead_after_s=swarm.get("replace_dead_after_s"),

@@ -20,6 +20,11 @@ _OF_KIND = {
     StepKind.CREATE_SERVICE: "no other service has that name",
     StepKind.UPDATE_SERVICE: "nobody has changed the service since version {version}",
     StepKind.REMOVE_SERVICE: "the playbook still hasn't the service",
+    StepKind.CREATE_NETWORK: "no other network has that name",
+    StepKind.CREATE_SECRET: "no other secret has that name",
+    StepKind.CREATE_CONFIG: "no other config has that name",
+    StepKind.REMOVE_SECRET: "no service and no running task uses it",
+    StepKind.REMOVE_CONFIG: "no service and no running task uses it",
 }
 _OF_GATE = {
     Gate.NONE: "",

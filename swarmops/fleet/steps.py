@@ -26,6 +26,11 @@ class StepKind(Enum):
     CREATE_SERVICE = "create_service"
     UPDATE_SERVICE = "update_service"
     REMOVE_SERVICE = "remove_service"
+    CREATE_NETWORK = "create_network"
+    CREATE_SECRET = "create_secret"  # noqa: S105 - a kind of step
+    CREATE_CONFIG = "create_config"
+    REMOVE_SECRET = "remove_secret"  # noqa: S105 - the same
+    REMOVE_CONFIG = "remove_config"
 
 
 AREAS = {
@@ -39,6 +44,11 @@ AREAS = {
     StepKind.CREATE_SERVICE: "services",
     StepKind.UPDATE_SERVICE: "services",
     StepKind.REMOVE_SERVICE: "services",
+    StepKind.CREATE_NETWORK: "services",
+    StepKind.CREATE_SECRET: "services",
+    StepKind.CREATE_CONFIG: "services",
+    StepKind.REMOVE_SECRET: "services",
+    StepKind.REMOVE_CONFIG: "services",
 }
 """What ``--only`` calls each kind of step."""
 
@@ -67,7 +77,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``kind:target``, with ``:role`` for a promotion or demotion; the same in every plan."""
     kind: StepKind
     target: str
-    """A host's name; for the two service kinds a service's."""
+    """A host's name; for the kinds of ``services`` the name of the service, secret and so on."""
     reason: str
     """One short clause for people."""
     proof: str
@@ -88,6 +98,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str | None] = {}
     """Node labels to set; None takes a label away."""
     service_id: str = ""
+    """Of the service, or of the secret or config that is removed."""
     version: int | None = None
     """``Version.Index`` that the service was seen with."""
     service: ServiceSpec | None = None

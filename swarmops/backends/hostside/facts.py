@@ -127,13 +127,13 @@ def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
     return int(head.split(None, 2)[1]), json.loads(body)
 
 
-def _api(path: str, timeout_s: float) -> dict[str, Any]:
+def _api(path: str, timeout_s: float, also: list[str]) -> dict[str, Any]:
     status, info = _get(path, "/info", timeout_s)
     if status != 200:  # noqa: PLR2004 - HTTP's OK
         return {"error": str(info.get("message", info))}
     api: dict[str, Any] = {"info": info}
     if (info.get("Swarm") or {}).get("ControlAvailable"):
-        for name in _MANAGER_PATHS:
+        for name in (*_MANAGER_PATHS, *also):
             status, answer = _get(path, f"/{name}", timeout_s)
             if status != 200:  # noqa: PLR2004 - HTTP's OK
                 api["error"] = str(answer.get("message", answer))
@@ -216,7 +216,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
     unit = _unit(args["unit"]) if systemd else None
     api, api_error = None, None
     try:
-        api = _api(args["socket"], args["timeout_s"])
+        api = _api(args["socket"], args["timeout_s"], args.get("also", []))
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:

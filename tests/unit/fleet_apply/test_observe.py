@@ -75,8 +75,8 @@ class FakeBackend:
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inventory:
     """Return an inventory of the hosts above, which answer as said there."""
 
-    def gather(shell: Any, place: Any) -> Facts:
-        del shell
+    def gather(shell: Any, place: Any, also: Any = ()) -> Facts:
+        del shell, also
         answer = ANSWERS[place.host]
         if isinstance(answer, HostError):
             raise answer
