@@ -10,7 +10,7 @@ The cipher is loaded with the first secret: a node without any never pays for it
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -46,10 +46,14 @@ class Sealer(Protocol):
 
 
 class KeyFile:
-    """Seals with a key in a file, which is made when it is first needed."""
+    """Seals with a key in a file, which is made when it is first needed.
 
-    def __init__(self, path: Path) -> None:
+    ``instead`` may return a key that is kept elsewhere; the file is removed then.
+    """
+
+    def __init__(self, path: Path, instead: Callable[[], bytes | None] = lambda: None) -> None:
         self._path = path
+        self._instead = instead
 
     def seal(self, data: bytes, name: str) -> bytes:
         """Return nonce and ciphertext."""
@@ -70,6 +74,10 @@ class KeyFile:
             raise ValueError(f"{self._path} is not the key: {type(error).__name__}") from None
 
     def _key(self) -> bytes:
+        elsewhere = self._instead()
+        if elsewhere is not None:
+            self._path.unlink(missing_ok=True)
+            return elsewhere
         try:
             key = self._path.read_bytes()
         except FileNotFoundError:

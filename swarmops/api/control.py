@@ -186,6 +186,13 @@ class NodeControl(Protocol):
         """
         ...
 
+    async def unlock(self, unlock_key: bytes) -> None:
+        """Open a locked manager; return once it runs, which may be before there is a leader.
+
+        Raise ``ApiError(409, NOT_LOCKED)``, or 401 with Docker's text for another key.
+        """
+        ...
+
     async def leave(self, *, force: bool) -> None:
         """Leave the swarm: stop its tasks, stop the manager part, forget the swarm.
 

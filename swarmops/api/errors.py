@@ -57,6 +57,7 @@ LOCKED = (
 LOCKED_LEAVE = (
     "Swarm is encrypted and locked. Please unlock it first or use `--force` to ignore this message."
 )
+NOT_LOCKED = "swarm is not locked"
 IN_SWARM = (
     'This node is already part of a swarm. Use "docker swarm leave" to leave this swarm and join '
     "another one."

@@ -25,7 +25,7 @@ from swarmops.model.node import Node, NodeSpec
 from swarmops.model.object import Object
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from swarmops.model.service import Service, ServiceSpec
-from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec
+from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec, UnlockRequest
 from swarmops.model.task import Task
 
 REF = "#/components/schemas/{name}"
@@ -94,10 +94,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         body=SwarmSpec,
     ),
     ("GET", "/swarm/unlockkey"): Operation("Get the unlock key"),
-    ("POST", "/swarm/unlock"): Operation("Unlock a locked manager"),
     ("GET", "/swarmops/secrets"): Operation(
         "List secrets with what they hold, to root on the node alone", answer=list[Secret]
     ),
+    ("POST", "/swarm/unlock"): Operation("Unlock a locked manager", body=UnlockRequest),
     ("GET", "/nodes"): Operation("List nodes", "filters", answer=list[Node]),
     ("GET", "/nodes/{id}"): Operation("Inspect a node", answer=Node),
     ("POST", "/nodes/{id}/update"): Operation("Update a node", "version", body=NodeSpec),

@@ -18,7 +18,7 @@ from swarmops.api.gate import manager_store
 from swarmops.api.query import flag, truthy, version_of
 from swarmops.api.reply import nothing, reply
 from swarmops.api.route import Route, node_of
-from swarmops.errors import ApiError
+from swarmops.errors import ApiError, InputError
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Reachability
 from swarmops.model.swarm import (
@@ -28,8 +28,10 @@ from swarmops.model.swarm import (
     JoinRequest,
     JoinTokens,
     SwarmSpec,
+    UnlockRequest,
 )
 from swarmops.pki.tokens import new_token
+from swarmops.pki.unlock_key import new_unlock_key, parse_unlock_key
 from swarmops.store import OutOfSequence, Store, Transaction
 
 JOIN_WAIT_S = 20.0
@@ -102,7 +104,7 @@ async def update(request: web.Request) -> web.StreamResponse:
     version = version_of(request, "swarm")
     rotate_worker = flag(request, "rotateWorkerToken", explain=False)
     rotate_manager = flag(request, "rotateManagerToken", explain=False)
-    flag(request, "rotateManagerUnlockKey", explain=False)
+    rotate_unlock_key = flag(request, "rotateManagerUnlockKey", explain=False)
     store = await manager_store(node)
     cluster = _cluster(store)
     internal = given(cluster.internal, ClusterInternal())
@@ -110,10 +112,12 @@ async def update(request: web.Request) -> web.StreamResponse:
         worker=_new_token(node, internal) if rotate_worker else internal.join_tokens.worker,
         manager=_new_token(node, internal) if rotate_manager else internal.join_tokens.manager,
     )
+    spec = swarmspec.checked(cluster.spec, wanted)
+    key = internal.unlock_key if swarmspec.locks(spec) else ""
+    if swarmspec.locks(spec) and (rotate_unlock_key or not key):
+        key = new_unlock_key(node.rng)
     changed = replace(
-        cluster,
-        spec=swarmspec.checked(cluster.spec, wanted),
-        internal=replace(internal, join_tokens=tokens),
+        cluster, spec=spec, internal=replace(internal, join_tokens=tokens, unlock_key=key)
     )
     if version != cluster.version.index:
         raise OutOfSequence
@@ -124,15 +128,26 @@ async def update(request: web.Request) -> web.StreamResponse:
 
 
 async def unlock_key(request: web.Request) -> web.StreamResponse:
-    """``GET /swarm/unlockkey``: empty, for managers are never locked."""
-    await manager_store(node_of(request))
-    return reply({"UnlockKey": ""})
+    """``GET /swarm/unlockkey``: empty while managers don't lock themselves."""
+    cluster = _cluster(await manager_store(node_of(request)))
+    return reply({"UnlockKey": given(cluster.internal, ClusterInternal()).unlock_key})
 
 
 async def unlock(request: web.Request) -> web.StreamResponse:
-    """``POST /swarm/unlock``: there is nothing to unlock."""
-    del request
-    raise ApiError(409, "swarm is not locked")
+    """``POST /swarm/unlock``."""
+    node = node_of(request)
+    wanted = await body.read(request, UnlockRequest)
+    state = node.state()
+    if state == "inactive":
+        raise ApiError(503, errors.NO_SWARM)
+    if state != "locked":
+        raise ApiError(409, errors.NOT_LOCKED)
+    try:
+        key = parse_unlock_key(given(wanted.unlock_key, ""))
+    except InputError as error:
+        raise errors.bad_request(str(error)) from None
+    await node.unlock(key)
+    return nothing()
 
 
 def refuse_member(node: NodeControl, *, forced: bool) -> None:

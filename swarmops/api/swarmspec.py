@@ -57,7 +57,9 @@ def filled(request: InitRequest) -> InitRequest:
     """Check an init request and fill it with defaults. Raises ApiError 400 or 501."""
     spec = checked(DEFAULT_SPEC, given(request.spec, SwarmSpec()))
     if given(request.auto_lock_managers, False):
-        refuse_autolock()
+        spec = msgspec.structs.replace(
+            spec, encryption_config=EncryptionConfig(auto_lock_managers=True)
+        )
     pools = given(request.default_addr_pool, ADDR_POOLS)
     return msgspec.structs.replace(
         request,
@@ -81,8 +83,12 @@ def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
         raise invalid("minimum certificate expiry time is: 1h0m0s")
     if given(given(spec.dispatcher, DispatcherConfig()).heartbeat_period, 0) < 0:
         raise invalid("heartbeat time period cannot be a negative duration")
-    if given(given(spec.encryption_config, EncryptionConfig()).auto_lock_managers, False):
-        refuse_autolock()
+    lock = given(wanted.encryption_config, EncryptionConfig()).auto_lock_managers
+    if lock is not UNSET:
+        # The one setting where "no" is an answer, and not what was left out.
+        spec = msgspec.structs.replace(
+            spec, encryption_config=EncryptionConfig(auto_lock_managers=lock)
+        )
     if _other_root(given(stored.ca_config, CAConfig()), ca):
         raise rpc(
             "Unimplemented", "the root certificate can't be rotated or replaced in this version"
@@ -97,9 +103,9 @@ def availability(text: str) -> str:
     return text.lower() or Availability.ACTIVE.value
 
 
-def refuse_autolock() -> None:
-    """Say that managers can't be locked: to accept it and not do it would be worse."""
-    raise rpc("Unimplemented", "autolock is not available in this version")
+def locks(spec: SwarmSpec) -> bool:
+    """Whether managers need an unlock key after they were restarted."""
+    return given(given(spec.encryption_config, EncryptionConfig()).auto_lock_managers, False)
 
 
 def _other_root(stored: CAConfig, wanted: CAConfig) -> bool:

@@ -91,6 +91,8 @@ class ClusterInternal(Model, frozen=True):
     ca_key: str = ""
     join_tokens: JoinTokens = JoinTokens()
     removed_nodes: list[RemovedNode] = []
+    unlock_key: str = ""
+    """What managers wrap their keys with; empty while they don't lock themselves."""
     api_port: int = 0
     """Where managers serve the API over TLS; 0: nowhere."""
     api_names: list[str] = []
@@ -134,6 +136,12 @@ class JoinRequest(Model, frozen=True):
     remote_addrs: list[str] | Opt | None = UNSET
     join_token: str | Opt = UNSET
     availability: str | Opt = UNSET
+
+
+class UnlockRequest(Model, frozen=True):
+    """Body of ``POST /swarm/unlock``."""
+
+    unlock_key: str | Opt = UNSET
 
 
 class Peer(Model, frozen=True):

@@ -23,8 +23,18 @@ class Credentials(Model, frozen=True):
     root_pem: str
 
 
-def save_credentials(folder: Path, credentials: Credentials) -> None:
-    """Write the credentials durably, readable by their owner alone."""
+def save_credentials(folder: Path, credentials: Credentials, passphrase: str = "") -> None:
+    """Write the credentials durably, readable by their owner alone.
+
+    With a passphrase the key is encrypted, too.
+    """
+    if passphrase:
+        from swarmops.pki.root import encrypted_key  # noqa: PLC0415 - managers only
+
+        sealed = encrypted_key(credentials.key_pem, passphrase)
+        credentials = Credentials(
+            key_pem=sealed, cert_pem=credentials.cert_pem, root_pem=credentials.root_pem
+        )
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_private(folder / ROOT_FILE, credentials.root_pem.encode())
     # Key and certificate must change together: both stand in one file, which TLS reads as it is.

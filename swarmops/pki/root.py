@@ -165,6 +165,29 @@ def validity(cert_pem: str) -> tuple[datetime, datetime]:
     return cert.not_valid_before_utc, cert.not_valid_after_utc
 
 
+def encrypted_key(key_pem: str, passphrase: str) -> str:
+    """Encrypt a private key in clear."""
+    key = serialization.load_pem_private_key(key_pem.encode(), None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(passphrase.encode()),
+    ).decode()
+
+
+def decrypted_key(key_pem: str, passphrase: str) -> str:
+    """Return a private key in clear, whether it was encrypted or not."""
+    encrypted = "ENCRYPTED" in key_pem.partition("\n")[0]
+    password = passphrase.encode() if encrypted else None
+    try:
+        key = serialization.load_pem_private_key(key_pem.encode(), password)
+    except (ValueError, TypeError) as exc:
+        raise CertificateError(f"the node's key can't be decrypted: {exc}") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateError("the node's key is not an ECDSA key")
+    return _key_pem(key)
+
+
 def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,

@@ -8,6 +8,7 @@ reloads it when the certificate is renewed; names are not checked, roles are.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ class PeerIdentity(Model, frozen=True):
 class NodeTLS:
     """The TLS settings of one node, for accepting and for dialling."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, passphrase: Callable[[], str] = lambda: "") -> None:
         self._folder = folder
+        self._passphrase = passphrase
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.verify_mode = ssl.CERT_OPTIONAL
         self.server.set_alpn_protocols(list(ALPNS))
@@ -54,7 +56,8 @@ class NodeTLS:
         try:
             for context in (self.server, *self._clients.values()):
                 context.minimum_version = ssl.TLSVersion.TLSv1_3
-                context.load_cert_chain(self._folder / CERT_FILE)
+                # Asked for an encrypted key alone; without it OpenSSL would ask a terminal.
+                context.load_cert_chain(self._folder / CERT_FILE, password=self._passphrase)
                 context.load_verify_locations(self._folder / ROOT_FILE)
         except (OSError, ssl.SSLError) as exc:
             raise CertificateError(

@@ -155,7 +155,10 @@ class AccessPort:
         )
         path = self._daemon.certificate.folder / CERT_FILE
         write_private(path, pem.encode())
-        return server_context(path, internal.ca_cert)
+        try:
+            return server_context(path, internal.ca_cert)
+        finally:
+            path.unlink()  # OpenSSL reads keys from files alone; it has it now
 
     def _let_in(self, transport: asyncio.Transport) -> asyncio.Protocol | None:
         self._inside[transport] = person_identity(transport.get_extra_info("peercert"))

@@ -12,18 +12,20 @@ from pathlib import Path
 
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model.swarm import Peer
-from swarmops.pki.identity import Credentials, save_credentials
+from swarmops.pki.identity import Credentials, load_credentials, save_credentials
 from swarmops.pki.tls import NodeTLS
 from swarmops.pki.wire import CertificateReply
 from swarmops.runtime.dial import renewed_certificate
+from swarmops.runtime.keyring import Keyring
 from swarmops.runtime.keys import new_key
 
 
 class NodeCertificate:
     """Key, certificate and root of one node, and the TLS settings made of them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keyring: Keyring) -> None:
         self.folder = folder
+        self._keyring = keyring
         self._tls: NodeTLS | None = None
 
     @property
@@ -36,19 +38,36 @@ class NodeCertificate:
     def use(self) -> None:
         """Take up what is on disk; raises CertificateError if it can't be used."""
         if self._tls is None:
-            self._tls = NodeTLS(self.folder)
+            self._tls = NodeTLS(self.folder, self._passphrase)
         else:
             self._tls.reload()
 
     def adopt(self, credentials: Credentials) -> None:
         """Keep new credentials and take them up."""
-        save_credentials(self.folder, credentials)
+        passphrase = self._passphrase() if self._keyring.protected else ""
+        save_credentials(self.folder, credentials, passphrase)
         self.use()
+
+    def rewrite(self, *, protected: bool) -> None:
+        """Keep the key encrypted, or in clear; a manager's alone is ever encrypted."""
+        from swarmops.pki.root import decrypted_key  # noqa: PLC0415 - managers only
+
+        passphrase = self._passphrase()
+        now = load_credentials(self.folder)
+        clear = Credentials(
+            key_pem=decrypted_key(now.key_pem, passphrase),
+            cert_pem=now.cert_pem,
+            root_pem=now.root_pem,
+        )
+        save_credentials(self.folder, clear, passphrase if protected else "")
 
     def forget(self) -> None:
         """Remove them: nothing of a swarm that was left is trusted in the next one."""
         self._tls = None
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _passphrase(self) -> str:
+        return self._keyring.derived("node key").hex()
 
     async def renew(self, managers: Iterable[Peer]) -> CertificateReply:
         """Get a new certificate from any of these managers; raises what the last one said."""

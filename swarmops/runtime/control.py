@@ -7,6 +7,7 @@ needed: a worker's memory is for its tasks.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from datetime import datetime
@@ -15,6 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from swarmops.api.control import HostFacts, Insight, LocalState
+from swarmops.api.errors import LOCKED, NOT_LOCKED
 from swarmops.errors import ApiError, InputError, SwarmopsError
 from swarmops.model.base import given
 from swarmops.model.defaults import DEFAULT_PORT
@@ -32,6 +34,7 @@ from swarmops.pki.wire import CertificateReply, CertificateRequest
 from swarmops.runtime.address import advertise_address, listen_address, why_not_listen
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import first_certificate, join_address, split_address
+from swarmops.runtime.keyring import WrongKeyError
 from swarmops.runtime.keys import new_key
 from swarmops.runtime.state import NodeState
 from swarmops.store import Store
@@ -50,6 +53,7 @@ class Control:
         self._daemon = daemon
         self.facts = facts
         self.engine_socket = daemon.docker_socket
+        self._unlocking = asyncio.Lock()
         self.rng: random.Random = daemon.rng
         self.now: Callable[[], datetime] = daemon.now
 
@@ -81,10 +85,14 @@ class Control:
             return "pending"
         if self._daemon.removed:
             return "error"
+        if self._daemon.locked:
+            return "locked"
         return "active" if self._daemon.state else "inactive"
 
     def error(self) -> str:
         """Return what is wrong, empty if all is well."""
+        if self._daemon.locked:
+            return LOCKED
         part = self._daemon.manager
         return self._daemon.error or (part.trouble() if part is not None else "")
 
@@ -203,6 +211,18 @@ class Control:
             else:
                 return reply, key_pem, addr
         raise failure
+
+    # Unlock --------------------------------------------------------------------------------------
+
+    async def unlock(self, unlock_key: bytes) -> None:
+        """Open what this manager has on disk."""
+        async with self._unlocking:
+            if not self._daemon.locked:
+                raise ApiError(409, NOT_LOCKED)
+            try:
+                await self._daemon.unlock(unlock_key)
+            except WrongKeyError as exc:
+                raise ApiError(401, f"swarm could not be unlocked: {exc}") from exc
 
     # Leave ---------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from swarmops.agent.agent import Agent
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
 from swarmops.agent.ingress.keeper import Keeper
+from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
@@ -34,6 +35,7 @@ from swarmops.runtime.address import own_address
 from swarmops.runtime.background import Background
 from swarmops.runtime.certificate import NodeCertificate
 from swarmops.runtime.dial import RemovedError, dial_session
+from swarmops.runtime.keyring import Keyring
 from swarmops.runtime.renewal import renewal_due
 from swarmops.runtime.state import (
     STATE_FILE,
@@ -76,13 +78,17 @@ class Daemon:
         self.pending = False
         self.removed = False
         self.error = ""
-        self.certificate = NodeCertificate(data_dir / _CERTIFICATES)
+        self.locked = False
+        """This manager waits for its unlock key."""
+        self.keyring = Keyring(data_dir)
+        self.certificate = NodeCertificate(data_dir / _CERTIFICATES, self.keyring)
         self._agent: Agent | None = None
         self._ingress: Keeper | None = None
         self._background = Background(self._part_failed)
         self._wanted_role: Role | None = None
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
+        self._locking: asyncio.Task[None] | None = None
         self.became_worker = asyncio.Event()
         self.welcomed = asyncio.Event()
         """A manager has taken this node's session: the swarm counts on it."""
@@ -94,12 +100,17 @@ class Daemon:
         if state is None:
             return
         self.state = state
+        if state.manager and self.keyring.locked:
+            log.warning("this manager is locked: it needs its unlock key")
+            self.locked = True
+            self.start_agent()  # its tasks go on; nobody hears of them until it is unlocked
+            return
         self.certificate.use()
         if state.manager:
             part = self.new_manager_part(state)
             if part.has_state():
                 await part.reopen()
-                self.manager = part
+                self.have_manager(part)
             elif len(state.managers) > 1:
                 # The daemon died as it became a manager: the swarm will ask it to again.
                 self._remember(replace(state, manager=False, raft_id=""))
@@ -108,6 +119,21 @@ class Daemon:
                 await self.forget()
                 return
         self.start_agent()
+
+    async def unlock(self, unlock_key: bytes) -> None:
+        """Open what is on disk and go on as a manager. Raises WrongKeyError, ApiError."""
+        self.keyring.unlock(unlock_key)
+        try:
+            self.certificate.use()
+            part = self.new_manager_part(self._member())
+            await part.reopen()
+        except BaseException:
+            self.keyring.lock_again()
+            raise
+        self.locked = False
+        self.have_manager(part)
+        if self._agent is not None:
+            self._agent.reconnect()
 
     async def stop(self, back_within_s: float = 0.0) -> None:
         """Stop all parts; tasks go on, and a leader hands over first.
@@ -134,6 +160,7 @@ class Daemon:
 
         return ManagerPart(
             data_dir=self.data_dir,
+            data_key=self.keyring.data_key(),
             certificates=self.certificate.folder,
             state=state,
             tls=self.certificate.tls,
@@ -173,6 +200,7 @@ class Daemon:
             node_addr=host.strip("[]"),
             on_node=self._on_node,
             on_ingress=ingress.take,
+            sealer=KeyFile(context.data_dir / KEY_FILE, self._sealing_key),
             now=self.now,
             rng=self.rng,
         )
@@ -198,7 +226,8 @@ class Daemon:
         self.certificate.forget()
         for folder in (self.data_dir / "raft", self.data_dir / _WORKER):
             shutil.rmtree(folder, ignore_errors=True)
-        (self.data_dir / "raft.key").unlink(missing_ok=True)
+        self.keyring.forget()
+        self.locked = False
         self.state = None
         self.error = ""
         self.removed = False
@@ -289,8 +318,23 @@ class Daemon:
             part.wipe()
             raise
         self._remember(state)
-        self.manager = part
+        self.have_manager(part)
         self.became_worker.clear()
+
+    def have_manager(self, part: ManagerPart) -> None:
+        """Be a manager from now on, whose keys are locked as the swarm wants them."""
+        from swarmops.runtime import lock  # noqa: PLC0415 - see above
+
+        self.manager = part
+        if self._locking is not None:
+            self._locking.cancel()
+        self._locking = self._background.spawn(
+            lock.follow(part.store, self.keyring, self.certificate)
+        )
+
+    def _sealing_key(self) -> bytes | None:
+        """Return the key for what tasks use: of its own file where managers don't lock."""
+        return self.keyring.derived("secrets of tasks") if self.keyring.protected else None
 
     async def begin_again_alone(self) -> None:
         """Go on as the only manager with the state that is here, after the others are lost.
@@ -307,7 +351,7 @@ class Daemon:
         self._remember(replace(state, managers=alone))
         fresh = self.new_manager_part(self._member())
         await fresh.reopen()
-        self.manager = fresh
+        self.have_manager(fresh)
         await fresh.demote_others()
 
     async def _leave_group(self) -> None:
@@ -317,7 +361,18 @@ class Daemon:
         if part is not None:
             await part.stop(transfer=False)
             part.wipe()
+        self._forget_keys()
         self.became_worker.set()
+
+    def _forget_keys(self) -> None:
+        """Keep the node's own key as workers do; the log is gone, and so goes its key."""
+        if self._locking is not None:
+            self._locking.cancel()
+            self._locking = None
+        if self.keyring.protected:
+            self.keyring.unwrap()
+            self.certificate.rewrite(protected=False)
+        self.keyring.forget()
 
     def _removed_from_raft(self) -> None:
         """Raft says that this member was removed: whatever comes next, it begins without a member.

@@ -24,9 +24,17 @@ from swarmops.model.node import (
     Reachability,
     Role,
 )
-from swarmops.model.swarm import Cluster, ClusterInternal, InitRequest, Peer, SwarmSpec
+from swarmops.model.swarm import (
+    Cluster,
+    ClusterInternal,
+    EncryptionConfig,
+    InitRequest,
+    Peer,
+    SwarmSpec,
+)
 from swarmops.pki.identity import Credentials
 from swarmops.pki.root import RootCA, issue, new_request, new_root, tls_info
+from swarmops.pki.unlock_key import new_unlock_key
 from swarmops.runtime.address import advertise_address, listen_address
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import join_address, split_address
@@ -60,7 +68,7 @@ async def found(daemon: Daemon, request: InitRequest) -> str:
     daemon.adopt(state, credentials)
     part = daemon.new_manager_part(state)
     await part.bootstrap()
-    daemon.manager = part
+    daemon.have_manager(part)
     transaction = Transaction()
     cluster = _cluster(request, root, state, daemon.rng)
     transaction.put(cluster)
@@ -98,8 +106,14 @@ def _cluster(request: InitRequest, root: RootCA, state: NodeState, rng: random.R
             ca_cert=root.cert_pem,
             ca_key=root.key_pem,
             join_tokens=new_tokens(root.cert_pem, rng),
+            unlock_key=new_unlock_key(rng) if _locks(request) else "",
         ),
     )
+
+
+def _locks(request: InitRequest) -> bool:
+    config = given(given(request.spec, SwarmSpec()).encryption_config, EncryptionConfig())
+    return given(config.auto_lock_managers, False)
 
 
 def _node(request: InitRequest, state: NodeState, hostname: str) -> Node:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import secrets
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
@@ -24,7 +23,7 @@ from swarmops.model.base import given
 from swarmops.model.node import Node, NodeInternal, Role
 from swarmops.model.session import Channel, LogFrame, LogsAsked
 from swarmops.model.swarm import Peer
-from swarmops.pki.identity import load_credentials, write_private
+from swarmops.pki.identity import load_credentials
 from swarmops.pki.tls import ALPN_AGENT, NodeTLS, PeerIdentity
 from swarmops.pki.wire import CertificateReply, CertificateRequest, MemberReply, MemberRequest
 from swarmops.raft import BootClock, Member, Raft, StreamTransport, force_new_cluster
@@ -42,7 +41,6 @@ LEADER_WAIT_S = 2.0
 JOIN_TIMEOUT_S = 60.0
 _JOIN_RETRY_S = 0.5
 _ADD_MEMBER_TIMEOUT_S = 20.0
-_KEY_FILE = "data.key"
 
 
 class ManagerPart:
@@ -52,6 +50,7 @@ class ManagerPart:
         self,
         *,
         data_dir: Path,
+        data_key: bytes,
         certificates: Path,
         state: NodeState,
         tls: NodeTLS,
@@ -60,6 +59,7 @@ class ManagerPart:
         on_removed: Callable[[], None],
     ) -> None:
         self._dir = data_dir / "raft"
+        self._data_key = data_key
         self._certificates = certificates
         self._state = state
         self._tls = tls
@@ -70,7 +70,7 @@ class ManagerPart:
             directory=self._dir,
             me=self.me,
             state_machine=self.store,
-            data_key=_data_key(self._dir),
+            data_key=data_key,
             transport=self._transport,
             rng=rng,
             clock=BootClock(),
@@ -130,8 +130,7 @@ class ManagerPart:
 
     async def recover(self) -> None:
         """Make a stopped member's log that of a group of one: what only the others had is lost."""
-        key = _data_key(self._dir)
-        await asyncio.to_thread(force_new_cluster, self._dir, me=self.me, data_key=key)
+        await asyncio.to_thread(force_new_cluster, self._dir, me=self.me, data_key=self._data_key)
 
     async def demote_others(self) -> None:
         """Make every other manager a worker: they are members no more, and count no more."""
@@ -263,15 +262,3 @@ def _as_worker(node: Node) -> Node:
 
 def _with_raft_id(node: Node, raft_id: str) -> Node:
     return replace(node, internal=replace(given(node.internal, NodeInternal()), raft_id=raft_id))
-
-
-def _data_key(folder: Path) -> bytes:
-    """Return the key that log and snapshots are encrypted with; made at first use."""
-    path = folder.with_name("raft.key")
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = secrets.token_bytes(32)
-        write_private(path, key)
-        return key

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from swarmops.api.control import Events, HostFacts, Insight, LocalState, Logs
 from swarmops.api.swarmspec import DEFAULT_SPEC
+from swarmops.errors import ApiError
 from swarmops.manager import extensions
 from swarmops.model.base import given
 from swarmops.model.figures import Figures
@@ -142,6 +143,12 @@ class FakeNode:
         """Become a worker."""
         self.calls.append(request)
         self.node_id, self.node_addr = new_id(self.rng), "10.0.0.2"
+        self.local_state = "active"
+
+    async def unlock(self, unlock_key: bytes) -> None:
+        """Open with 32 zeros."""
+        if unlock_key != bytes(32):
+            raise ApiError(401, "swarm could not be unlocked: invalid key provided")
         self.local_state = "active"
 
     async def leave(self, *, force: bool) -> None:

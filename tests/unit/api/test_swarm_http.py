@@ -64,11 +64,6 @@ async def test_the_cli_sends_zeros_and_gets_defaults(api: Api):
         ({"Spec": {"Name": "other"}}, 400, 'swarm spec must be named "default"'),
         ({"Availability": "off"}, 400, 'invalid Availability: "off"'),
         (
-            {"AutoLockManagers": True},
-            501,
-            "rpc error: code = Unimplemented desc = autolock is not available in this version",
-        ),
-        (
             {"Spec": {"CAConfig": {"NodeCertExpiry": 1}}},
             400,
             "rpc error: code = InvalidArgument desc = minimum certificate expiry time is: 1h0m0s",
@@ -247,7 +242,6 @@ async def test_a_rotated_token_changes_its_secret_alone(manager: Api, asked: str
 @pytest.mark.parametrize(
     ("spec", "status"),
     [
-        ({"EncryptionConfig": {"AutoLockManagers": True}}, 501),
         ({"CAConfig": {"ForceRotate": 1}}, 501),
         ({"Name": "x"}, 400),
         ({"Dispatcher": {"HeartbeatPeriod": -1}}, 400),
@@ -262,8 +256,53 @@ async def test_settings_that_are_refused_change_nothing(manager: Api, spec: Any,
     assert await manager.get("/swarm") == before
 
 
-async def test_there_is_no_unlock_key(manager: Api):
-    """Managers are never locked."""
+async def update(manager: Api, spec: Any, query: str = "") -> Any:
+    """Update the swarm as it is now; return the answer."""
+    index = (await manager.get("/swarm"))["Version"]["Index"]
+    return await manager.ask("POST", f"/swarm/update?version={index}{query}", spec)
+
+
+async def test_managers_get_an_unlock_key_with_autolock_and_lose_it_without(manager: Api):
+    """What an update leaves out stays; "no" is an answer."""
     assert await manager.get("/swarm/unlockkey") == {"UnlockKey": ""}
-    answer = await manager.ask("POST", "/swarm/unlock", {"UnlockKey": "x"})
-    assert (answer.status, answer.message) == (409, "swarm is not locked")
+    await update(manager, {"EncryptionConfig": {"AutoLockManagers": True}})
+    key = (await manager.get("/swarm/unlockkey"))["UnlockKey"]
+    assert key.startswith("SWMKEY-1-")
+    assert len(key) == len("SWMKEY-1-") + 43
+    await update(manager, {"Labels": {"a": "b"}})
+    assert (await manager.get("/swarm/unlockkey"))["UnlockKey"] == key
+    await update(manager, {}, "&rotateManagerUnlockKey=1")
+    rotated = (await manager.get("/swarm/unlockkey"))["UnlockKey"]
+    assert rotated.startswith("SWMKEY-1-")
+    assert rotated != key
+    await update(manager, {"EncryptionConfig": {"AutoLockManagers": False}})
+    assert await manager.get("/swarm/unlockkey") == {"UnlockKey": ""}
+    await update(manager, {}, "&rotateManagerUnlockKey=1")
+    assert await manager.get("/swarm/unlockkey") == {"UnlockKey": ""}
+
+
+@pytest.mark.parametrize(
+    ("state", "key", "status", "message"),
+    [
+        ("inactive", "x", 503, "This node is not a swarm manager."),
+        ("active", "SWMKEY-1-" + "A" * 43, 409, "swarm is not locked"),
+        ("locked", "x", 400, "invalid key string"),
+        ("locked", "SWMKEY-1-" + "A" * 42, 400, "invalid key string"),
+        ("locked", "SWMKEY-1-" + "B" * 43, 401, "swarm could not be unlocked: invalid key"),
+    ],
+)
+async def test_unlocking_that_is_refused(api: Api, state: Any, key: str, status: int, message: str):
+    """In Docker's words."""
+    api.node.local_state = state
+    answer = await api.ask("POST", "/swarm/unlock", {"UnlockKey": key})
+    assert answer.status == status
+    assert answer.message.startswith(message)
+
+
+async def test_the_right_key_unlocks(api: Api):
+    """The node gets its bytes."""
+    api.node.local_state = "locked"
+    assert (
+        await api.ask("POST", "/swarm/unlock", {"UnlockKey": "SWMKEY-1-" + "A" * 43})
+    ).status == 200
+    assert api.node.state() == "active"
