@@ -60,6 +60,7 @@ class Requests:
     async def read_barrier(self, timeout_s: float) -> None:
         """Return when all that was acknowledged before the call is applied here."""
         deadline = self._clock.time() + timeout_s
+        patience_s = self._timing.retry_s / 4
         while (left := deadline - self._clock.time()) > 0:
             leader = self._engine.leader()
             if self._is_out():
@@ -67,7 +68,9 @@ class Requests:
             if leader == self._me:
                 index = await self._read_index(left)
             elif leader is not None:
-                index = await self._ask_read_index(leader, left)
+                # The question or its answer may be lost; a busy leader gets longer each time.
+                index = await self._ask_read_index(leader, min(left, patience_s))
+                patience_s *= 2
             else:
                 index = 0
             if index:

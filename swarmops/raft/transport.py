@@ -96,10 +96,15 @@ class _Peer:
 
 
 class StreamTransport:
-    """The real transport, on asyncio streams that the runtime opens and accepts."""
+    """The real transport, on asyncio streams that the runtime opens and accepts.
 
-    def __init__(self, dial: Dial) -> None:
+    ``is_banned`` says whether a node was removed for good: it is never heard as a stranger, though
+    its certificate is still a manager's.
+    """
+
+    def __init__(self, dial: Dial, is_banned: Callable[[str], bool] = lambda _: False) -> None:
         self._dial = dial
+        self._is_banned = is_banned
         self._peers: dict[str, _Peer] = {}
         self._incoming: dict[str, set[Writer]] = {}
         self._me = ""
@@ -182,7 +187,8 @@ class StreamTransport:
         peer = self._peers.get(hello.sender)
         if peer is None and self._upcalls is not None and hello.receiver == self._me:
             stranger = Member(hello.sender, peer_node_id, hello.addr)
-            if hello.addr and self._upcalls.stranger_dialled(stranger):
+            banned = self._is_banned(peer_node_id)
+            if hello.addr and not banned and self._upcalls.stranger_dialled(stranger):
                 peer = self._peers.get(hello.sender)
         if hello.receiver != self._me or peer is None:
             raise ValueError(f"raft member {hello.sender} and this one are no peers")

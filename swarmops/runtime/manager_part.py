@@ -65,7 +65,7 @@ class ManagerPart:
         self._tls = tls
         self.store = Store(now=now)
         self.me = Member(raft_id=state.raft_id, node_id=state.node_id, addr=state.advertise_addr)
-        self._transport = StreamTransport(lambda addr: dial_raft(addr, tls))
+        self._transport = StreamTransport(lambda addr: dial_raft(addr, tls), self.was_removed)
         self.raft = Raft(
             directory=self._dir,
             me=self.me,

@@ -295,6 +295,13 @@ def _take_and_wake_nobody(self, number) -> Any:
 
 _take = Proposals._take
 
+
+async def _ask_patiently(self, leader, timeout_s) -> int:
+    return int(await _ask_read_index(self, leader, 100.0))
+
+
+_ask_read_index = requests.Requests._ask_read_index
+
 TABLE = [
     Mutation(
         "no check of what is read",
@@ -446,6 +453,13 @@ TABLE = [
         "a lost forward is never answered",
         _replace(Proposals, "expire", _never_again),
         test_replication.test_a_lost_forward_is_sent_again_and_applied_once,
+    ),
+    Mutation(
+        "a question to the leader is asked once",
+        "a read fails at its bound because one message was lost (ours)",
+        _replace(requests.Requests, "_ask_read_index", _ask_patiently),
+        test_replication.test_a_lost_question_costs_a_read_no_more_than_a_moment,
+        {"kind": "ReadIndex"},
     ),
     Mutation(
         "who waits for room is never woken",

@@ -147,6 +147,7 @@ async def test_a_removed_member_that_dials_is_told():
     [
         pytest.param("node-z", True, True, id="while no leader is known"),
         pytest.param("node-z", False, False, id="while there is one"),
+        pytest.param("banned", True, False, id="never when its node was removed"),
     ],
 )
 async def test_a_stranger_is_heard_only_when_the_member_wants_it(
@@ -160,7 +161,7 @@ async def test_a_stranger_is_heard_only_when_the_member_wants_it(
     async def dial(_addr: str) -> Any:
         raise OSError("nobody is there")
 
-    transport, upcalls = StreamTransport(dial), Upcalls()
+    transport, upcalls = StreamTransport(dial, lambda node_id: node_id == "banned"), Upcalls()
 
     def welcome(member: Member) -> bool:
         asked.append(member)
@@ -182,7 +183,7 @@ async def test_a_stranger_is_heard_only_when_the_member_wants_it(
 
     await transport.accept(reader, Closed(), node_id)  # type: ignore[arg-type]
     await transport.stop()
-    assert asked == [Member("zz", "node-z", "10.0.0.9:2377")]
+    assert asked == [Member("zz", "node-z", "10.0.0.9:2377")] * (node_id != "banned")
     assert upcalls.received == ([("zz", VOTE)] if heard else [])
     assert closed == [True]
 

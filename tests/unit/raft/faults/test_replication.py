@@ -260,6 +260,31 @@ def test_a_late_refusal_never_goes_behind_what_was_acknowledged(run: Any):
     run(scenario)
 
 
+@pytest.mark.parametrize("kind", ["ReadIndex", "ReadIndexReply"])
+def test_a_lost_question_costs_a_read_no_more_than_a_moment(run: Any, kind: str):
+    """Lost on its way there or back, it is asked again, long before the reader's bound."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        follower = next(m for m in world.alive() if m is not leader)
+        await leader.raft.propose(b"a")
+        lost: list[Any] = []
+
+        def watch(_sender: str, _to: str, message: Any) -> bool:
+            if type(message).__name__ == kind and not lost:
+                lost.append(message)
+                return False
+            return True
+
+        world.watch = watch
+        await follower.raft.read_barrier(timeout_s=0.5)
+        assert lost
+        assert follower.machine.applied == [b"a"]
+
+    run(scenario)
+
+
 def test_an_acknowledgement_of_an_older_term_counts_for_nothing(run: Any):
     """What a follower had in a term that is over may be gone from its log: it proves nothing."""
 
