@@ -23,7 +23,7 @@ from swarmops.api.timestamps import timestamp_ns
 from swarmops.errors import ApiError
 from swarmops.model import defaults
 from swarmops.model.base import given
-from swarmops.model.service import TaskSpec
+from swarmops.model.service import Driver, TaskSpec
 from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord
 from swarmops.model.task import Task
 from swarmops.store import Store
@@ -173,7 +173,11 @@ def rfc3339(time_ns: int) -> bytes:
 
 
 class _Context:
-    """Where a line comes from: Docker's three attributes, kept for tasks that are removed."""
+    """Where a line comes from, kept for tasks that are removed.
+
+    Docker's three attributes, and the labels and variables that the service's log driver was told
+    to add. Values that each node fills in for itself are left out.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -188,10 +192,23 @@ class _Context:
                 "com.docker.swarm.node.id": given(task.node_id, "") if task else "",
                 "com.docker.swarm.service.id": task.service_id if task else "",
                 "com.docker.swarm.task.id": task_id,
-            }
+            } | (_added(task.spec) if task else {})
             pairs = (f"{name}={quote_plus(value)}" for name, value in attributes.items())
             known = self._known[task_id] = ",".join(pairs).encode()
         return known
+
+
+def _added(spec: TaskSpec) -> dict[str, str]:
+    container = defaults.container_spec(spec)
+    options = given(given(spec.log_driver, Driver()).options, {})
+    variables = dict(each.partition("=")[::2] for each in given(container.env, []))
+    found = {"labels": given(container.labels, {}), "env": variables}
+    return {
+        name: values[name]
+        for option, values in found.items()
+        for name in options.get(option, "").split(",")
+        if name in values and "{{" not in values[name]
+    }
 
 
 def _framed(stream: int, payload: bytes) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 
 from swarmops.api.logs import MULTIPLEXED, NO_STREAM, RAW
 from swarmops.model.ids import new_id
-from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
+from swarmops.model.service import ContainerSpec, Driver, Service, ServiceSpec, TaskSpec
 from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord, LogsEnd
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from tests.unit.api.conftest import Api
@@ -58,14 +58,17 @@ class FakeInsight(NoInsight):
             self.ended.set()
 
 
-async def service_with_task(node: FakeNode, *, tty: bool = False) -> Task:
+async def service_with_task(
+    node: FakeNode, *, tty: bool = False, log_driver: Driver | None = None, **more: Any
+) -> Task:
     """Store service web with one running task."""
-    container = ContainerSpec(image="host", args=["x"], tty=tty)
-    spec = ServiceSpec(name="web", task_template=TaskSpec(container_spec=container))
+    container = ContainerSpec(image="host", args=["x"], tty=tty, **more)
+    template = TaskSpec(container_spec=container, log_driver=log_driver)
+    spec = ServiceSpec(name="web", task_template=template)
     service = Service(id=new_id(node.rng), spec=spec)
     task = Task(
         id=new_id(node.rng),
-        spec=TaskSpec(container_spec=container),
+        spec=template,
         service_id=service.id,
         slot=1,
         node_id=node.node_id,
@@ -74,6 +77,21 @@ async def service_with_task(node: FakeNode, *, tty: bool = False) -> Task:
     )
     await node.put(service, task)
     return task
+
+
+async def test_details_have_what_the_log_driver_was_told_to_add(manager: Api):
+    """Labels and variables of the container, as Docker's drivers do; none that aren't there."""
+    options = {"env": "MINE,HOST,NONE", "labels": "team,other", "max-size": "1m"}
+    task = await service_with_task(
+        manager.node,
+        log_driver=Driver(name="json-file", options=options),
+        env=["MINE=a b", "OTHER=x", "HOST={{.Node.Hostname}}"],
+        labels={"team": "blue", "mine": "x"},
+    )
+    manager.node.insight = FakeInsight(LogRecord(task.id, 1, SECOND_NS, b"one\n"))
+    _, data = await read(manager, f"/services/web/logs?{BOTH}&details=1")
+    details = frames(data)[0][1].split()[0].decode()
+    assert details.endswith(f"com.docker.swarm.task.id={task.id},team=blue,MINE=a+b")
 
 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
