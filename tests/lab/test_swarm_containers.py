@@ -18,7 +18,7 @@ import pytest
 from tests.lab.hosts import Host, run_in
 from tests.lab.lab import Lab
 from tests.lab.ssh import ssh, ssh_argv
-from tests.lab.swarm import Swarm, docker, formed
+from tests.lab.swarm import SOCKET, Swarm, docker, formed
 from tests.lab.task_image import BUSYBOX, import_busybox
 from tests.lab.waiting import wait_for
 from tests.unit.agent.registry import AUTH, PASSWORD, USER, Registry, serving
@@ -155,8 +155,8 @@ def test_output_of_all_nodes_is_merged(swarm: Swarm) -> None:
     manager = swarm["host1"]
     driver = "--log-driver json-file --log-opt env=MINE"
     script = (
-        "for i in 1 2 3; do echo line $i; done; until [ -e /tmp/go ]; do sleep 0.2; done; echo on;"
-        " sleep 1000"
+        "for i in 1 2 3; do echo line $i; done; until [ -e /tmp/go ]; do sleep 0.2; done; "
+        "while :; do echo on; sleep 0.5; done"
     )
     docker(
         manager,
@@ -181,11 +181,12 @@ def test_output_of_all_nodes_is_merged(swarm: Swarm) -> None:
     task = docker(manager, "service ps -q talk").split()[0]
     assert len(docker(manager, f"service logs {task}").splitlines()) == 3
     ours = "docker ps -q --filter label=com.docker.swarm.service.name=talk"
-    follow = "timeout 60 docker -H unix:///run/swarmops/swarmops.sock service logs -f --raw talk"
+    follow = f"timeout 60 docker -H unix://{SOCKET} service logs -f talk"
+    both = "awk '/@host1.* on$/ {a=1} /@host2.* on$/ {b=1} a && b {print \"both\"; exit}'"
     with subprocess.Popen(
-        ssh_argv(manager, f"{follow} | grep -m 2 on"), stdout=subprocess.PIPE, text=True
+        ssh_argv(manager, f"{follow} | {both}"), stdout=subprocess.PIPE, text=True
     ) as following:
         for host in swarm.hosts:
             run_in(host, "sh", "-c", f"docker exec $({ours}) touch /tmp/go")
-        assert following.communicate(timeout=60)[0].split() == ["on", "on"]
+        assert following.communicate(timeout=60)[0] == "both\n"
     docker(manager, "service rm talk")
