@@ -17,6 +17,7 @@ COMMANDS = {
     "service": Lazy("swarmops.cli.service:service", "List and change services"),
     "inventory": Lazy("swarmops.cli.inventory:inventory", "Show what an inventory says"),
     "access": Lazy("swarmops.cli.access:access", "Let people use the API over the network"),
+    "completion": Lazy("swarmops.cli.completion:completion", "Complete commands in your shell"),
     "unlock-apply": Lazy(
         "swarmops.cli.unlock:unlock_apply", "Free a swarm that an apply has locked"
     ),

@@ -57,6 +57,7 @@ def apply(
         code = show_plan(settings, inventory, playbook, forks, wanted)
         raise click.exceptions.Exit(code)
 
+    from swarmops.cli import run_log
     from swarmops.cli.progress import make_progress
     from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
@@ -78,18 +79,20 @@ def apply(
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         # Who reviewed a plan has said yes to all that is in it.
-        with make_progress(yes=yes or reviewed is not None) as progress:
+        settings.log = run_log.begin("apply")
+        yes = yes or reviewed is not None
+        with make_progress(yes=yes, verbose=settings.verbose, log=settings.log) as progress:
             options = Options(playbook_name=named, reason=reason, reviewed=reviewed)
             applied = apply_fleet(fleet, progress, options)
-    _print(applied, settings.format, time.monotonic() - began)
+    _print(applied, settings.format, time.monotonic() - began, progress.count())
     sys.stdout.flush()
     raise click.exceptions.Exit(applied.exit_code)
 
 
-def _print(applied: Applied, style: str, seconds: float) -> None:
+def _print(applied: Applied, style: str, seconds: float, spent: dict[str, float]) -> None:
     from swarmops.cli.report import print_applied, print_applied_json
 
     if style == "json":
-        print_applied_json(applied)
+        print_applied_json(applied, seconds)
     else:
-        print_applied(applied, seconds)
+        print_applied(applied, seconds, spent)

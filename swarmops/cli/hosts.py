@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from swarmops.cli.completing import hosts
 from swarmops.cli.files import chosen, forks_option
 from swarmops.cli.settings import Settings, common, formatted, pass_settings
 
@@ -41,7 +42,7 @@ def one_target(settings: Settings, pattern: str) -> Target:
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("pattern")
+@click.argument("pattern", shell_complete=hosts)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=60, show_default=True)
 @forks_option
@@ -88,7 +89,7 @@ def _show(ran: Ran) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("host")
+@click.argument("host", shell_complete=hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @common
 @pass_settings
@@ -108,7 +109,7 @@ def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("host")
+@click.argument("host", shell_complete=hosts)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option("-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True)
 @common

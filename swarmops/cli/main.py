@@ -17,15 +17,26 @@ from swarmops.cli.settings import Settings
 from swarmops.errors import SwarmopsError
 
 ERROR = 1
+SOMETHING = 2
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``swarmops`` with these arguments (``sys.argv`` without); return the exit code."""
-    from swarmops.cli.app import swarmops
-
     settings = Settings()
     _end_as_after_ctrl_c()
+    code = _run(arguments, settings)
+    if settings.log is not None:
+        settings.log.write(f"exit code {code}")
+        settings.log.close()
+        if code not in {0, SOMETHING}:
+            click.echo(f"The log of this run: {settings.log.path}", err=True)
+    return code
+
+
+def _run(arguments: Sequence[str] | None, settings: Settings) -> int:
+    from swarmops.cli.app import swarmops
+
     try:
         outcome = swarmops.main(
             list(arguments) if arguments is not None else None,
@@ -46,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except SwarmopsError as error:
+        if settings.log is not None:
+            settings.log.write(f"Error: {error}")
         if settings.debug:
             _traceback()
         click.echo(str(error) if error.exit_code == INTERRUPTED else f"Error: {error}", err=True)

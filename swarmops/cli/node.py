@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import click
 
+from swarmops.cli.completing import nodes
 from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
 from swarmops.cli.values import duration
 
-NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True)
+NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True, shell_complete=nodes)
 
 
 @click.group()

@@ -64,7 +64,7 @@ def show_plan(  # noqa: PLR0917 - a command's options
     named = playbook or choice.playbook
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
-        with make_progress() as progress:
+        with make_progress(verbose=settings.verbose) as progress:
             _, made = look(fleet, progress)
     for warning in dict.fromkeys((*fleet.playbook.warnings, *made.warnings)):
         click.echo(f"Warning: {warning}", err=True)

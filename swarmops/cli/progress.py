@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
+    from swarmops.cli.run_log import RunLog
+
 _DOING = {
     StepKind.INSTALL: "installing the runtime",
     StepKind.START: "starting the runtime",
@@ -72,9 +74,50 @@ def ending(ended: Ended) -> str:
 class Shown(Progress):
     """Base of both kinds: a context manager around what is shown."""
 
-    def __init__(self, *, yes: bool = False) -> None:
+    def __init__(
+        self, *, yes: bool = False, verbose: bool = False, log: RunLog | None = None
+    ) -> None:
         self._said: set[str] = set()
         self._yes = yes
+        self._verbose = verbose
+        self._log = log
+        self._since = time.monotonic()
+        self._current = ""
+        self.spent: dict[str, float] = {}
+        """Seconds by what was being done: ``looking``, ``doing``, ``waiting``."""
+
+    def log(self, text: str) -> None:
+        """Write to the run's log only."""
+        if self._log is not None:
+            self._log.write(text)
+
+    def phase(self, text: str) -> None:
+        """Count the time of what was done before."""
+        self.count()
+        self._current = text.split(" ", 1)[0]
+        self.log(text)
+
+    def count(self) -> dict[str, float]:
+        """Return the seconds by phase, up to now."""
+        now = time.monotonic()
+        if self._current:
+            self.spent[self._current] = self.spent.get(self._current, 0.0) + now - self._since
+        self._since = now
+        return self.spent
+
+    def host(self, name: str, error: str) -> None:
+        """Note that a host was looked at."""
+        self.log(f"{name}: {error or 'seen'}")
+
+    def began(self, step: Step) -> None:
+        """Note that a step begins."""
+        self.log(f"{step.id}: {doing(step)}, since {step.reason}")
+        if self._verbose:
+            self.say(f"{step.target}: {doing(step)} …")
+
+    def ended(self, ended: Ended) -> None:
+        """Note how a step ended."""
+        self.log(f"{ended.step.id}: {ending(ended)}")
 
     def allow(self, steps: Sequence[Step]) -> None:
         """Ask about what would be taken away, unless ``--yes`` said so already."""
@@ -108,6 +151,10 @@ class Shown(Progress):
 
     def planned(self, plan: Plan) -> None:
         """Say the warnings before anything is done, each once however often it is planned."""
+        for step in plan.steps:
+            self.log(step_line(step))
+        for of, problem in plan.problems.items():
+            self.log(f"{of}: {problem}")
         for warning in plan.warnings:
             if warning not in self._said:
                 self._said.add(warning)
@@ -120,6 +167,7 @@ class Shown(Progress):
 
     def say(self, text: str) -> None:
         """Show one line that stays."""
+        self.log(text)
         click.echo(text, err=True)
 
 
@@ -128,19 +176,33 @@ class Lines(Shown):
 
     def phase(self, text: str) -> None:
         """Say what is being done now."""
-        self.say(text)
+        super().phase(text)
+        click.echo(text, err=True)
+
+    def host(self, name: str, error: str) -> None:
+        """Say it of each host where more is wanted."""
+        super().host(name, error)
+        if self._verbose:
+            click.echo(f"{name}: {error or 'seen'}", err=True)
 
     def ended(self, ended: Ended) -> None:
         """Say how a step ended; what was not even begun is summed up by the report."""
+        super().ended(ended)
         if ended.state is not State.NOT_BEGUN:
-            self.say(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
+            self._show(f"{ended.step.target}: {doing(ended.step)}: {ending(ended)}")
+
+    @staticmethod
+    def _show(text: str) -> None:
+        click.echo(text, err=True)
 
 
 class LiveTable(Shown):
     """One row per host or service, redrawn in place, with what it does now."""
 
-    def __init__(self, *, yes: bool = False) -> None:
-        super().__init__(yes=yes)
+    def __init__(
+        self, *, yes: bool = False, verbose: bool = False, log: RunLog | None = None
+    ) -> None:
+        super().__init__(yes=yes, verbose=verbose, log=log)
         self._rows: dict[str, tuple[str, str, float]] = {}
         self._phase = ""
         self._live: Live | None = None
@@ -182,14 +244,17 @@ class LiveTable(Shown):
         if self._live is None:
             super().say(text)
         else:
+            self.log(text)
             self._live.console.print(text, markup=False)
 
     def phase(self, text: str) -> None:
         """Name what is being done over the table."""
+        super().phase(text)
         self._phase = text
 
     def host(self, name: str, error: str) -> None:
         """Show that a host was looked at; the report says what is wrong with it."""
+        super().host(name, error)
         self._rows[name] = ("can't be used", "bold red", 0.0) if error else ("seen", "dim", 0.0)
 
     def planned(self, plan: Plan) -> None:
@@ -200,10 +265,12 @@ class LiveTable(Shown):
 
     def began(self, step: Step) -> None:
         """Show a step in its row."""
+        super().began(step)
         self._rows[step.target] = (doing(step), "", time.monotonic())
 
     def ended(self, ended: Ended) -> None:
         """Show a step's end in its row; what failed stays on the screen."""
+        super().ended(ended)
         style = _STYLES.get(ended.state, "yellow")
         self._rows[ended.step.target] = (f"{doing(ended.step)}: {ending(ended)}", style, 0.0)
         if ended.state in {State.FAILED, State.SKIPPED}:
@@ -222,10 +289,10 @@ class LiveTable(Shown):
         return table
 
 
-def make_progress(*, yes: bool = False) -> Shown:
+def make_progress(*, yes: bool = False, verbose: bool = False, log: RunLog | None = None) -> Shown:
     """Return what fits where stderr goes; ``yes``: nothing is asked."""
     from swarmops.fleet.credentials import of_this_run
 
-    shown: Shown = LiveTable(yes=yes) if sys.stderr.isatty() else Lines(yes=yes)
+    shown = (LiveTable if sys.stderr.isatty() else Lines)(yes=yes, verbose=verbose, log=log)
     of_this_run().paused = shown.paused
     return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from swarmops.cli.progress import doing
 from swarmops.fleet.applied import Applied
 from swarmops.fleet.execute import State
 
+SHOWN_S = 0.05
 HINTS = ("status", "node ls", "service ps {name}", "plan")
 
 
@@ -25,7 +27,9 @@ def program() -> str:
     return called
 
 
-def print_applied(applied: Applied, seconds: float) -> None:
+def print_applied(
+    applied: Applied, seconds: float, spent: Mapping[str, float] | None = None
+) -> None:
     """Print tables on stdout, what went wrong on stderr.
 
     The warnings were said when the plan was made, which a refused one never was.
@@ -40,7 +44,7 @@ def print_applied(applied: Applied, seconds: float) -> None:
         print_rows(applied.services, SERVICE_COLUMNS, "table")
     if applied.nodes:
         click.echo()
-    _print_outcome(applied, seconds)
+    _print_outcome(applied, seconds, spent or {})
 
 
 def _print_refused(applied: Applied) -> None:
@@ -54,7 +58,7 @@ def _print_refused(applied: Applied) -> None:
         click.echo("Nothing was changed.", err=True)
 
 
-def _print_outcome(applied: Applied, seconds: float) -> None:
+def _print_outcome(applied: Applied, seconds: float, spent: Mapping[str, float]) -> None:
     for end in applied.ended:
         if end.state is State.FAILED:
             click.echo(f"Error: {end.step.target}: {doing(end.step)}: {end.reason}", err=True)
@@ -64,10 +68,10 @@ def _print_outcome(applied: Applied, seconds: float) -> None:
         click.echo(f"Error: {host}: {reason}", err=True)
     for lack in applied.lacks:
         click.echo(f"Error: not so in time: {lack}", err=True)
-    _print_end(applied, seconds)
+    _print_end(applied, seconds, spent)
 
 
-def _print_end(applied: Applied, seconds: float) -> None:
+def _print_end(applied: Applied, seconds: float, spent: Mapping[str, float]) -> None:
     if applied.interrupted:
         done = [f"{e.step.target}: {doing(e.step)}" for e in applied.ended if e.succeeded]
         click.echo(f"Interrupted. Done: {'; '.join(done) or 'nothing'}.", err=True)
@@ -78,12 +82,25 @@ def _print_end(applied: Applied, seconds: float) -> None:
         click.echo("The plan is carried out, and there is more to do: make another plan.")
     elif applied.changed:
         count = sum(end.state is State.DONE for end in applied.ended)
-        click.echo(f"Done: {count} step{'s' * (count != 1)} in {seconds:.1f} s. Look further:")
+        steps = f"{count} step{'s' * (count != 1)}"
+        timing = _timing(applied, spent)
+        click.echo(f"Done: {steps} in {seconds:.1f} s{timing}. Look further:")
         name = applied.services[0].name if applied.services else "NAME"
         for hint in HINTS:
             click.echo(f"    {program()} {hint.format(name=name)}")
     else:
         click.echo("Nothing needs doing: the swarm is as the playbook says.")
+
+
+def _timing(applied: Applied, spent: Mapping[str, float]) -> str:
+    """Return where the time went: the phases, and the step that took longest."""
+    parts = [f"{phase} {seconds:.1f} s" for phase, seconds in spent.items() if seconds >= SHOWN_S]
+    slowest = max(applied.ended, key=lambda end: end.seconds, default=None)
+    if slowest is not None and slowest.seconds >= SHOWN_S:
+        parts.append(
+            f"longest {doing(slowest.step)} on {slowest.step.target} {slowest.seconds:.1f} s"
+        )
+    return f" ({', '.join(parts)})" if spent and parts else ""
 
 
 def _skipped(applied: Applied) -> dict[str, dict[str, None]]:
@@ -95,11 +112,12 @@ def _skipped(applied: Applied) -> dict[str, dict[str, None]]:
     return skipped
 
 
-def print_applied_json(applied: Applied) -> None:
+def print_applied_json(applied: Applied, seconds: float = 0.0) -> None:
     """Print everything as one JSON object on stdout."""
     report: dict[str, Any] = {
         "changed": applied.changed,
         "exit_code": applied.exit_code,
+        "seconds": round(seconds, 3),
         "interrupted": applied.interrupted,
         "steps": [
             {

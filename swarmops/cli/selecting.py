@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from swarmops.cli.completing import hosts
+
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options; it gets them as one argument, ``wanted``."""
@@ -30,7 +32,13 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, wanted=wanted, **more)
 
     options = (
-        click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts, no services"),
+        click.option(
+            "-l",
+            "--limit",
+            metavar="PATTERN",
+            shell_complete=hosts,
+            help="Only these hosts, no services",
+        ),
         click.option(
             "--tags", "--only", "only", metavar="WHAT,...", help="Only runtime, nodes, services"
         ),

@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from swarmops.cli.completing import services
 from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
 from swarmops.cli.values import cpus, duration, scale, size
 
-NAMES = click.argument("names", metavar="SERVICE...", nargs=-1, required=True)
+NAMES = click.argument(
+    "names", metavar="SERVICE...", nargs=-1, required=True, shell_complete=services
+)
 
 
 @click.group()
@@ -66,7 +69,7 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 
 
 @service.command("logs")
-@click.argument("name", metavar="SERVICE")
+@click.argument("name", metavar="SERVICE", shell_complete=services)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option("-n", "--tail", type=click.IntRange(min=0), help="Only each task's last lines")
 @click.option("--since", default="", help="Only later lines: 10m ago, or 2026-01-02T03:04:05Z")

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from swarmops.cli.run_log import RunLog
 
 
 class Settings:
@@ -19,6 +22,9 @@ class Settings:
         self.inventory: Path | None = None
         self.debug = False
         self.format = "table"
+        self.verbose = False
+        self.log: RunLog | None = None
+        """Of this run, once a command has begun it."""
         self.vault_files: tuple[str, ...] = ()
 
 
@@ -48,6 +54,14 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
         callback=_set("debug"),
         help="Show tracebacks",
     )
+    verbose = click.option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        expose_value=False,
+        callback=_set("verbose"),
+        help="Say more of what is being done",
+    )
     vault = click.option(
         "--vault-password-file",
         multiple=True,
@@ -67,7 +81,7 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
     ]
     for option in passwords:
         command = option(command)
-    return inventory(debug(vault(command)))
+    return inventory(verbose(debug(vault(command))))
 
 
 def _ask_pass(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's

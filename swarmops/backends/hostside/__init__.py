@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import shlex
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from swarmops.backends.base import Result, Shell
 from swarmops.errors import HostError
 
+_log = logging.getLogger(__name__)
 TOO_OLD = 97
 """Exit status of the first line when the interpreter is older than 3.11."""
 
@@ -99,7 +102,10 @@ def call(
         yield stdin_of(program, args)
         yield from payload
 
+    began = time.monotonic()
     result = shell.run(command(shell.interpreter), stdin=stdin(), timeout_s=timeout_s)
+    seconds = time.monotonic() - began
+    _log.debug("%s: %s ended with %d after %.3f s", shell.host, program, result.rc, seconds)
     answer = _answer(shell, result)
     if "error" in answer:
         raise HostError(shell.host, sentence(answer["error"], answer.get("path", "")))

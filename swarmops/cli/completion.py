@@ -1,0 +1,25 @@
+"""``swarmops completion``: what a shell needs to complete commands, options and live names."""
+
+from __future__ import annotations
+
+import click
+
+from swarmops.cli.settings import Settings, pass_settings
+
+VARIABLE = "_SWARMOPS_COMPLETE"
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@pass_settings
+def completion(settings: Settings, shell: str) -> None:
+    """Print the shell's completion; with bash: eval "$(swarmops completion bash)"."""
+    del settings
+    from click.shell_completion import get_completion_class
+
+    from swarmops.cli.app import swarmops
+
+    found = get_completion_class(shell)
+    if found is None:
+        raise AssertionError("click knows the shells that the argument allows")
+    click.echo(found(swarmops, {}, "swarmops", VARIABLE).source())
