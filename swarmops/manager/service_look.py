@@ -73,6 +73,7 @@ class ServiceLook:
         self._id = service_id
         self._service = store.services.get(service_id)
         self._turn: Turn
+        self._before = 0
         self._work = self._removed() if self._service is None else self._run(self._service)
         self.changed = False
         """Whether it wrote anything."""
@@ -83,12 +84,12 @@ class ServiceLook:
         It ends early where the service is not what it was when the look began.
         """
         self._turn = turn
-        before = len(turn.step.tx)
+        self._before = len(turn.step.tx)  # the step has other services' changes too
         if self._store.services.get(self._id) is not self._service:
             self.changed = True
             return True
         over = next(self._work, self) is self
-        self.changed = self.changed or len(turn.step.tx) > before
+        self.changed = self.changed or len(turn.step.tx) > self._before
         return over
 
     def _pause(self, cost: int = 1) -> Slices:
@@ -127,7 +128,7 @@ class ServiceLook:
         is_global = mode_name(service.spec) == "global"
         find = self._global if is_global else self._replicated
         kept = yield from find(service, places)
-        if self.changed or len(self._turn.step.tx):
+        if self.changed or len(self._turn.step.tx) > self._before:
             return
         yield from self._update(service, kept)
 

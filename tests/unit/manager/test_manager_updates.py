@@ -15,9 +15,11 @@ from swarmops.model.service import (
     ContainerSpec,
     Placement,
     PlacementPreference,
+    ReplicatedMode,
     RestartPolicy,
     Service,
     ServiceInternal,
+    ServiceMode,
     ServiceSpec,
     SpreadOver,
     TaskSpec,
@@ -110,6 +112,22 @@ def test_an_update_keeps_its_bounds(config: dict[str, object], least: int, most:
             assert max(seen) <= most
 
     run()
+
+
+@virtual
+async def test_services_that_change_at_once_are_all_updated() -> None:
+    """What one service needs does not hide that another has a new spec."""
+    async with lab(managers=1, workers=3) as swarm:
+        await swarm.create("other", 1, template("old"))
+        await with_old(swarm, 2)
+        more = ServiceMode(replicated=ReplicatedMode(replicas=5))
+        await asyncio.gather(
+            swarm.change("other", lambda spec: replace(spec, mode=more)),
+            update(swarm, "new", parallelism=0, monitor=SECOND),
+        )
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=10)
+        assert len(running(swarm, "new")) == 2
+        assert len(swarm.store.tasks.by_service("other")) == 5
 
 
 @virtual
