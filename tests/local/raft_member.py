@@ -1,10 +1,11 @@
 """One raft member as a process of its own, for ``test_raft_processes``; not a test.
 
 ``python raft_member.py DIRECTORY NUMBER PORT,PORT,PORT MODE``. It speaks to the others over the
-product's own TLS, with the certificate in DIRECTORY.tls. It proposes one command after the other
-and writes a line for each answer, and one whenever its office or its disk's state changes. Lines on
-its standard input: ``remove N`` takes another out of the group; of all others the first makes it
-stop proposing, the second write its state.
+product's own TLS, with the certificate in DIRECTORY.tls. It proposes one command after the other,
+reads in between, and writes a line for each answer, with the machine's time before and after; and
+one whenever its office or its disk's state changes. Lines on its standard input: ``remove N`` takes
+another out of the group; of all others the first makes it stop proposing, the second write its
+state.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ async def main(directory: str, number: int, ports: list[int], mode: Any) -> None
             await raft.add_member(member)
     orders = [asyncio.Event(), asyncio.Event()]
     tasks = [asyncio.ensure_future(obey(raft, members, orders)), asyncio.ensure_future(tell(raft))]
-    await write(raft, number, orders[0])
+    await work(raft, log, number, orders[0])
     say("stopped")
     await orders[1].wait()
     await current(raft)
@@ -108,19 +109,26 @@ async def main(directory: str, number: int, ports: list[int], mode: Any) -> None
     await asyncio.gather(*tasks)
 
 
-async def write(raft: Raft, number: int, is_over: asyncio.Event) -> None:
-    """Propose one command after the other."""
+async def work(raft: Raft, log: Log, number: int, is_over: asyncio.Event) -> None:
+    """Propose a command, read how many there are, and again."""
     run, count = time.monotonic_ns(), 0
     while not is_over.is_set():
         command = f"{number}-{run}-{count}"
         count += 1
+        began = time.monotonic_ns()
         try:
             await raft.propose(command.encode(), timeout_s=10)
-            say(f"ack {command}")
+            say(f"ack {command} {began} {time.monotonic_ns()}")
         except Stopped:
             return
         except RaftError as error:
             say(f"unknown {command} {type(error).__name__}")
+        began = time.monotonic_ns()
+        try:
+            await raft.read_barrier(timeout_s=10)
+            say(f"read {len(log.applied)} {began} {time.monotonic_ns()}")
+        except RaftError as error:
+            say(f"unread {type(error).__name__}")
 
 
 async def obey(raft: Raft, members: list[Member], orders: list[asyncio.Event]) -> None:
