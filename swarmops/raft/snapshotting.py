@@ -190,9 +190,10 @@ class Snapshots:
         self._lanes.submit("snapshot", job, done)
 
     def _broke(self, raft_id: str, outgoing: _Outgoing, error: BaseException) -> None:
-        _logger.error("the snapshot can't be sent to %s: %s", raft_id, error)
+        _logger.error("the snapshot can't be sent to %s, will take another: %s", raft_id, error)
         if self._outgoing.get(raft_id) is outgoing:
             self._close(raft_id)
+        self.take_if_due(force=True)
 
     def _close(self, raft_id: str) -> None:
         outgoing = self._outgoing.pop(raft_id, None)

@@ -217,6 +217,26 @@ def test_a_snapshot_replaces_the_log_it_covers(run: Any):
     follow(run, play)
 
 
+def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_one(run: Any):
+    """Whoever needs it gets the new one; the damaged one is never sent."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=100, trailing_entries=5
+        )
+        await world.form(1)
+        one = world.members[1]
+        for n in range(130):
+            await one.raft.propose(b"%d" % n)
+        disk = one.disk
+        name = max(n for n in disk.files if n.startswith("snapshot-") and not n.endswith(".new"))
+        disk.files[name][-20] ^= 1
+        two = await world.join(2)
+        assert two.machine.applied == one.machine.applied
+
+    run(scenario)
+
+
 def test_a_damaged_snapshot_is_not_acknowledged(run: Any):
     """What can't be read back whole is dropped and asked for again; the state stays."""
 
