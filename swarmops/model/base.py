@@ -54,6 +54,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, gc=Fa
     """
 
 
+def concealed(model: Model, *names: str) -> str:
+    """Return a model's ``repr`` that shows nothing of these fields: for logs and tracebacks."""
+    shown = (
+        f"{name}=…" if name in names else f"{name}={getattr(model, name)!r}"
+        for name in model.__struct_fields__
+    )
+    return f"{type(model).__name__}({', '.join(shown)})"
+
+
 def given(value: T | UnsetType | None, default: T) -> T:
     """Return the value, or the default where the client left it out or sent null."""
     return default if value is UNSET or value is None else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
-from swarmops.model.base import Labels, Model, Opt
+from swarmops.model.base import Labels, Model, Opt, concealed
 from swarmops.model.object import Object
 from swarmops.model.service import Driver
 
@@ -17,6 +17,9 @@ class SecretSpec(Model, frozen=True):
     data: str | Opt = UNSET
     driver: Driver | Opt | None = UNSET
     templating: Driver | Opt | None = UNSET
+
+    def __repr__(self) -> str:
+        return concealed(self, "data")
 
 
 class Secret(Object, frozen=True):

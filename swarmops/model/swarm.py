@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.model.access import Person
-from swarmops.model.base import Labels, Model, Opt
+from swarmops.model.base import Labels, Model, Opt, concealed
 from swarmops.model.node import TLSInfo
 from swarmops.model.object import Object
 from swarmops.model.service import Driver
@@ -97,6 +97,9 @@ class ClusterInternal(Model, frozen=True):
     """Where managers serve the API over TLS; 0: nowhere."""
     api_names: list[str] = []
     people: list[Person] = []
+
+    def __repr__(self) -> str:
+        return concealed(self, "ca_key", "join_tokens")
 
 
 class Cluster(Object, frozen=True):

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from swarmops.model.base import given
+from swarmops.model.session import Assignments
+from swarmops.model.swarm import ClusterInternal
+from swarmops.store.actions import PutSecret
 from tests.unit.api.conftest import Api
 
 KINDS = ["secret", "config"]
@@ -103,6 +107,23 @@ async def test_data_that_is_no_base64_is_refused_without_repeating_it(manager: A
     """A secret is never in an error."""
     answer = await manager.ask("POST", "/secrets/create", {"Name": "s", "Data": "not*secret"})
     assert (answer.status, answer.message) == (400, "illegal base64 data at input byte 0")
+
+
+async def test_what_is_secret_shows_in_no_repr(manager: Api):
+    """Whatever prints an object, a frame to an agent or an entry of the log: a crash, for one."""
+    await create(manager, "secret")
+    store = manager.node.store
+    assert store is not None
+    assert store.cluster is not None
+    [secret] = store.secrets
+    frame = Assignments(True, [], [], [secret], [], [])
+    internal = given(store.cluster.internal, ClusterInternal())
+    for each in (secret, frame, PutSecret(0, secret), store.cluster):
+        shown = repr(each)
+        assert data() not in shown
+        assert "KEY" not in shown
+        assert internal.join_tokens.worker not in shown
+    assert "name='s1'" in repr(secret)
 
 
 @pytest.mark.parametrize("kind", KINDS)

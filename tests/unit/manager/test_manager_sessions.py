@@ -187,6 +187,25 @@ async def test_secrets_come_with_the_first_user_and_go_with_the_last() -> None:
 
 
 @virtual
+async def test_a_node_without_a_user_gets_no_secret() -> None:
+    """Nor one whose task has ended, nor before the task is assigned; it comes with the task."""
+    others = (Secret(id="x", spec=SecretSpec(name="x", data="eA==")), Config(id="c"))
+    tasks = (
+        replace(using("t1"), node_id="b"),
+        replace(using("t2"), status=TaskStatus(state=TaskState.FAILED)),
+        replace(using("t3"), status=TaskStatus(state=TaskState.PENDING)),
+        task("t4"),
+    )
+    async with session(*others, *tasks) as (swarm, line):
+        first = await line.expect(Assignments)
+        assert [each.id for each in first.tasks] == ["t2", "t4"]
+        assert (first.secrets, first.configs) == ([], [])
+        await commit(swarm, task_id="t3", status=TaskStatus(state=TaskState.ASSIGNED))
+        then = await line.expect(Assignments)
+        assert [each.id for each in (*then.secrets, *then.configs)] == ["x", "c"]
+
+
+@virtual
 async def test_registry_credentials_come_with_each_live_task_of_the_service() -> None:
     """Those that the service has when the task is assigned; what has ended needs none."""
     service = Service(id="s", internal=ServiceInternal(registry_auth="one"))
