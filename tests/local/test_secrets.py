@@ -111,12 +111,11 @@ def test_the_secret_is_nowhere_in_clear(swarm: Local):
 
 
 def test_only_the_node_of_the_task_has_it_and_keeps_it_sealed(swarm: Local):
-    """Also after its daemon was killed: the task runs on, and nothing is on its disk."""
-    [file] = in_memory()
+    """Also after its daemon was killed: nothing is on its disk."""
     swarm.kill_daemon("node4")
     wait_for(swarm.all_ready, "all nodes ready")
     wait_for(lambda: hosts(swarm) == ["node4"], "the task")
-    assert in_memory() == {file}
+    wait_for(lambda: len(in_memory()) == 1, "one task's file in memory")
     assert has(swarm, CLEAR) == []
     [key] = swarm.folder.rglob("secrets.key")
     assert "node4" in key.parts
