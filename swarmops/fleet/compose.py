@@ -39,8 +39,6 @@ IGNORED = frozenset(
 """Keys that Compose has and swarm mode doesn't heed."""
 INSTEAD = {
     "cpus": "write deploy.resources.limits.cpus",
-    "env_file": "write the variables under environment",
-    "extends": "write the service in full, or use a YAML anchor",
     "mem_limit": "write deploy.resources.limits.memory",
     "mem_reservation": "write deploy.resources.reservations.memory",
     "pids_limit": "write deploy.resources.limits.pids",

@@ -15,12 +15,14 @@ import msgspec
 from swarmops.errors import InputError
 from swarmops.fleet.compose import read_service
 from swarmops.fleet.compose_fields import Table, count, duration, fields
+from swarmops.fleet.compose_merge import resolved
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
 from swarmops.fleet.materials import Material, read_materials
 from swarmops.fleet.networks import read_networks
 from swarmops.fleet.patterns import match_hosts
+from swarmops.fleet.stacks import Stack, read_stacks
 from swarmops.fleet.templates import Scope, rendered
 from swarmops.model.network import NetworkCreate
 from swarmops.model.node import Availability, Role
@@ -28,7 +30,7 @@ from swarmops.model.service import ServiceSpec
 
 DEFAULT_BACKEND = "native"
 ZONE = "zone"
-KEYS = ("swarm", "nodes", "services", "secrets", "configs", "networks", "prune")
+KEYS = ("swarm", "nodes", "services", "stacks", "secrets", "configs", "networks", "prune")
 _MANAGERS_MAX = 7
 _USUAL_MANAGERS = 3
 
@@ -103,12 +105,33 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
     scope = playbook_scope(inventory)
-    top = Entry.top(rendered(document, scope)).section(KEYS)
+    document = resolved(rendered(document, scope), Path(document.name).parent)
+    top = Entry.top(document).section(KEYS)
     swarm = fields(_part(top, "swarm"), _SWARM)
     nodes = _nodes(top.get("nodes"), inventory)
     managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
     backend = swarm.get("backend", _backend(inventory))
-    services: dict[str, ServiceSpec] = {}
+    contents = _contents(top, backend, Path(document.name).parent, scope)
+    prune = entry.boolean() if (entry := top.get("prune")) else False
+    return Playbook(
+        path=document.name,
+        name=swarm.get("name", Path(document.name).stem),
+        backend=backend,
+        managers=managers,
+        nodes=nodes,
+        services=contents.services,
+        materials=contents.materials,
+        networks=contents.networks,
+        prune=prune,
+        zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
+        replace_dead_after_s=swarm.get("replace_dead_after_s"),
+        warnings=inventory.warnings + warnings + contents.warnings,
+    )
+
+
+def _contents(top: Entry, backend: str, folder: Path, scope: Scope) -> Stack:
+    """Return what the swarm shall run, the stacks' part of it too, and what that needs."""
+    found = Stack(networks=_wanted_networks(top), materials=_kept(top, folder, scope))
     if entry := top.get("services"):
         for name, body in entry.mapping():
             if not isinstance(body.value, dict):
@@ -119,31 +142,37 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
                     " Docker's swarm mode can't run: give it a container image, or use the native"
                     " backend"
                 )
-            services[name], more = read_service(name, body)
-            warnings += more
-    folder = Path(document.name).parent
-    materials: list[Material] = []
+            spec, more = read_service(name, body)
+            found = _with(found, Stack(services={name: spec}, warnings=more))
+    if entry := top.get("stacks"):
+        for name, stack in read_stacks(entry, folder, scope):
+            if twice := sorted(stack.services.keys() & found.services.keys()):
+                entry.fail(f"stack '{name}' and services both have '{twice[0]}': rename one")
+            found = _with(found, stack)
+    return found
+
+
+def _with(one: Stack, other: Stack) -> Stack:
+    return Stack(
+        services={**one.services, **other.services},
+        networks={**one.networks, **other.networks},
+        materials=(*one.materials, *other.materials),
+        warnings=(*one.warnings, *other.warnings),
+    )
+
+
+def _kept(top: Entry, folder: Path, scope: Scope) -> tuple[Material, ...]:
+    found: list[Material] = []
     for kind in ("secret", "config"):
         if entry := top.get(f"{kind}s"):
-            materials += read_materials(kind, entry, folder, scope)
+            found += read_materials(kind, entry, folder, scope)
+    return tuple(found)
+
+
+def _wanted_networks(top: Entry) -> dict[str, NetworkCreate]:
     section = top.get("networks")
     named = read_networks(section) if section is not None else ()
-    networks = {name: wanted for name, wanted in named if wanted is not None}
-    prune = entry.boolean() if (entry := top.get("prune")) else False
-    return Playbook(
-        path=document.name,
-        name=swarm.get("name", Path(document.name).stem),
-        backend=backend,
-        managers=managers,
-        nodes=nodes,
-        services=services,
-        materials=tuple(materials),
-        networks=networks,
-        prune=prune,
-        zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
-        replace_dead_after_s=swarm.get("replace_dead_after_s"),
-        warnings=inventory.warnings + warnings,
-    )
+    return {name: wanted for name, wanted in named if wanted is not None}
 
 
 _SWARM: Table = {

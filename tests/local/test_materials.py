@@ -36,9 +36,9 @@ def names(local: Local, kind: str) -> list[str]:
     return sorted(local.docker("node1", kind, "ls", "--format", "{{.Name}}").stdout.split())
 
 
-def said(local: Local) -> str:
-    """Return what the service has printed."""
-    return local.swarmops("service", "logs", "reader").stdout
+def said(local: Local, service: str = "reader") -> str:
+    """Return what a service has printed."""
+    return local.swarmops("service", "logs", service).stdout
 
 
 def files(local: Local) -> Path:
@@ -99,3 +99,36 @@ def test_a_network_that_is_otherwise_is_told_and_left_alone(local: Local):
     )
     told = local.swarmops("plan", str(local.inventory), expect=3)
     assert "its internal is True, and the playbook wants False" in told.stderr
+
+
+def test_a_compose_file_is_a_stack_that_dockers_commands_know(local: Local):
+    """Services, network and secret under the stack's name; again there is nothing to do."""
+    compose = {
+        "services": {
+            "api": {
+                "image": "host",
+                "command": ["sh", "-c", 'cat "$$SWARMOPS_SECRETS_DIR/key"; exec sleep 1000'],
+                "environment": {"LEVEL": "${LEVEL:-info}"},
+                "secrets": ["key"],
+                "networks": ["back"],
+            }
+        },
+        "networks": {"back": {}},
+        "secrets": {"key": {"file": "./files/key"}},
+    }
+    (files(local) / "key").write_text("sesame-stack\n")
+    (local.playbook.parent / "shop.yml").write_text(json.dumps(compose))
+    local.playbook.write_text(
+        json.dumps({"swarm": {"name": "demo", "managers": 3}, "stacks": {"shop": "shop.yml"}})
+    )
+    local.swarmops("apply", str(local.inventory))
+    local.swarmops("plan", str(local.inventory))
+    form = ("--format", "{{.Name}} {{.Services}}")
+    assert local.docker("node1", "stack", "ls", *form).stdout.split() == ["shop", "1"]
+    listed = local.docker("node1", "stack", "services", "shop", "--format", "{{.Name}}").stdout
+    assert listed.split() == ["shop_api"]
+    assert "shop_key.v1" in names(local, "secret")
+
+    wait_for(lambda: "sesame-stack" in said(local, "shop_api"), "the secret of the stack")
+    local.docker("node1", "stack", "rm", "shop")
+    assert names(local, "network") == ["back", "ingress"]

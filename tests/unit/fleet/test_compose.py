@@ -304,8 +304,8 @@ def test_x_keys_are_left_alone():
         ("image: i\ncommand: {a: b}", "must be a command"),
         ("image: 3.20", "image must be an image's name, not '3.2'"),
         (
-            "image: i\nenv_file: x",
-            "env_file is not read here: write the variables under environment",
+            "image: i\nscale: 3",
+            "scale is not read here: write deploy.replicas",
         ),
         ("image: i\nhealthcheck: {test: [curl]}", "begins with NONE, CMD or CMD-SHELL"),
         ("image: i\nsecrets: [{target: x}]", "needs source"),
