@@ -160,3 +160,17 @@ async def bench(request: pytest.FixtureRequest, context: ExecutorContext) -> Asy
         await made.executor.remove(work)
     for executor in made.opened:
         await executor.close()
+
+
+@pytest.fixture(params=ENGINES)
+async def containers(
+    request: pytest.FixtureRequest, context: ExecutorContext
+) -> AsyncIterator[Bench]:
+    """Return a bench for each container engine in turn."""
+    made = engine_bench(request.param, request, context)
+    made.executor = await made.another()
+    yield made
+    for work in made.made:
+        await made.executor.remove(work)
+    for executor in made.opened:
+        await executor.close()

@@ -73,6 +73,9 @@ _PODMAN = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 netns = "host"
+
+[engine]
+init_path = "/usr/bin/docker-init"
 """
 """By itself Podman asks for more than a limited machine may give, and for a bridge that it leaves
 behind, on the whole of 10.88.0.0/16."""
@@ -88,7 +91,10 @@ def podman(folder: Path, registry: str) -> Iterator[str]:
     configuration = folder / "containers.conf"
     configuration.write_text(_PODMAN)
     registries = folder / "registries.conf"
-    registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
+    registries.write_text(
+        f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n'
+        '[[registry]]\nlocation = "docker.io"\nblocked = true\n'
+    )
     command = ["podman", f"--root={folder}/data", f"--runroot={folder}/run"]
     command += ["--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file"]
     if shutil.which("runc"):  # crun refuses machines with both versions of control groups

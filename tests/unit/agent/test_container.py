@@ -32,7 +32,7 @@ from swarmops.model.service import (
     Ulimit,
 )
 from swarmops.model.task import Task
-from tests.unit.agent.conftest import FACTS
+from tests.unit.agent.conftest import FACTS, Bench
 from tests.unit.agent.dockerd import IMAGE, docker
 
 MakeWork = Callable[..., Work]
@@ -69,7 +69,8 @@ async def said(executor: DockerExecutor, work: Work) -> list[str]:
         ({"read_only": True}, "touch /x 2>/dev/null || echo refused", ["refused"]),
         ({"sysctls": {"net.ipv4.ip_unprivileged_port_start": "77"}},
          "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", ["77"]),
-        ({"ulimits": [Ulimit(name="nofile", soft=64, hard=128)]},
+        ({"ulimits": [Ulimit(name="nofile", soft=64, hard=128),
+                      Ulimit(name="nproc", soft=1024, hard=1024)]},
          "ulimit -Sn; ulimit -Hn", ["64", "128"]),
         ({"hosts": ["10.9.9.9 db"]}, "grep db /etc/hosts", ["10.9.9.9\tdb"]),
         ({"dns_config": DNSConfig(nameservers=["10.9.9.53"], search=["example"],
@@ -94,15 +95,12 @@ async def said(executor: DockerExecutor, work: Work) -> list[str]:
 )  # fmt: skip
 @pytest.mark.root
 async def test_a_container_is_as_its_spec_says(
-    executor: DockerExecutor,
-    work: MakeWork,
-    container: dict[str, Any],
-    script: str,
-    expected: list[str],
+    containers: Bench, container: dict[str, Any], script: str, expected: list[str]
 ):
     """Each field of the spec has its effect inside the container."""
-    task = work(image=IMAGE, command=["sh", "-c", script], **container)
-    assert await said(executor, task) == expected
+    work = await containers.started(script, **container)
+    await asyncio.wait_for(containers.executor.wait(work), 30)
+    assert [line for _, line in await containers.lines(work)] == expected
 
 
 @pytest.mark.root

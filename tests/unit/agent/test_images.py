@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import ExecutorContext, TaskError
+from swarmops.agent.executors.base import TaskError
 from swarmops.agent.work import Work
-from tests.unit.agent.conftest import ENGINES, Bench, engine_bench
+from tests.unit.agent.conftest import Bench
 from tests.unit.agent.registry import AUTH, PASSWORD, Registry
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture(params=ENGINES)
-async def containers(
-    request: pytest.FixtureRequest, context: ExecutorContext
-) -> AsyncIterator[Bench]:
-    """Return a bench for each container engine in turn."""
-    made = engine_bench(request.param, request, context)
-    made.executor = await made.another()
-    yield made
-    for work in made.made:
-        await made.executor.remove(work)
-    for executor in made.opened:
-        await executor.close()
 
 
 @pytest.fixture
