@@ -65,7 +65,7 @@ async def said(executor: DockerExecutor, work: Work) -> list[str]:
         ({"hostname": "h1"}, "hostname", ["h1"]),
         ({"user": "7:8", "groups": ["9"]}, "id -u; id -g; id -G", ["7", "8", "8 9"]),
         ({"dir": "/tmp"}, "pwd", ["/tmp"]),
-        ({"init": True}, "cat /proc/1/comm", ["docker-init"]),
+        ({"init": True}, "cut -d- -f2 /proc/1/comm", ["init"]),
         ({"read_only": True}, "touch /x 2>/dev/null || echo refused", ["refused"]),
         ({"sysctls": {"net.ipv4.ip_unprivileged_port_start": "77"}},
          "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", ["77"]),
