@@ -84,6 +84,7 @@ class Agent:
         self._main: asyncio.Task[None] | None = None
         self._session: Session | None = None
         self._talk: asyncio.Task[None] | None = None
+        self._look_again = asyncio.Event()
         self._restored = False
         self._stopping = False
         self._welcomed_s = 0.0
@@ -140,6 +141,10 @@ class Agent:
         """Drop the session, if there is one, and dial again soon."""
         if self._talk is not None:
             self._talk.cancel()
+
+    def look_again(self) -> None:
+        """Describe the machine anew soon: something about it has changed."""
+        self._look_again.set()
 
     def tasks(self) -> list[Task]:
         """Return the tasks assigned to this node, with their observed status."""
@@ -231,7 +236,10 @@ class Agent:
 
     async def _watch_machine(self) -> None:
         while True:
-            await asyncio.sleep(self._timing.describe_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.describe_s):
+                    await self._look_again.wait()
+            self._look_again.clear()
             description = await self._describe()
             if description == self._description:
                 continue

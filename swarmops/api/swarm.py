@@ -11,7 +11,7 @@ import asyncio
 from aiohttp import web
 from msgspec.structs import replace
 
-from swarmops.api import body, errors, render, swarmspec
+from swarmops.api import body, ca, errors, render, swarmspec
 from swarmops.api.callers import only_reads
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
@@ -22,6 +22,7 @@ from swarmops.errors import ApiError, InputError
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Reachability
 from swarmops.model.swarm import (
+    CAConfig,
     Cluster,
     ClusterInternal,
     InitRequest,
@@ -112,7 +113,9 @@ async def update(request: web.Request) -> web.StreamResponse:
         worker=_new_token(node, internal) if rotate_worker else internal.join_tokens.worker,
         manager=_new_token(node, internal) if rotate_manager else internal.join_tokens.manager,
     )
-    spec = swarmspec.checked(cluster.spec, wanted)
+    wanted_ca = given(wanted.ca_config, CAConfig())
+    rotates = ca.asks_for_root(given(cluster.spec.ca_config, CAConfig()), wanted_ca)
+    spec = ca.without_secrets(swarmspec.checked(cluster.spec, wanted), wanted_ca, rotates=rotates)
     key = internal.unlock_key if swarmspec.locks(spec) else ""
     if swarmspec.locks(spec) and (rotate_unlock_key or not key):
         key = new_unlock_key(node.rng)
@@ -121,6 +124,8 @@ async def update(request: web.Request) -> web.StreamResponse:
     )
     if version != cluster.version.index:
         raise OutOfSequence
+    if rotates:
+        changed = ca.rotating(changed, wanted_ca, node.now())
     tx = Transaction()
     tx.put(changed)
     await store.commit(tx)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from swarmops.api.ca import refuse_external
 from swarmops.api.errors import bad_request, invalid, rpc
 from swarmops.model import defaults
 from swarmops.model.base import Model, given
@@ -55,6 +56,12 @@ M = TypeVar("M", bound=Model)
 
 def filled(request: InitRequest) -> InitRequest:
     """Check an init request and fill it with defaults. Raises ApiError 400 or 501."""
+    root = given(given(request.spec, SwarmSpec()).ca_config, CAConfig())
+    if given(root.signing_ca_cert, "") or given(root.signing_ca_key, ""):
+        raise rpc(
+            "Unimplemented",
+            "a new swarm makes its own root: replace it then, with 'docker swarm ca --rotate'",
+        )
     spec = checked(DEFAULT_SPEC, given(request.spec, SwarmSpec()))
     if given(request.auto_lock_managers, False):
         spec = msgspec.structs.replace(
@@ -89,10 +96,7 @@ def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
         spec = msgspec.structs.replace(
             spec, encryption_config=EncryptionConfig(auto_lock_managers=lock)
         )
-    if _other_root(given(stored.ca_config, CAConfig()), ca):
-        raise rpc(
-            "Unimplemented", "the root certificate can't be rotated or replaced in this version"
-        )
+    refuse_external(given(wanted.ca_config, CAConfig()))
     return spec
 
 
@@ -106,15 +110,6 @@ def availability(text: str) -> str:
 def locks(spec: SwarmSpec) -> bool:
     """Whether managers need an unlock key after they were restarted."""
     return given(given(spec.encryption_config, EncryptionConfig()).auto_lock_managers, False)
-
-
-def _other_root(stored: CAConfig, wanted: CAConfig) -> bool:
-    return bool(
-        given(wanted.signing_ca_cert, "")
-        or given(wanted.signing_ca_key, "")
-        or given(wanted.external_cas, [])
-        or given(wanted.force_rotate, 0) != given(stored.force_rotate, 0)
-    )
 
 
 def merged(stored: M, wanted: M) -> M:

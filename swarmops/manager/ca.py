@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from swarmops.errors import ApiError
 from swarmops.model.base import given
@@ -24,7 +25,14 @@ from swarmops.model.node import (
     NodeSpec,
     Role,
 )
-from swarmops.model.swarm import CAConfig, Cluster, ClusterInternal, JoinTokens, Peer
+from swarmops.model.swarm import (
+    CAConfig,
+    Cluster,
+    ClusterInternal,
+    JoinTokens,
+    Peer,
+    RootRotation,
+)
 from swarmops.pki.root import BACKDATED, RootCA, issue, tls_info, validity
 from swarmops.pki.tls import PeerIdentity
 from swarmops.pki.tokens import new_token, parse_token, same_token
@@ -58,8 +66,9 @@ class CertificateAuthority:
             node = self._known(cluster.id, cluster.internal, shown)
         role = node.internal.role if node.internal is not UNSET else Role.WORKER
         internal = cluster.internal
+        signer = signing(internal)
         cert_pem = issue(
-            RootCA(cert_pem=internal.ca_cert, key_pem=internal.ca_key),
+            RootCA(cert_pem=signer.ca_cert, key_pem=signer.ca_key),
             request.csr_pem,
             node_id=node.id,
             role=role,
@@ -67,6 +76,7 @@ class CertificateAuthority:
             now=self._now(),
             lifetime_s=cert_lifetime_s(cluster),
         )
+        cert_pem += signer.cross_cert
         return CertificateReply(
             node_id=node.id,
             cluster_id=cluster.id,
@@ -74,7 +84,7 @@ class CertificateAuthority:
             cert_pem=cert_pem,
             root_pem=internal.ca_cert,
             managers=managers_of(self._store),
-            described=describe(cert_pem, internal.ca_cert),
+            described=describe(cert_pem, internal.ca_cert, signer.ca_cert),
         )
 
     async def _admit(self, internal: ClusterInternal, request: CertificateRequest) -> Node:
@@ -117,10 +127,16 @@ class CertificateAuthority:
         return node
 
 
-def describe(cert_pem: str, root_pem: str) -> Described:
-    """Read from a certificate what its owner wants to know."""
+def signing(internal: ClusterInternal) -> ClusterInternal | RootRotation:
+    """Return what has the root that signs now: during a rotation the new one."""
+    return given(internal.rotation, None) or internal
+
+
+def describe(cert_pem: str, root_pem: str, issuer_pem: str) -> Described:
+    """Read from a certificate what its owner wants to know; the root is what it trusts."""
     begin, end = validity(cert_pem)
-    return Described(tls_info=tls_info(root_pem), valid_from=begin + BACKDATED, valid_until=end)
+    about = replace(tls_info(issuer_pem), trust_root=root_pem)
+    return Described(tls_info=about, valid_from=begin + BACKDATED, valid_until=end)
 
 
 def cert_lifetime_s(cluster: Cluster) -> float:

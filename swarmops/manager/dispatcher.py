@@ -64,7 +64,7 @@ class Dispatcher:
         self._absences = Absences()
         self._leaderless_s: float | None = None
         self._settled_s = 0.0
-        self._told: tuple[list[Peer], float, str] = ([], 0.0, "")
+        self._told: tuple[list[Peer], float, str, str] = ([], 0.0, "", "")
         self._parts: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -224,8 +224,8 @@ class Dispatcher:
         elif old is None or old.spec != new.spec or _role(old) is not _role(new):
             session.node_changed()
 
-    def _news(self) -> tuple[list[Peer], float, str]:
-        """Return what all agents are told: managers, period, root."""
+    def _news(self) -> tuple[list[Peer], float, str, str]:
+        """Return what all agents are told: managers, period, root, issuer."""
         cluster = self._store.cluster
         peers = [
             Peer(node_id=node.id, addr=addr)
@@ -237,6 +237,7 @@ class Dispatcher:
             sorted(peers, key=lambda peer: peer.node_id),
             heartbeat_period_s(cluster, len(self._store.nodes)),
             root_ca.ca_cert if root_ca else "",
+            given(cluster.tls_info.cert_issuer_public_key, "") if cluster else "",
         )
 
     # Who is there --------------------------------------------------------------------------------

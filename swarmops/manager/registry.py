@@ -10,6 +10,7 @@ from swarmops.manager.orchestrator import Orchestrator
 from swarmops.manager.orphans import Orphans
 from swarmops.manager.reaper import Reaper
 from swarmops.manager.roles import manage_roles
+from swarmops.manager.root_rotation import RootRotations
 from swarmops.manager.scheduled_jobs import ScheduledJobs
 from swarmops.manager.scheduler import Scheduler
 from swarmops.manager.supervisor import RunLoop
@@ -43,6 +44,10 @@ async def _orphans(context: LoopContext) -> None:
     await run_loop(Orphans(context.timing), context)
 
 
+async def _root_rotation(context: LoopContext) -> None:
+    await run_loop(RootRotations(context.rng), context)
+
+
 LOOPS: tuple[tuple[str, RunLoop], ...] = (
     ("allocator", _allocator),
     ("orchestrator", _orchestrator),
@@ -53,4 +58,5 @@ LOOPS: tuple[tuple[str, RunLoop], ...] = (
     ("nodes", watch_over_nodes),
     ("orphans", _orphans),
     ("roles", manage_roles),
+    ("root rotation", _root_rotation),
 )

@@ -113,8 +113,7 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the agent is gone or silent: ends with ConnectionError or TimeoutError."""
-        node, managers, period_s, root_ca = self._news()
-        await self._send(Welcome(node, managers, period_s, root_ca))
+        await self._send(Welcome(*self._news()))
         await self._send(self._ingress.complete())
         await self._send(self._assigned.complete())
         halves = [asyncio.create_task(self._read()), asyncio.create_task(self._tell())]
@@ -199,13 +198,12 @@ class Session:
             if ports:  # ahead of the assignments: who shall stop gets no more connections
                 await self._send(self._ingress.changes(ports))
             if node_news:
-                node, managers, period_s, root_ca = self._news()
-                await self._send(NodeChanged(node, managers, period_s, root_ca))
+                await self._send(NodeChanged(*self._news()))
             frame = self._assigned.complete() if complete else self._assigned.changes(changed)
             if frame is not None:
                 await self._send(frame)
 
-    def _news(self) -> tuple[Node, list[Peer], float, str]:
+    def _news(self) -> tuple[Node, list[Peer], float, str, str]:
         store = self._store
         node = store.nodes.get(self.node_id)
         if node is None:
@@ -213,7 +211,8 @@ class Session:
         cluster = store.cluster
         internal = given(cluster.internal, ClusterInternal()) if cluster else ClusterInternal()
         period_s = heartbeat_period_s(cluster, len(store.nodes))
-        return node, self._managers(), period_s, internal.ca_cert
+        issuer = given(cluster.tls_info.cert_issuer_public_key, "") if cluster else ""
+        return node, self._managers(), period_s, internal.ca_cert, issuer
 
     async def _send(self, frame: Frame) -> None:
         await self._channel.send(encode(frame))

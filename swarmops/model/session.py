@@ -90,15 +90,18 @@ class Welcome(Frame, frozen=True):
     managers: list[Peer]
     heartbeat_period_s: float
     root_ca: str
+    issuer: str = ""
+    """Public key of whoever issues certificates now, as in ``TLSInfo``."""
 
 
 class NodeChanged(Frame, frozen=True):
-    """Manager: your node object, the managers or the period changed."""
+    """Manager: your node object, the managers, the period, the root or who issues changed."""
 
     node: Node
     managers: list[Peer]
     heartbeat_period_s: float
     root_ca: str
+    issuer: str = ""
 
 
 class Assignments(Frame, frozen=True):

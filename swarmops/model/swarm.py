@@ -84,11 +84,23 @@ class RemovedNode(Model, frozen=True):
     until: datetime
 
 
+class RootRotation(Model, frozen=True):
+    """The root to be; ``cross_cert`` is of its name and key, signed by the root that is. PEM."""
+
+    ca_cert: str
+    ca_key: str
+    cross_cert: str
+    tls_info: TLSInfo
+
+
 class ClusterInternal(Model, frozen=True):
     """What only managers may know. PEM; kept in Raft, encrypted at rest, never served."""
 
     ca_cert: str = ""
     ca_key: str = ""
+    cross_cert: str = ""
+    """The root as the one before signed it: a node that missed the change trusts it by this."""
+    rotation: RootRotation | Opt = UNSET
     join_tokens: JoinTokens = JoinTokens()
     removed_nodes: list[RemovedNode] = []
     unlock_key: str = ""

@@ -46,11 +46,11 @@ def new_root(now: datetime) -> RootCA:
         .not_valid_before(now - BACKDATED)
         .not_valid_after(now + timedelta(days=365 * ROOT_YEARS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
+        .add_extension(usage(sign_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    return RootCA(cert_pem=_pem(cert), key_pem=_key_pem(key))
+    return RootCA(cert_pem=certificate_pem(cert), key_pem=_key_pem(key))
 
 
 def new_request() -> tuple[str, str]:
@@ -135,7 +135,7 @@ def sign(
         .not_valid_before(now - BACKDATED)
         .not_valid_after(min(now + timedelta(seconds=lifetime_s), issuer.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
@@ -143,7 +143,7 @@ def sign(
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return _pem(builder.sign(signer, hashes.SHA256()))
+    return certificate_pem(builder.sign(signer, hashes.SHA256()))
 
 
 def tls_info(root_cert_pem: str) -> TLSInfo:
@@ -188,7 +188,8 @@ def decrypted_key(key_pem: str, passphrase: str) -> str:
     return _key_pem(key)
 
 
-def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+def usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    """Return what a key may be used for."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -202,7 +203,8 @@ def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(cert: x509.Certificate) -> str:
+def certificate_pem(cert: x509.Certificate) -> str:
+    """Return a certificate as PEM."""
     return cert.public_bytes(serialization.Encoding.PEM).decode()
 
 

@@ -33,19 +33,19 @@ class PeerIdentity(Model, frozen=True):
 
 
 class NodeTLS:
-    """The TLS settings of one node, for accepting and for dialling."""
+    """The TLS settings of one node, for accepting and for dialling.
+
+    Certificates that a context trusts can't be taken away from it, so each reload makes new ones.
+    ``server`` stays the same object for those who listen with it: each handshake is handed over to
+    the newest, which Python offers where a client may name a server.
+    """
 
     def __init__(self, folder: Path, passphrase: Callable[[], str] = lambda: "") -> None:
         self._folder = folder
         self._passphrase = passphrase
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.server.verify_mode = ssl.CERT_OPTIONAL
-        self.server.set_alpn_protocols(list(ALPNS))
-        self._clients = {alpn: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) for alpn in ALPNS}
-        for alpn, context in self._clients.items():
-            context.check_hostname = False
-            context.set_alpn_protocols([alpn])
         self.reload()
+        self.server = self._accepting()
+        self.server.sni_callback = self._hand_over
 
     def client(self, alpn: str) -> ssl.SSLContext:
         """Return the settings for dialling a manager to speak this protocol."""
@@ -53,17 +53,36 @@ class NodeTLS:
 
     def reload(self) -> None:
         """Take up the certificate and root now on disk; connections that stand are kept."""
+        newest = self._accepting()
+        clients = {alpn: self._loaded(ssl.PROTOCOL_TLS_CLIENT, [alpn]) for alpn in ALPNS}
+        self._newest, self._clients = newest, clients
+
+    def _hand_over(
+        self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, listener: ssl.SSLContext
+    ) -> None:
+        del name, listener
+        connection.context = self._newest
+
+    def _accepting(self) -> ssl.SSLContext:
+        context = self._loaded(ssl.PROTOCOL_TLS_SERVER, list(ALPNS))
+        context.verify_mode = ssl.CERT_OPTIONAL
+        return context
+
+    def _loaded(self, protocol: int, alpns: list[str]) -> ssl.SSLContext:
+        context = ssl.SSLContext(protocol)
+        context.check_hostname = False
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols(alpns)
         try:
-            for context in (self.server, *self._clients.values()):
-                context.minimum_version = ssl.TLSVersion.TLSv1_3
-                # Asked for an encrypted key alone; without it OpenSSL would ask a terminal.
-                context.load_cert_chain(self._folder / CERT_FILE, password=self._passphrase)
-                context.load_verify_locations(self._folder / ROOT_FILE)
+            # Asked for an encrypted key alone; without it OpenSSL would ask a terminal.
+            context.load_cert_chain(self._folder / CERT_FILE, password=self._passphrase)
+            context.load_verify_locations(self._folder / ROOT_FILE)
         except (OSError, ssl.SSLError) as exc:
             raise CertificateError(
                 f"the certificate in {self._folder} can't be used ({exc}): "
                 "leave the swarm and join again"
             ) from exc
+        return context
 
 
 def unverified_client() -> ssl.SSLContext:

@@ -52,6 +52,7 @@ log = structlog.get_logger(__name__)
 
 DOCKER_SOCKET = Path("/var/run/docker.sock")
 _ROLE_RETRY_S = 1.0
+_ROOT_SPREAD_S = 2.0
 _CERTIFICATES = "certificates"
 _WORKER = "worker"
 
@@ -86,6 +87,9 @@ class Daemon:
         self._ingress: Keeper | None = None
         self._background = Background(self._part_failed)
         self._wanted_role: Role | None = None
+        self._wanted_issuer = ("", "")
+        self._root_task: asyncio.Task[None] | None = None
+        self._renewing = asyncio.Lock()
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
         self._locking: asyncio.Task[None] | None = None
@@ -277,6 +281,9 @@ class Daemon:
         if isinstance(frame, Welcome):
             self._last_manager = ""
             self.welcomed.set()
+        self._wanted_issuer = (frame.root_ca, frame.issuer)
+        if not self._is_of_root() and (self._root_task is None or self._root_task.done()):
+            self._root_task = self._background.spawn(self._take_root())
         if frame.node.internal is not UNSET:
             self._want_role(frame.node.internal.role)
 
@@ -396,11 +403,34 @@ class Daemon:
 
     async def _renew(self) -> CertificateReply:
         """Get a new certificate in the role that the swarm now gives this node."""
-        state = self._member()
-        others_first = sorted(state.managers, key=lambda peer: peer.node_id == state.node_id)
-        reply = await self.certificate.renew(others_first)
-        self._remember(replace(self._member(), certificate=reply.described, certified=reply.role))
+        async with self._renewing:
+            state = self._member()
+            others_first = sorted(state.managers, key=lambda peer: peer.node_id == state.node_id)
+            reply = await self.certificate.renew(others_first)
+            self._remember(
+                replace(self._member(), certificate=reply.described, certified=reply.role)
+            )
+        if self._agent is not None:
+            self._agent.look_again()
         return reply
+
+    def _is_of_root(self) -> bool:
+        """Whether the certificate is of the issuer, and trusts the root, that the swarm names."""
+        root, issuer = self._wanted_issuer
+        about = self._member().certificate.tls_info
+        return not issuer or (about.trust_root, about.cert_issuer_public_key) == (root, issuer)
+
+    async def _take_root(self) -> None:
+        """Renew until certificate and root are those that the swarm now wants."""
+        await asyncio.sleep(self.rng.uniform(0, _ROOT_SPREAD_S))  # not all nodes at once
+        while not self._is_of_root():
+            try:
+                await self._renew()
+            except (SwarmopsError, OSError, TimeoutError) as exc:
+                log.warning("could not change to the new root yet", reason=str(exc))
+            if not self._is_of_root():
+                await asyncio.sleep(_ROLE_RETRY_S)
+        log.info("changed to another root or issuer")
 
     async def _renew_certificates(self) -> None:
         """Renew at a random point between 50 and 80 % of the certificate's life, for ever."""

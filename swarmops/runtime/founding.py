@@ -60,7 +60,7 @@ async def found(daemon: Daemon, request: InitRequest) -> str:
         listen_addr=join_address(*listen),
         advertise_addr=advertise,
         manager=True,
-        certificate=describe(credentials.cert_pem, root.cert_pem),
+        certificate=describe(credentials.cert_pem, root.cert_pem, root.cert_pem),
         certified=Role.MANAGER,
         raft_id=new_raft_id(daemon.rng),
     )

@@ -211,6 +211,9 @@ class ManagerPart:
 
     def root_pem(self) -> str:
         """Return the swarm's root certificate."""
+        cluster = self.store.cluster
+        if cluster is not None and cluster.internal is not UNSET:
+            return cluster.internal.ca_cert
         return load_credentials(self._certificates).root_pem
 
     async def issue(

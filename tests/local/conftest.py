@@ -6,6 +6,7 @@ addresses, so that a demo that is up is not disturbed. No root, no Docker Engine
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -129,6 +130,20 @@ class Local:
         """Kill a node's daemon with signal 9, and wait until its supervisor started another."""
         before = self.daemon_pid(node)
         os.kill(before, signal.SIGKILL)
+        wait_for(lambda: self.daemon_pid(node) not in (0, before), f"a new daemon of {node}")
+
+    @contextlib.contextmanager
+    def stopped(self, node: str) -> Iterator[None]:
+        """Have a node's daemon dead meanwhile; its supervisor starts another one afterwards."""
+        text = (self.folder / ".demo" / node / "data" / "supervisor.pid").read_text()
+        supervisor = int(text) if text.strip().isdigit() else int(json.loads(text)["pid"])
+        os.kill(supervisor, signal.SIGSTOP)
+        before = self.daemon_pid(node)
+        os.kill(before, signal.SIGKILL)
+        try:
+            yield
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
         wait_for(lambda: self.daemon_pid(node) not in (0, before), f"a new daemon of {node}")
 
     def processes(self) -> list[str]:

@@ -242,7 +242,10 @@ async def test_a_rotated_token_changes_its_secret_alone(manager: Api, asked: str
 @pytest.mark.parametrize(
     ("spec", "status"),
     [
-        ({"CAConfig": {"ForceRotate": 1}}, 501),
+        ({"CAConfig": {"ExternalCAs": [{"Protocol": "cfssl", "URL": "https://x"}]}}, 501),
+        ({"CAConfig": {"SigningCAKey": "key"}}, 400),
+        ({"CAConfig": {"SigningCACert": "cert"}}, 400),
+        ({"CAConfig": {"SigningCACert": "cert", "SigningCAKey": "key"}}, 400),
         ({"Name": "x"}, 400),
         ({"Dispatcher": {"HeartbeatPeriod": -1}}, 400),
     ],

@@ -221,6 +221,7 @@ async def test_raft_is_spoken_only_to_a_manager_of_this_swarm(tmp_path: Path, wh
         tmp_path / "s", theirs, Role.WORKER if who == "a worker" else Role.MANAGER
     ).server
     if who == "another protocol":
+        server.sni_callback = None  # this context alone shall answer
         server.set_alpn_protocols([ALPN_CA])
 
     async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
