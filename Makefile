@@ -14,6 +14,7 @@ help:
 	@echo "make test       everything; as root also the lab of real hosts"
 	@echo "make lab-up N=6, make lab-down   the lab alone"
 	@echo "make sim SEEDS=10000             groups of managers under faults, on a virtual clock"
+	@echo "make sim-swarm SEEDS=300         whole swarms under changes and faults, likewise"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

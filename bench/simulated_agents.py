@@ -56,7 +56,8 @@ TOLD_EVERY_S = 0.25
 BEAT = encode(Heartbeat())
 
 
-Dial = Callable[[str], Awaitable[Channel]]
+Dial = Callable[[str, float], Awaitable[Channel]]
+"""Opens a session with a manager; told the heartbeat's period."""
 
 
 class Seen:
@@ -123,7 +124,7 @@ class Agent:
         while True:
             began_s = time.monotonic()
             with contextlib.suppress(ConnectionError, OSError, TimeoutError):
-                await self._session(await self._dial(addr))
+                await self._session(await self._dial(addr, self._period_s))
             addr = self._rng.choice([each for each in self._managers if each != addr])
             if time.monotonic() - began_s > USUAL.steady_s:
                 backoff_s = 0.0
@@ -208,14 +209,14 @@ async def join(
     async with client.post(f"https://{addr}/certificate", data=body) as response:
         data = await response.read()
         if response.status != 200:
-            raise RuntimeError(f"{addr} lets {name} not in: {data.decode()}")
+            raise aiohttp.ClientError(f"{addr} lets {name} not in: {data.decode()}")
     reply = msgspec.json.decode(data, type=CertificateReply)
     return Tls(reply, key_pem), reply
 
 
-async def dial(tls: Tls, addr: str) -> Channel:
+async def dial(tls: Tls, addr: str, period_s: float) -> Channel:
     """Open a session."""
-    return await dial_session(addr, tls)  # type: ignore[arg-type]
+    return await dial_session(addr, tls, period_s=period_s)  # type: ignore[arg-type]
 
 
 async def root_of(addr: str) -> str:
@@ -240,7 +241,13 @@ async def main(first: int, count: int, token: str, managers: list[str]) -> None:
         while waiting:
             number, name = waiting.pop()
             addr = managers[number % len(managers)]
-            tls, _ = await join(client, name, token, addr)
+            try:
+                tls, _ = await join(client, name, token, addr)
+            except aiohttp.ClientError as error:  # most often, what took too long
+                sys.stderr.write(f"{error}\n")
+                waiting.append((number + 1, name))
+                await asyncio.sleep(1)
+                continue
             seen.joined += 1
             agent = Agent(name, partial(dial, tls), managers, seen, rng)
             running.append(asyncio.create_task(agent.run(addr)))

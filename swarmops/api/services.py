@@ -156,8 +156,13 @@ def rolled_back(stored: Service, now: datetime) -> Service:
     previous = given(stored.previous_spec, None)
     if previous is None:
         raise errors.rpc("FailedPrecondition", f"service {stored.id} does not have a previous spec")
-    status = UpdateStatus(
-        state="rollback_started", started_at=now, message="manually requested rollback"
+    # A job has no update that could come to an end: its next run is of the former spec.
+    status = (
+        UNSET
+        if _is_job(stored.spec)
+        else UpdateStatus(
+            state="rollback_started", started_at=now, message="manually requested rollback"
+        )
     )
     return _next_run(
         replace(stored, spec=previous, previous_spec=stored.spec, update_status=status), now

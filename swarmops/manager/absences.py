@@ -6,6 +6,7 @@ Each manager's dispatcher watches over the nodes whose sessions it holds, the le
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +23,8 @@ from swarmops.store import NotFound, Store
 
 NODES_PER_SECOND_MAX = 1000
 """Heartbeats that all managers together shall have to take, at most."""
+PERIOD_STEP_S = 0.5
+"""The period grows in steps: every agent is told of each."""
 
 
 def heartbeat_period_s(cluster: Cluster | None, nodes: int) -> float:
@@ -30,7 +33,8 @@ def heartbeat_period_s(cluster: Cluster | None, nodes: int) -> float:
     period_ns = given(config.heartbeat_period, 0)
     if period_ns > 0:
         return period_ns / NANOSECONDS
-    return max(HEARTBEAT_PERIOD_S, nodes / NODES_PER_SECOND_MAX)
+    wanted_s = PERIOD_STEP_S * math.ceil(nodes / NODES_PER_SECOND_MAX / PERIOD_STEP_S)
+    return max(HEARTBEAT_PERIOD_S, wanted_s)
 
 
 def grace_s(store: Store) -> float:

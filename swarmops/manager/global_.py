@@ -29,4 +29,9 @@ def keeps(service: Service, node: Node | None) -> bool:
 
 def wants(service: Service, node: Node | None) -> bool:
     """Whether a node that has no task of the service shall get one."""
-    return node is not None and available(node) and keeps(service, node)
+    return takes_new(node) and keeps(service, node)
+
+
+def takes_new(node: Node | None) -> bool:
+    """Whether a node gets new tasks, an update's too."""
+    return node is not None and available(node)

@@ -8,7 +8,8 @@ the role can vote. It also writes what the group knows of each manager into its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 import structlog
@@ -29,33 +30,41 @@ log = structlog.get_logger(__name__)
 
 async def manage_roles(context: LoopContext) -> None:
     """Compare nodes and group until cancelled, soon after each change of a node."""
-    with context.store.watch("nodes") as watch:
+    store = context.store
+    with store.watch("nodes") as watch:
+        dirty = {node.id for node in store.nodes}
         while True:
-            pause_s = context.timing.sweep_s
-            watch.take()
-            if not await _compare(context):
-                pause_s = context.timing.demote_retry_s
-            try:
+            dirty = await _compare(context, dirty)
+            pause_s = context.timing.demote_retry_s if dirty else context.timing.sweep_s
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await watch.wait()
                     await asyncio.sleep(context.timing.debounce_s)
-            except TimeoutError:
-                continue
+            events, resync = watch.take()
+            changed = (event.new for event in events)
+            dirty |= {node.id for node in (store.nodes if resync else changed) if node}
 
 
-async def _compare(context: LoopContext) -> bool:
-    """Do what is to do; return whether all of it could be done."""
-    done = True
+async def _compare(context: LoopContext, node_ids: Iterable[str]) -> set[str]:
+    """Do what is to do about these nodes and the group's; return those of which it failed."""
+    failed = set()
     joined = {member.node_id for member in context.raft.status().members}
-    for node in list(context.store.nodes):
+    for node_id in joined.union(node_ids):
+        node = context.store.nodes.get(node_id)
+        if node is None:
+            continue
         role = given(node.internal, NodeInternal()).role
         if node.spec.role is Role.MANAGER and role is Role.WORKER:
             await _set_role(context, node, Role.MANAGER)
-        elif node.spec.role is Role.WORKER and (role is Role.MANAGER or node.id in joined):
-            done = await _demote(context, node) and done
-    done = await _remove_strangers(context) and done
+        elif (
+            node.spec.role is Role.WORKER
+            and (role is Role.MANAGER or node.id in joined)
+            and not await _demote(context, node)
+        ):
+            failed.add(node.id)
+    failed |= await _remove_strangers(context)
     await _write_statuses(context)
-    return done
+    return failed
 
 
 async def _demote(context: LoopContext, node: Node) -> bool:
@@ -74,17 +83,18 @@ async def _demote(context: LoopContext, node: Node) -> bool:
     return True
 
 
-async def _remove_strangers(context: LoopContext) -> bool:
-    """Remove members whose node object was deleted."""
+async def _remove_strangers(context: LoopContext) -> set[str]:
+    """Remove members whose node object was deleted; return those that could not be."""
     store = context.store
-    done = True
+    failed = set()
     for member in context.raft.status().members:
         if member.node_id in store.nodes or member.node_id == context.node_id:
             continue
         log.info("removing a member whose node is gone", node=member.node_id)
         removal = context.raft.remove_member(member.raft_id)
-        done = await _tried(removal, "can't remove a member", member.node_id) and done
-    return done
+        if not await _tried(removal, "can't remove a member", member.node_id):
+            failed.add(member.node_id)
+    return failed
 
 
 async def _tried(change: Awaitable[object], failure: str, node_id: str) -> bool:

@@ -220,8 +220,11 @@ class ServiceLook:
     def _update(self, service: Service, kept: Places) -> Slices:
         survey = UpdateSurvey(service, self._store.nodes)
         tend: list[str] = []
+        is_global = mode_name(service.spec) == "global"
         for place, tasks in kept.items():
-            survey.add(place, tasks, self._turn.now)
+            # As in Docker: a paused node keeps the task that it has until it is active again.
+            if not is_global or global_.takes_new(self._store.nodes.get(place)):
+                survey.add(place, tasks, self._turn.now)
             if _needs_tending(self._store, tasks):
                 tend.append(place)
             yield from self._pause(2)
@@ -292,6 +295,8 @@ class ServiceLook:
         busy = stopping(tasks, store.nodes)
         if is_job(service):
             busy = any(may_run(task, store.nodes) for task in tasks)
+            # With it go those of earlier runs: runs may follow each other faster than looks.
+            self._remove([task for task in tasks if jobs.outdated(service, task)])
         desired = TaskState.READY if busy else wanted_state(service)
         self._turn.step.tx.put(new_task(service, place, self._rng, self._turn.now, desired=desired))
 

@@ -26,6 +26,7 @@ from swarmops.agent.executors import ExecutorContext, load_executors
 from swarmops.agent.ingress.keeper import Keeper
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
+from swarmops.model.defaults import HEARTBEAT_PERIOD_S
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
 from swarmops.model.swarm import Peer
@@ -93,6 +94,7 @@ class Daemon:
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
         self._locking: asyncio.Task[None] | None = None
+        self._period_s = float(HEARTBEAT_PERIOD_S)
         self.became_worker = asyncio.Event()
         self.welcomed = asyncio.Event()
         """A manager has taken this node's session: the swarm counts on it."""
@@ -259,7 +261,12 @@ class Daemon:
         self._last_manager = addr
         # Managers show the address that a session comes from: it shall be the advertised one.
         try:
-            return await dial_session(addr, self.certificate.tls, own_address(state.advertise_addr))
+            return await dial_session(
+                addr,
+                self.certificate.tls,
+                own_address(state.advertise_addr),
+                period_s=self._period_s,
+            )
         except RemovedError as exc:
             if not self.removed:
                 self.removed = True
@@ -275,6 +282,7 @@ class Daemon:
 
     def _on_node(self, frame: Welcome | NodeChanged) -> None:
         state = self._member()
+        self._period_s = frame.heartbeat_period_s
         managers = tuple(sorted(frame.managers, key=lambda peer: peer.node_id))
         if managers and managers != state.managers:
             self._remember(replace(state, managers=managers))

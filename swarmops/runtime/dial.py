@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 
 from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.defaults import HEARTBEAT_PERIOD_S
 from swarmops.model.node import Role
 from swarmops.model.session import FRAME_BYTES_MAX
 from swarmops.pki.tls import (
@@ -40,8 +41,10 @@ Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
 _FORBIDDEN = 403
-_PING_PERIOD_S = 2.0
-"""A manager that answers no ping for one and a half times this is given up: it lost its power."""
+_PINGS_PER_HEARTBEAT = 0.5
+"""A manager that answers no ping for one and a half of their periods is given up: it lost its
+power. In a swarm of thousands, whose heartbeats are rarer, so are pings: managers that are slow for
+a moment must not lose all agents at once, whose return would make them slower still."""
 
 
 class RemovedError(SwarmopsError):
@@ -122,8 +125,13 @@ class SessionChannel:
             await self._client.close()
 
 
-async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> SessionChannel:
-    """Open an agent's session with a manager, from one of this machine's addresses if named."""
+async def dial_session(
+    addr: str, tls: NodeTLS, source: str | None = None, *, period_s: float = HEARTBEAT_PERIOD_S
+) -> SessionChannel:
+    """Open an agent's session with a manager, from one of this machine's addresses if named.
+
+    ``period_s`` is the heartbeat's, as far as the agent was told.
+    """
     client = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             ssl=tls.client(ALPN_AGENT), limit=1, local_addr=(source, 0) if source else None
@@ -134,7 +142,7 @@ async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> Se
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             socket = await client.ws_connect(
                 f"https://{addr}/session",
-                heartbeat=_PING_PERIOD_S,
+                heartbeat=period_s / _PINGS_PER_HEARTBEAT,
                 max_msg_size=FRAME_BYTES_MAX,
                 compress=0,
             )

@@ -513,3 +513,15 @@ async def test_what_cannot_be_rebalanced_is_refused(
     assert answer.status == 400
     assert text in answer.body["message"]
     assert await manager.get(f"/services/{service_id}") == before
+
+
+async def test_a_job_that_is_rolled_back_shows_no_update_that_never_ends(manager: Api):
+    """Its next run is of the former spec; there is no progress to tell."""
+    job = web(Mode={"ReplicatedJob": {}})
+    del job["EndpointSpec"]
+    service_id = await create(manager, job)
+    changed = await update(manager, service_id, job | {"Labels": {"a": "c"}})
+    back = await update(manager, service_id, changed["Spec"], "&rollback=previous")
+    assert back["Spec"]["Labels"] == {"a": "b"}
+    assert back["JobStatus"]["JobIteration"]["Index"] == 2
+    assert "UpdateStatus" not in back

@@ -328,3 +328,26 @@ def test_what_a_job_asks_for_is_docker_s_default_where_it_says_nothing() -> None
     three = ReplicatedJobMode(max_concurrent=3)
     some = Service(id="j", spec=ServiceSpec(mode=ServiceMode(replicated_job=three)))
     assert jobs.totals(some) == (3, 3)
+
+
+@virtual
+async def test_runs_that_follow_each_other_at_once_leave_no_task_of_the_former_ones() -> None:
+    """With a run's task the one before it goes: no place ever has more than two that are wanted."""
+    async with lab(workers=2) as swarm:
+        most = 0
+
+        def look(_data: bytes) -> None:
+            nonlocal most
+            wanted = [
+                task.slot
+                for task in swarm.store.tasks
+                if task.desired_state is TaskState.COMPLETE and not task.status.state.terminal
+            ]
+            most = max(most, *Counter(wanted).values(), 0)
+
+        await swarm.create("job", mode=mode(2, 2), spec=template())
+        swarm.log.on_entry = look
+        for _ in range(8):
+            await swarm.run_again("job")
+        await asyncio.sleep(2)
+        assert most <= 2

@@ -10,6 +10,7 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
+from swarmops.manager.absences import heartbeat_period_s
 from swarmops.model.base import given
 from swarmops.model.node import Node, NodeDescription, NodeInternal, NodeState
 from swarmops.model.secret import Config, Secret, SecretSpec
@@ -379,3 +380,11 @@ def test_a_closed_channel_stays_closed() -> None:
 async def _receive_twice(channel: QueueChannel) -> None:
     async with asyncio.timeout(1):
         await channel.receive()
+
+
+def test_the_period_grows_with_the_swarm_in_few_steps() -> None:
+    """A second up to a thousand nodes, then no more than a thousand heartbeats a second."""
+    periods = [heartbeat_period_s(None, nodes) for nodes in range(10_000)]
+    assert (periods[1], periods[1000], periods[1001], periods[5000]) == (1.0, 1.0, 1.5, 5.0)
+    assert len(set(periods)) < 20
+    assert all(nodes / period <= 1000 for nodes, period in enumerate(periods))

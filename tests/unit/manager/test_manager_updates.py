@@ -13,6 +13,7 @@ from swarmops.model.base import given
 from swarmops.model.node import Availability
 from swarmops.model.service import (
     ContainerSpec,
+    GlobalMode,
     Placement,
     PlacementPreference,
     ReplicatedMode,
@@ -451,3 +452,22 @@ async def test_a_placement_that_all_nodes_fulfil_is_no_update() -> None:
         await asyncio.sleep(5)
         assert {task.id for task in swarm.store.tasks} == before
         assert status(swarm) == UpdateStatus()
+
+
+@virtual
+async def test_an_update_leaves_a_global_services_task_on_a_paused_node_alone() -> None:
+    """It could not be replaced there; when the node is active again, it is updated, as Docker's."""
+    async with lab(workers=2) as swarm:
+        config = UpdateConfig(parallelism=0, monitor=10**8)
+        await swarm.create("all", mode=ServiceMode(global_=GlobalMode()), update_config=config)
+        await swarm.until(lambda: swarm.running_on("all") == ["m1", "w1", "w2"])
+        await swarm.set_availability("w1", Availability.PAUSE)
+        new = TaskSpec(container_spec=ContainerSpec(image="host", args=["2"]))
+        await swarm.change("all", lambda spec: replace(spec, task_template=new))
+        await asyncio.sleep(5)
+        assert swarm.running_on("all") == ["m1", "w1", "w2"]
+        [kept] = swarm.agents["w1"].running()
+        assert kept.spec != new
+        assert given(swarm.store.services["all"].update_status, UpdateStatus()).state == "completed"
+        await swarm.set_availability("w1", Availability.ACTIVE)
+        await swarm.until(lambda: [t.spec for t in swarm.agents["w1"].running()] == [new])
