@@ -44,10 +44,9 @@ class Operator:
             )
         )
 
-    def apply(self) -> tuple[float, str]:
-        """Run it; return its seconds and what it said, RuntimeError with that if it fails."""
-        argv = [sys.executable, "-m", "swarmops", "apply", str(self._folder / "inventory.yml")]
-        environment = {
+    def environment(self) -> dict[str, str]:
+        """Return what the command finds around it: nothing of the machine's user."""
+        return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             "HOME": str(self._folder),
@@ -55,10 +54,14 @@ class Operator:
             "XDG_CACHE_HOME": str(self._folder / "cache"),
             "XDG_STATE_HOME": str(self._folder / "state"),
         }
+
+    def apply(self) -> tuple[float, str]:
+        """Run it; return its seconds and what it said, RuntimeError with that if it fails."""
+        argv = [sys.executable, "-m", "swarmops", "apply", str(self._folder / "inventory.yml")]
         started_s = now_s()
         done = subprocess.run(
             argv,
-            env=environment,
+            env=self.environment(),
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -94,14 +94,15 @@ class Operator:
         return subprocess.Popen(
             [sys.executable, "-m", "swarmops", *map(str, words)],
             cwd=nowhere,
-            env=self._environment(),
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return what the command finds around it: nothing of the machine's user."""
         return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",

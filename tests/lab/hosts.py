@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from tests.lab.engine import LabError, docker, docker_argv
 READY_WITHIN_S = 60.0
 _LOOK_EVERY_S = 1.0
 LABEL = "swarmops.lab"
+INIT = "/usr/sbin/lab-init"
 
 # Linux's capabilities by bit. The later ones (perfmon, bpf, checkpoint_restore) are unknown to
 # Docker 20.10 and no host needs them.
@@ -44,8 +46,11 @@ class Host(msgspec.Struct, frozen=True):
     lab: str
 
 
-def create(host: Host, *, image: str) -> None:
-    """Start a fresh host. It isn't ready yet when this returns; see `wait_ready`."""
+def create(host: Host, *, image: str, command: Sequence[str] = (INIT,)) -> None:
+    """Start a fresh host. It isn't ready yet when this returns; see `wait_ready`.
+
+    `command` is its process 1: systemd, but for tests of hosts that have none.
+    """
     docker(
         "run",
         "--detach",
@@ -68,7 +73,7 @@ def create(host: Host, *, image: str) -> None:
         f"--env=LAB_ENGINE={int(host.engine)}",
         "--stop-signal=SIGRTMIN+3",
         image,
-        "/usr/sbin/lab-init",
+        *command,
     )
 
 

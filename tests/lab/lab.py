@@ -57,6 +57,11 @@ class Lab:
         return self._state.name
 
     @property
+    def image(self) -> str:
+        """What its hosts are made from."""
+        return self._state.image
+
+    @property
     def hosts(self) -> tuple[Host, ...]:
         """The hosts in order: host1, host2 and so on."""
         return tuple(self._state.hosts)

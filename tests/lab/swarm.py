@@ -26,16 +26,16 @@ UNIT = "swarmops.service"
 PORT = 8000
 """A task of `web` answers HTTP on this port plus its slot."""
 
-_ASK = f"""
+_ASK = """
 import http.client, socket, sys
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect({SOCKET!r})
+        self.sock.connect(sys.argv[3])
 connection = Connection("localhost", timeout=10)
 body = sys.stdin.read()
-headers = {{"Content-Type": "application/json"}} if body else {{}}
+headers = {"Content-Type": "application/json"} if body else {}
 connection.request(sys.argv[1], sys.argv[2], body or None, headers)
 answer = connection.getresponse()
 print(answer.status)
@@ -211,10 +211,12 @@ class NoManagerError(AssertionError):
     """No node answered as a manager."""
 
 
-def ask(host: Host, method: str, path: str, body: object = None) -> tuple[int, Any]:
+def ask(
+    host: Host, method: str, path: str, body: object = None, *, socket: str = SOCKET
+) -> tuple[int, Any]:
     """Return status and answer of a node's socket; status 0 where it doesn't answer."""
     text = "" if body is None else json.dumps(body)
-    done = run_in(host, "python3", "-c", _ASK, method, path, stdin=text)
+    done = run_in(host, "python3", "-c", _ASK, method, path, socket, stdin=text)
     if done.returncode != 0:
         return 0, done.stderr
     status, _, answer = done.stdout.partition("\n")

@@ -5,6 +5,7 @@ mode has nothing else.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.lab.hosts import run_in
 from tests.lab.lab import Lab
-from tests.lab.swarm import Swarm, drawn
+from tests.lab.swarm import Swarm, ask, drawn
 from tests.lab.task_image import BUSYBOX, import_busybox
 from tests.lab.waiting import wait_for
 
@@ -129,6 +130,30 @@ def test_a_changed_service_is_updated_and_only_it(side: Side) -> None:
     spec = side.inspect("service", "app")["Spec"]
     assert spec["TaskTemplate"]["ContainerSpec"]["Env"] == ["SAID=two"]
     side.operator.run("plan", side.swarm.inventory, rc=0)
+
+
+def test_one_apply_at_a_time(side: Side) -> None:
+    """While somebody has the swarm's lock, apply does nothing, exits 4 and says who and why."""
+    socket = SOCKETS[side.backend]
+    host = side.swarm["host1"]
+    _, found = ask(host, "GET", "/swarm", socket=socket)
+    lock = {"id": "x", "owner": "ann@desk", "reason": "ticket 7", "ttl_s": 600}
+    lock |= {"since_s": time.time(), "renewed_s": time.time()}
+    labels = {**(found["Spec"].get("Labels") or {}), "swarmops.lock": json.dumps(lock)}
+    path = f"/swarm/update?version={found['Version']['Index']}"
+    changed = {**found["Spec"], "Labels": labels}
+    assert ask(host, "POST", path, changed, socket=socket)[0] == 200
+    side.swarm.play(playbook(3, {"app": service(4, "three")}))
+    (error,) = side.swarm.apply(rc=4).errors
+    assert "ann@desk since" in error
+    assert "ticket 7" in error
+    side.operator.run("unlock-apply", "--reason", "ann went home")
+    side.swarm.apply()
+    _, found = ask(host, "GET", "/swarm", socket=socket)
+    assert found["Spec"]["Labels"]["swarmops.lock"] == ""
+    assert "ann went home" in found["Spec"]["Labels"]["swarmops.lock.freed"]
+    side.swarm.play(playbook(3, {"app": service(4, "two")}))
+    side.swarm.apply()
 
 
 def test_one_offs_scale_drain_and_activate(side: Side) -> None:
