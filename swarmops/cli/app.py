@@ -11,6 +11,7 @@ from swarmops.cli.settings import common
 COMMANDS = {
     "apply": Lazy("swarmops.cli.apply:apply", "Make the swarm what its playbook says"),
     "plan": Lazy("swarmops.cli.plan:plan", "Show what apply would do"),
+    "watch": Lazy("swarmops.cli.watch:watch", "Apply again and again, report drift"),
     "upgrade": Lazy("swarmops.cli.upgrade:upgrade", "Bring hosts to this machine's release"),
     "status": Lazy("swarmops.cli.status:status", "Show hosts, nodes and services"),
     "node": Lazy("swarmops.cli.node:node", "List and change nodes"),

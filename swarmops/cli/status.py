@@ -79,3 +79,5 @@ def _print(found: Status) -> None:
                 click.echo()
             print_rows(rows, columns, "table")
             shown = True
+    if found.revision is not None:
+        click.echo(f"\nApplied: {found.revision.text}")

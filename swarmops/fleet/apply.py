@@ -7,6 +7,7 @@ what is said on the way, and what the outcome amounts to.
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -25,10 +26,13 @@ from swarmops.fleet.observation import Observation
 from swarmops.fleet.observe import Seen
 from swarmops.fleet.opened import Fleet, Progress, counted, look
 from swarmops.fleet.plan_file import refuse_moved
+from swarmops.fleet.revision import read_revision, record_revision, revision_now
 from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
+from swarmops.fleet.selection import Selection
 from swarmops.fleet.steps import Plan, StepKind
 from swarmops.fleet.supply import Supply
 from swarmops.fleet.waiting import Patience, wait_until
+from swarmops.model.base import given
 
 ROUNDS_MAX = 3
 LOOKS_MAX = 5
@@ -100,10 +104,22 @@ def _rounds(
             for name, view in seen.observation.hosts.items()
             if view.usable and fleet.selection.wants_problem(name)
         ]
-        return _concluded(fleet, applied, managers, hosts, progress)
+        concluded = _concluded(fleet, applied, managers, hosts, progress)
+        _record(fleet, concluded, managers, seen.observation)
+        return concluded
     raise SwarmopsError(
         f"after {ROUNDS_MAX} rounds there is still something to do: look at 'swarmops plan'"
     )
+
+
+def _record(fleet: Fleet, applied: Applied, managers: Managers, seen: Observation) -> None:
+    """Keep in the swarm which revision it is at; only of a whole apply that went well."""
+    if applied.exit_code != 0 or not managers.known or fleet.selection != Selection():
+        return
+    wanted = revision_now(Path(fleet.playbook.path), datetime.now(UTC))
+    there = given(seen.swarm.spec.labels, {}) if seen.swarm is not None else {}
+    if applied.changed or not wanted.same_as(read_revision(there or {})):
+        record_revision(managers, wanted)
 
 
 class _LookLocked:

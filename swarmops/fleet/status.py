@@ -11,7 +11,9 @@ from swarmops.client import Client
 from swarmops.errors import SwarmopsError
 from swarmops.fleet.access import Swarm
 from swarmops.fleet.observation import HostView, Observation
+from swarmops.fleet.revision import Revision, read_revision
 from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
+from swarmops.model.base import given
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     hosts: list[HostRow] = []
     nodes: list[NodeRow] = []
     services: list[ServiceRow] = []
+    revision: Revision | None = None
+    """What was applied last, and by whom."""
     error: str = ""
 
 
@@ -55,7 +59,13 @@ def swarm_status(client: Client, hosts: list[HostRow]) -> Status:
     """Return the status with what a manager tells."""
     nodes = client.nodes()
     services = service_rows(client.services(status=True), [], nodes)
-    return Status(hosts=hosts, nodes=node_rows(nodes), services=services)
+    labels = given(client.swarm().spec.labels, {}) or {}
+    return Status(
+        hosts=hosts,
+        nodes=node_rows(nodes),
+        services=services,
+        revision=read_revision(labels),
+    )
 
 
 def status_of(swarm: Swarm) -> Status:

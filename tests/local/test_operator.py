@@ -48,3 +48,23 @@ def test_the_docker_command_works_through_the_tunnel(swarm: Local):
     names = ["tunnel", "--", "docker", "node", "ls", "--format", "{{.Hostname}}"]
     assert sorted(swarm.swarmops(*names).stdout.split()) == [f"node{n}" for n in range(1, 6)]
     swarm.swarmops("tunnel", "--", "sh", "-c", "exit 9", expect=9)
+
+
+def test_a_watch_corrects_what_somebody_changed(swarm: Local):
+    """Two rounds: the first finds drift and corrects it, the second finds none."""
+    swarm.swarmops("service", "scale", "web=1")
+    said = swarm.swarmops("watch", "--interval", "1s", "--rounds", "2")
+    lines = said.stdout.splitlines()
+    assert "1 steps away from the playbook: corrected" in lines[0]
+    assert lines[-1].endswith("as it should be")
+    assert "drift: web" in said.stderr
+    checked = swarm.swarmops("watch", "--check", "--interval", "1s", "--rounds", "1")
+    assert "as it should be" in checked.stdout
+
+
+def test_status_says_which_revision_is_applied_and_by_whom(swarm: Local):
+    """The playbook's name, who and when; the commit where the playbook is in git."""
+    said = json.loads(swarm.swarmops("status", "--format", "json").stdout)
+    assert said["revision"]["playbook"] == "demo.yml"
+    assert said["revision"]["by"]
+    assert "Applied: demo.yml" in swarm.swarmops("status").stdout

@@ -300,10 +300,14 @@ def test_status(engine: Engine, run: Run) -> None:
     """On a manager, status shows nodes and services."""
     manager = {"LocalNodeState": "active", "ControlAvailable": True}
     engine.answer("GET /info", (200, dump({"Name": "box1", "Swarm": manager})))
+    labels = {"swarmops.applied-playbook": "prod.yml", "swarmops.revision": "abc"}
+    swarm = {"ID": "c", "Version": {"Index": 3}, "Spec": {"Labels": labels}}
+    engine.answer("GET /swarm", (200, dump(swarm)))
     code, out, _ = run("status")
     assert code == 0
     assert "host1" in out
     assert "web" in out
+    assert "Applied: prod.yml at abc" in out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""``swarmops watch``: keep the swarm as the playbook says, round after round."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.selecting import selecting
+from swarmops.cli.settings import Settings, common, pass_settings
+from swarmops.cli.values import duration
+
+if TYPE_CHECKING:
+    from swarmops.fleet.current import Choice
+    from swarmops.fleet.selection import Wanted
+    from swarmops.fleet.watch import Figures, Round
+
+_GIT_WITHIN_S = 120
+
+
+@click.command()
+@inventory_argument
+@playbook_option
+@selecting
+@click.option("--interval", default="60s", show_default=True, help="Between two rounds")
+@click.option("--git", is_flag=True, help="Pull the inventory's repository before each round")
+@click.option("--check", is_flag=True, help="Report drift, change nothing")
+@click.option("--yes", is_flag=True, help="Also do what takes something away")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve metrics on this port")
+@click.option("--rounds", type=click.IntRange(min=1), help="End after so many  [default: never]")
+@common
+@pass_settings
+def watch(
+    settings: Settings,
+    inventory: Path | None,
+    playbook: Path | None,
+    forks: int,
+    *,
+    wanted: Wanted,
+    interval: str,
+    git: bool,
+    check: bool,
+    yes: bool,
+    metrics_port: int | None,
+    rounds: int | None,
+) -> None:
+    """Reconcile the swarm with its playbook again and again; report what had drifted."""
+    from swarmops.fleet.watch import Figures
+    from swarmops.fleet.watch import watch as watch_on
+
+    choice = chosen(settings, inventory)
+    interval_s = duration(interval) / 1e9
+    figures = Figures()
+    if metrics_port is not None:
+        _serve_metrics(metrics_port, figures)
+
+    def one_round() -> Round:
+        if git:
+            _pull(choice)
+        ended = _round(choice, playbook or choice.playbook, forks, wanted, check=check, yes=yes)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        found = f"{ended.drift} steps away from the playbook" if ended.drift else "as it should be"
+        if not ended.error:
+            click.echo(f"{at} {found}{'' if check or not ended.drift else ': corrected'}")
+        else:
+            click.echo(f"{at} {found}: Error: {ended.error}", err=True)
+        return ended
+
+    watch_on(
+        one_round,
+        interval_s,
+        sleep=time.sleep,
+        now=time.time,
+        figures=figures,
+        rounds_max=rounds,
+    )
+    if figures.last.error:
+        raise click.exceptions.Exit(1)
+
+
+def _round(
+    choice: Choice,
+    playbook: Path | None,
+    forks: int,
+    wanted: Wanted,
+    *,
+    check: bool,
+    yes: bool,
+) -> Round:
+    """Read the files anew, look, and apply what is missing."""
+    from swarmops.cli.progress import make_progress
+    from swarmops.fleet.apply import Options
+    from swarmops.fleet.apply import apply as apply_fleet
+    from swarmops.fleet.opened import Progress, look, open_fleet
+    from swarmops.fleet.shells import Shells
+    from swarmops.fleet.watch import Round
+
+    if choice.inventory is None:
+        raise AssertionError("chosen() saw to it")
+    with Shells() as shells:
+        fleet = open_fleet(choice.inventory, playbook, shells, forks, wanted)
+        _, plan = look(fleet, Progress())
+        for step in plan.steps:
+            click.echo(f"drift: {step.target}: {step.kind.value}: {step.reason}", err=True)
+        wrong = "; ".join([*plan.refusals, *(f"{of}: {why}" for of, why in plan.problems.items())])
+        if check or plan.empty or plan.refusals:
+            return Round(drift=len(plan.steps), error=wrong)
+        with make_progress(yes=yes) as progress:
+            options = Options(playbook_name=playbook, reason="watch")
+            applied = apply_fleet(fleet, progress, options)
+    said = [*applied.refusals, *applied.failures.values(), *applied.lacks]
+    return Round(drift=len(plan.steps), error="; ".join(filter(None, [wrong, *said])))
+
+
+def _pull(choice: Choice) -> None:
+    from swarmops.errors import SwarmopsError
+
+    folder = (choice.inventory or Path()).absolute().parent
+    argv = ["git", "-C", str(folder), "pull", "--ff-only", "--quiet"]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=_GIT_WITHIN_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SwarmopsError(f"git pull in {folder} failed: {error}") from error
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise SwarmopsError(f"git pull in {folder} failed: {''.join(last)}")
+
+
+def _serve_metrics(port: int, figures: Figures) -> None:
+    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+
+    class Watching(Collector):
+        def collect(self) -> list[Metric]:
+            return [
+                CounterMetricFamily("swarmops_watch_rounds", "Rounds.", value=figures.rounds),
+                CounterMetricFamily("swarmops_watch_failures", "Failed.", value=figures.failures),
+                CounterMetricFamily(
+                    "swarmops_watch_drifted", "Rounds that found drift.", value=figures.drifted
+                ),
+                GaugeMetricFamily(
+                    "swarmops_watch_drift_steps",
+                    "Steps that the last round found missing.",
+                    value=figures.last.drift,
+                ),
+                GaugeMetricFamily(
+                    "swarmops_watch_last_success_timestamp_seconds",
+                    "When a round last ended well.",
+                    value=figures.last_good_s,
+                ),
+            ]
+
+    registry = CollectorRegistry()
+    registry.register(Watching())
+    from swarmops.errors import InputError
+
+    try:
+        start_http_server(port, registry=registry)
+    except OSError as error:
+        raise InputError(f"metrics can't be served on port {port}: {error.strerror}") from error

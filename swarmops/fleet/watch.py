@@ -1,0 +1,69 @@
+"""Reconcile again and again: what ``swarmops watch`` does, without what one round is.
+
+The loop decides when; the round, given by the command, reads the files, plans and applies. A round
+that fails makes the next one wait longer, up to ten times the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from swarmops.errors import Interrupted, SwarmopsError
+
+SLOWER_MAX = 10
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What a round came to: how many steps away from the playbook, and what failed."""
+
+    drift: int = 0
+    error: str = ""
+
+
+class Figures(msgspec.Struct):
+    """What the watch has seen so far; for its metrics."""
+
+    rounds: int = 0
+    failures: int = 0
+    drifted: int = 0
+    """Rounds that found something to do."""
+    last: Round = Round()
+    last_good_s: float = 0.0
+    """Unix seconds of the last round that ended well."""
+
+
+def watch(
+    one_round: Callable[[], Round],
+    interval_s: float,
+    *,
+    sleep: Callable[[float], None],
+    now: Callable[[], float],
+    figures: Figures,
+    rounds_max: int | None = None,
+) -> None:
+    """Run rounds for ever, or ``rounds_max`` of them; Interrupted and Ctrl-C end it."""
+    failed_in_a_row = 0
+    while rounds_max is None or figures.rounds < rounds_max:
+        try:
+            ended = one_round()
+        except Interrupted:
+            raise
+        except SwarmopsError as error:
+            ended = Round(error=str(error))
+        figures.rounds += 1
+        figures.last = ended
+        figures.drifted += bool(ended.drift)
+        if ended.error:
+            figures.failures += 1
+            failed_in_a_row += 1
+        else:
+            failed_in_a_row = 0
+            figures.last_good_s = now()
+        sleep(pause_s(interval_s, failed_in_a_row))
+
+
+def pause_s(interval_s: float, failed_in_a_row: int) -> float:
+    """Return how long to wait for the next round: twice as long for each failure in a row."""
+    return float(interval_s * min(2**failed_in_a_row, SLOWER_MAX))

@@ -1,0 +1,87 @@
+"""The loop of `watch`: when rounds come, what is counted, what ends it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from swarmops.errors import HostError, Interrupted
+from swarmops.fleet.revision import Revision, commit_of, read_revision
+from swarmops.fleet.watch import Figures, Round, watch
+
+
+def test_failures_make_it_slower_and_success_as_fast_as_before():
+    """Twice the pause for each failure in a row, at most ten times; then the interval again."""
+    ends = iter([Round(), *[Round(error="x")] * 5, Round(drift=2), Round()])
+    pauses: list[float] = []
+    figures = Figures()
+    watch(
+        lambda: next(ends), 60, sleep=pauses.append, now=lambda: 7.0, figures=figures, rounds_max=8
+    )
+    assert pauses == [60, 120, 240, 480, 600, 600, 60, 60]
+    assert (figures.rounds, figures.failures, figures.drifted) == (8, 5, 1)
+    assert figures.last_good_s == 7.0
+
+
+def test_an_error_of_a_round_is_a_failed_round():
+    """A host that can't be reached ends nothing."""
+    figures = Figures()
+
+    def fails() -> Round:
+        raise HostError("h1", "no route")
+
+    watch(fails, 1, sleep=lambda _: None, now=lambda: 0.0, figures=figures, rounds_max=2)
+    assert figures.failures == 2
+    assert figures.last.error == "h1: no route"
+
+
+def test_ctrl_c_ends_it():
+    """The operator's word."""
+
+    def interrupted() -> Round:
+        raise Interrupted("Interrupted while looking")
+
+    with pytest.raises(Interrupted):
+        watch(interrupted, 1, sleep=lambda _: None, now=lambda: 0.0, figures=Figures())
+
+
+def test_a_playbooks_commit_is_gits_with_a_mark_for_changes(tmp_path: Path):
+    """The hash of HEAD; `+` once something differs; nothing outside a repository."""
+    playbook = tmp_path / "prod.yml"
+    playbook.write_text("swarm: {managers: 1}\n")
+    assert commit_of(playbook) == ""
+
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    assert commit_of(playbook) == git("rev-parse", "--short=12", "HEAD")
+    playbook.write_text("swarm: {managers: 3}\n")
+    assert commit_of(playbook).endswith("+")
+
+
+def test_a_revision_is_the_same_whoever_applied_it():
+    """Commit and playbook count; a swarm without labels has none."""
+    mine = Revision(commit="abc", by="me", at="now", playbook="prod.yml")
+    labels = {
+        "swarmops.revision": "abc",
+        "swarmops.applied-playbook": "prod.yml",
+        "swarmops.applied-by": "you",
+        "swarmops.applied-at": "then",
+    }
+    assert mine.same_as(read_revision(labels))
+    assert not mine.same_as(read_revision({}))
+    found = read_revision(labels)
+    assert found is not None
+    assert found.text == "prod.yml at abc, by you on then"
