@@ -40,6 +40,7 @@ class _Outgoing:
         self.chunk: bytes | None = None
         self.sent_at = float("-inf")
         self.busy = True
+        self.is_ahead = False
 
 
 class _Incoming:
@@ -172,7 +173,10 @@ class Snapshots:
             outgoing = self._outgoing[raft_id] = _Outgoing(self._newest)
             self._open(raft_id, outgoing)
         elif not outgoing.busy and self._clock.time() - outgoing.sent_at > _RESEND_S:
-            self._send_chunk(raft_id, outgoing)
+            if outgoing.is_ahead:
+                self._close(raft_id)
+            else:
+                self._send_chunk(raft_id, outgoing)
 
     def _open(self, raft_id: str, outgoing: _Outgoing) -> None:
         def job() -> tuple[SnapshotReader, bytes | None]:
@@ -222,33 +226,44 @@ class Snapshots:
             self._close(raft_id)
 
     def acknowledged(self, raft_id: str, message: SnapshotAck) -> None:
-        """Send the next chunk, or begin again when the follower did."""
+        """Send the chunk that the follower wants next, or begin again when it did.
+
+        An answer that wants less may be an old one, and is only believed if nothing better comes.
+        """
         outgoing = self._outgoing.get(raft_id)
         if outgoing is None or outgoing.which.index != message.index or outgoing.busy:
             return
         if message.done:
             self._close(raft_id)
             self._sweep()
-        elif message.next_number == outgoing.number + 1 and outgoing.chunk is not None:
-            self._read_next(raft_id, outgoing)
+        elif message.next_number > outgoing.number and outgoing.chunk is not None:
+            self._read_up_to(raft_id, outgoing, message.next_number)
         elif message.next_number == 0 and outgoing.number > 0:
             self._close(raft_id)
+        elif message.next_number <= outgoing.number:
+            outgoing.is_ahead = outgoing.number > 0
 
-    def _read_next(self, raft_id: str, outgoing: _Outgoing) -> None:
+    def _read_up_to(self, raft_id: str, outgoing: _Outgoing, number: int) -> None:
         reader = outgoing.reader
         if reader is None:
             return
-        outgoing.busy = True
+        outgoing.busy, outgoing.is_ahead = True, False
+
+        def job() -> bytes | None:
+            chunk: bytes | None = b""
+            for _ in range(number - outgoing.number):
+                chunk = reader.next_chunk() if chunk is not None else None
+            return chunk
 
         def done(chunk: Any, error: BaseException | None) -> None:
             if error is not None:
                 self._broke(raft_id, outgoing, error)
                 return
-            outgoing.number += 1
+            outgoing.number = number
             outgoing.chunk = chunk
             self._send_chunk(raft_id, outgoing)
 
-        self._lanes.submit("snapshot", reader.next_chunk, done)
+        self._lanes.submit("snapshot", job, done)
 
     def stop_sending(self) -> None:
         """Leading ended: drop what was being sent."""
@@ -267,10 +282,11 @@ class Snapshots:
         if incoming is not None and incoming.busy:
             return
         source = (leader, message.term)
-        if message.number == 0:
+        is_the_one = incoming is not None and (incoming.which, incoming.source) == (which, source)
+        if message.number == 0 and not is_the_one:
             # Whoever sends it may have cut it otherwise: chunks of two senders never mix.
-            incoming = self._begin(_Incoming(which, message.meta, source))
-        if incoming is None or (incoming.which, incoming.source) != (which, source):
+            incoming, is_the_one = self._begin(_Incoming(which, message.meta, source)), True
+        if incoming is None or not is_the_one:
             self._answer(leader, message, 0, done=False)
         elif message.number != incoming.next_number:
             self._answer(leader, message, incoming.next_number, done=False)

@@ -299,6 +299,24 @@ _take_any = mock.patch.multiple(
 )
 
 
+_original_received = Snapshots.received
+
+
+def _begin_anew(self, leader, message) -> None:
+    if message.number == 0 and self._incoming is not None and not self._incoming.busy:
+        self._incoming = None
+    _original_received(self, leader, message)
+
+
+_original_acknowledged = Snapshots.acknowledged
+
+
+def _never_go_back(self, raft_id, message) -> None:
+    outgoing = self._outgoing.get(raft_id)
+    if message.done or outgoing is None or message.next_number > outgoing.number:
+        _original_acknowledged(self, raft_id, message)
+
+
 _original_create = storage.create
 
 
@@ -474,6 +492,18 @@ TABLE = [
         "applied state is rolled back",
         lambda: _take_any,
         stories.an_old_snapshot_comes_again,
+    ),
+    Mutation(
+        "a repeated first chunk begins a snapshot anew",
+        "leader and follower wait for each other for ever",
+        _replace(Snapshots, "received", _begin_anew),
+        stories.a_first_chunk_comes_again,
+    ),
+    Mutation(
+        "a follower that wants an earlier chunk is never believed",
+        "a snapshot never installs after an old answer",
+        _replace(Snapshots, "acknowledged", _never_go_back),
+        stories.an_answer_of_a_former_run_comes_late,
     ),
     Mutation(
         "written on after a failed sync",

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from swarmops.raft import Member, Timing
-from swarmops.raft.messages import Message, SnapshotChunk, TimeoutNow
+from swarmops.raft.messages import Message, SnapshotAck, SnapshotChunk, TimeoutNow
 from tests.sim.raft.clients import Clients
 from tests.sim.raft.member import SimMember
 from tests.sim.raft.trace import Violation
@@ -379,3 +379,62 @@ async def an_old_snapshot_comes_again(world: World) -> None:
         await asyncio.sleep(0.1)
     await _write(world, 1)
     await world.settle()
+
+
+async def _snapshot_under_way(
+    world: World, meddle: Callable[[SimMember, SimMember, SnapshotChunk], None]
+) -> None:
+    """Have a snapshot of many chunks sent; ``meddle(leader, follower, chunk)`` at each one."""
+    timing = msgspec.structs.replace(Timing(), snapshot_entries=300, trailing_entries=5)
+    await _restart_with(world, timing)
+    leader = await _leader(world)
+    away = next(m for m in world.running() if m is not leader)
+    _down(world, away)
+    await asyncio.sleep(1.5)
+    load = _Load(world, leader, 10)
+    await world.until(lambda: load.written > 900, 30, "a large state")
+    await load.stop()
+    observe = world.network.observe
+
+    def watch(sender: str, to: str, message: Message) -> None:
+        observe(sender, to, message)
+        if isinstance(message, SnapshotChunk):
+            meddle(leader, away, message)
+
+    world.network.observe = watch
+    await world.restart(away)
+    applied = max(world.invariants.applied)
+    await world.until(lambda: away.raft.status().applied_index >= applied, 8, "it is installed")
+
+
+async def a_first_chunk_comes_again(world: World) -> None:
+    """Repeated on its way, it does not make the follower forget those that it has.
+
+    Found by seed 20562: the follower began anew, and the two waited for each other for ever.
+    """
+    first: list[SnapshotChunk] = []
+
+    def meddle(leader: SimMember, away: SimMember, chunk: SnapshotChunk) -> None:
+        if chunk.number == 0:
+            first.append(chunk)
+        elif chunk.number in {2, 4}:
+            loop, sender = asyncio.get_running_loop(), leader.me.raft_id
+            loop.call_later(0.02, away.process.run, away.raft.message_received, sender, first[0])
+
+    await _snapshot_under_way(world, meddle)
+    assert first
+
+
+async def an_answer_of_a_former_run_comes_late(world: World) -> None:
+    """It makes the leader send what the follower can't use yet: the two find together again."""
+    meddled: list[int] = []
+
+    def meddle(leader: SimMember, away: SimMember, chunk: SnapshotChunk) -> None:
+        if chunk.number == 3 and not meddled:
+            meddled.append(3)
+            old = SnapshotAck(chunk.term, chunk.round, chunk.index, 6, False)
+            loop, sender = asyncio.get_running_loop(), away.me.raft_id
+            loop.call_soon(leader.process.run, leader.raft.message_received, sender, old)
+
+    await _snapshot_under_way(world, meddle)
+    assert meddled

@@ -28,6 +28,8 @@ STORIES = [
     stories.who_is_slower_than_the_snapshots_come_catches_up,
     stories.a_leader_whose_disk_hangs_hands_over,
     stories.an_old_snapshot_comes_again,
+    stories.a_first_chunk_comes_again,
+    stories.an_answer_of_a_former_run_comes_late,
 ]
 
 

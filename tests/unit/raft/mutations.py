@@ -217,6 +217,15 @@ def _begin_again(self, raft_id) -> None:
 _wanted = Snapshots.wanted
 
 
+def _forget_chunks(self, leader, message) -> None:
+    if message.number == 0 and self._incoming is not None and not self._incoming.busy:
+        self._incoming = None
+    _received(self, leader, message)
+
+
+_received = Snapshots.received
+
+
 # Membership.
 
 
@@ -444,7 +453,7 @@ TABLE = [
     Mutation(
         "a snapshot begins again when a chunk stays unanswered for a second",
         "a snapshot slower than the time-out never installs",
-        _replace(Snapshots, "wanted", _begin_again),
+        lambda: mock.patch.multiple(Snapshots, wanted=_begin_again, received=_forget_chunks),
         test_replication.test_a_large_snapshot_on_a_slow_disk_installs_under_load_without_an_election,
         {"seed": 0},
     ),
