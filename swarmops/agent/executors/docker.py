@@ -46,6 +46,7 @@ from swarmops.model.node import Plugin
 from swarmops.model.task import ContainerStatus
 
 KILL_TIMEOUT_S = 30.0
+UNTESTED = "none"
 UNHEALTHY = "dockerexec: unhealthy container"
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ class DockerExecutor:
         self._files = MemoryFiles(context)
         self._networks = Networks(self._engine, context.docker_host, context.node_id)
         self._up = False
+        self._drivers: list[Plugin] = []
         self._to_reattach: frozenset[str] | None = None
 
     def runs(self, image: str) -> bool:
@@ -82,7 +84,9 @@ class DockerExecutor:
         self._up = up
         if not up:
             return []
-        return [Plugin(type="Executor", name=self.name), *await engine_plugins(self._address)]
+        # An engine that is too busy to say has the drivers that it had.
+        self._drivers = await engine_plugins(self._address) or self._drivers
+        return [Plugin(type="Executor", name=self.name), *self._drivers]
 
     async def reattach(self, task_ids: Collection[str]) -> None:
         """Remove containers of this node that no task needs; once the engine answers, if later."""
@@ -128,6 +132,8 @@ class DockerExecutor:
         found = await self._once(
             work, lambda state: _health(state) != "starting" or not state["Running"]
         )
+        if _health(found["State"]) == UNTESTED:
+            return None  # it ran, however soon it ended
         if found["State"]["Running"] and _health(found["State"]) != "unhealthy":
             return None
         return await self._end(work, found)
@@ -270,5 +276,5 @@ def _status(found: dict[str, Any]) -> ContainerStatus:
 
 
 def _health(state: dict[str, Any]) -> str:
-    """Return ``starting``, ``healthy`` or ``unhealthy``; something else where nothing tests it."""
-    return str((state.get("Health") or {}).get("Status", "none"))
+    """Return ``starting``, ``healthy``, ``unhealthy``, or ``UNTESTED``."""
+    return str((state.get("Health") or {}).get("Status") or UNTESTED)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CALLS_MAX = 8
 PULLS_MAX = 2
 PING_S = 2.0
+INFO_S = 10.0
 RETRY_S = 1.0
 _OK = 200
 _CONFLICT = 409
@@ -81,15 +82,15 @@ async def _of_node(address: str, path: str, node_id: str) -> list[dict[str, Any]
 async def engine_plugins(address: str) -> list[Plugin]:
     """Return the engine's volume, network and log drivers; none where it does not answer."""
     try:
-        status, body = await _get(address, "/info")
+        status, body = await _get(address, "/info", INFO_S)
         listed: dict[str, list[str] | None] = json.loads(body)["Plugins"] if status == _OK else {}
     except (OSError, TimeoutError, ValueError, KeyError):
         return []
     return [Plugin(type=kind, name=name) for kind in _DRIVERS for name in listed.get(kind) or []]
 
 
-async def _get(address: str, path: str) -> tuple[int, bytes]:
-    async with asyncio.timeout(PING_S), opened(address, path) as answer:
+async def _get(address: str, path: str, within_s: float = PING_S) -> tuple[int, bytes]:
+    async with asyncio.timeout(within_s), opened(address, path) as answer:
         return answer.status, await answer.body.read()
 
 

@@ -158,6 +158,19 @@ async def test_health_gates_the_start(executor: DockerExecutor, work: MakeWork):
 
 
 @pytest.mark.root
+async def test_a_container_that_nothing_tests_ran_however_soon_it_ended(
+    executor: DockerExecutor, work: MakeWork
+):
+    """Its end is no failed start: the wait for its end tells of it."""
+    task = work(image=IMAGE, command=["sh", "-c", "exit 4"])
+    await executor.prepare(task)
+    await executor.start(task)
+    end = await asyncio.wait_for(executor.wait(task), 30)
+    assert await asyncio.wait_for(executor.healthy(task), 30) is None
+    assert (end.code, end.error) == (4, "")
+
+
+@pytest.mark.root
 async def test_an_unhealthy_container_fails_its_task(executor: DockerExecutor, work: MakeWork):
     """It is stopped as its spec says, and the end has Docker's words."""
     test = HealthConfig(test=["CMD", "false"], **QUICK)
