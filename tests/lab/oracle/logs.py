@@ -49,7 +49,7 @@ def logs_timestamps_and_since(case: Case) -> None:
     stamped = case.logs(web, "--raw", "--timestamps").splitlines()
     times = [datetime.fromisoformat(line.split()[0][:26].rstrip("Z")) for line in stamped]
     assert [line.split()[1] for line in stamped] == ["early", "late"]
-    assert 2 < (times[1] - times[0]).total_seconds() < 10
+    assert 2 < (times[1] - times[0]).total_seconds() < 60
     since = (times[1].replace(tzinfo=UTC) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert case.logs(web, "--raw", "--since", since) == "late"
 

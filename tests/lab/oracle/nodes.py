@@ -191,8 +191,8 @@ def promote_and_demote(case: Case) -> None:
             f"code = FailedPrecondition desc = node {case.node_id(1)} is a cluster manager and is "
             "a member of the raft cluster. It must be demoted to worker before removal"
         )
-    told = case.docker("node", "demote", worker)
-    assert told == f"Manager {worker} demoted in the swarm."
+    # Docker gives up on it where the machine is slow, and does it all the same.
+    case.until(lambda: case.run("node", "demote", worker).rc == 0, "the demotion accepted")
     case.until(lambda: "ManagerStatus" not in _node(case, 1), "the manager gone")
     assert case.docker("node", "demote", worker) == f"Node {case.node_id(1)} is already a worker."
 

@@ -117,6 +117,7 @@ def ports_twice(case: Case) -> None:
 def publish_and_unpublish(case: Case) -> None:
     """Ports come and go by updates."""
     web = case.create(*NONE, "--publish", "20007:80")
+    case.until(lambda: _ports(case, web), "its ports")
     case.update(web, "--publish-add", "20008:81", "--publish-rm", "80")
     case.until(
         lambda: [port["PublishedPort"] for port in _ports(case, web)] == [20008], "the new port"

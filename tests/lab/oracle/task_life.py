@@ -109,9 +109,9 @@ def history_is_kept_and_reaped(case: Case) -> None:
 
     def look() -> bool:
         seen.update(task["ID"] for task in case.tasks(web))
-        return len(seen) >= 8
+        return len(seen) >= 7
 
-    case.until(look, "eight tasks made")
+    case.until(look, "seven tasks made")
     case.update(web, "--replicas", "0")
     case.until(lambda: len(case.tasks(web)) <= 5, "at most five left", within_s=20)
 

@@ -52,7 +52,7 @@ def test_the_table_has_every_row_once() -> None:
 
 
 def test_every_difference_has_its_reason_in_the_docs() -> None:
-    """What a scenario expects to differ is a heading of docs/differences.md, and each is used."""
+    """What a scenario expects to differ is a heading of docs/differences.md; one has the rest."""
     here = Path(__file__).parent
     named = {
         name
@@ -61,4 +61,4 @@ def test_every_difference_has_its_reason_in_the_docs() -> None:
         for name in re.findall(r'because="([^"]+)"', file.read_text())
     }
     text = (here.parents[2] / "docs" / "differences.md").read_text()
-    assert named == set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+    assert named | {"Not in the table"} == set(re.findall(r"^## (.+)$", text, re.MULTILINE))
