@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -38,6 +39,7 @@ ROOTS = (
     "pysyncobj",
     "structlog",
 )
+OWN = "swarmops"
 ALONE = ("rich",)
 """Taken without what they need: tables on hosts need no syntax colouring."""
 _COMPRESS_LEVEL = 6
@@ -97,7 +99,10 @@ def cache_dir() -> Path:
 
 
 def _dependencies(platform: Platform) -> list[Part]:
-    return wheels.closure(ROOTS, platform, alone=ALONE)
+    """Return what the runtime needs, and the executors that are installed here besides ours."""
+    entries = metadata.entry_points(group="swarmops.executors")
+    others = {entry.dist.name for entry in entries if entry.dist} - {OWN}
+    return wheels.closure((*ROOTS, *sorted(others)), platform, alone=ALONE, without={OWN})
 
 
 def _own() -> list[Part]:

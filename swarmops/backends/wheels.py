@@ -70,10 +70,16 @@ def here() -> Platform:
     )
 
 
-def closure(roots: Iterable[str], platform: Platform, *, alone: Collection[str] = ()) -> list[Part]:
+def closure(
+    roots: Iterable[str],
+    platform: Platform,
+    *,
+    alone: Collection[str] = (),
+    without: Collection[str] = (),
+) -> list[Part]:
     """Return the packages and all that they need, by name. InputError if one isn't installed.
 
-    Those in ``alone`` come without what they need.
+    Those in ``alone`` come without what they need, those in ``without`` not at all.
 
     Requirements for extras, and those that our own installation didn't need either, are left out.
     """
@@ -82,7 +88,7 @@ def closure(roots: Iterable[str], platform: Platform, *, alone: Collection[str] 
     while todo:
         name, wanted = todo.pop()
         key = canonical(name)
-        if key in found:
+        if key in found or key in without:
             continue
         try:
             distribution = metadata.distribution(name)

@@ -5,7 +5,7 @@ Pure. ``set_for`` returns the filters that apply; a node is fit when all say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 from swarmops.errors import InputError
@@ -17,7 +17,7 @@ from swarmops.model.node import Availability, Node, NodeState
 from swarmops.model.service import Platform, Service, TaskSpec
 from swarmops.model.task import Task
 
-CONTAINER_EXECUTORS = frozenset({"docker", "podman"})
+PROCESS_EXECUTOR = frozenset({"process"})
 _BUILT_IN = frozenset({"", "local", "none"})
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -105,18 +105,22 @@ class Enough:
 
 
 class Executor:
-    """The node can run this kind of task: image ``host`` as a process, others in a container."""
+    """The node can run this kind of task: image ``host`` as a process, others by anything else."""
 
     changing = False
 
     def __init__(self, image_name: str) -> None:
-        self._wanted = (
-            frozenset({"process"}) if image_name == PROCESS_IMAGE else CONTAINER_EXECUTORS
-        )
+        self._as_process = image_name == PROCESS_IMAGE
 
     def check(self, load: NodeLoad) -> bool:
         """Whether the node's engine says that it has a fitting executor."""
-        return not self._wanted.isdisjoint(load.executors)
+        return self.fits(load.executors)
+
+    def fits(self, executors: Collection[str]) -> bool:
+        """Whether one of these executors, by name, may take the image."""
+        if self._as_process:
+            return not PROCESS_EXECUTOR.isdisjoint(executors)
+        return not PROCESS_EXECUTOR.issuperset(executors)
 
     def explain(self, count: int) -> str:
         """Docker's words: an executor is a plugin."""

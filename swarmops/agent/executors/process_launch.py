@@ -16,7 +16,8 @@ from swarmops.agent.executors.base import TaskError
 from swarmops.agent.executors.identity import home, identity
 from swarmops.agent.executors.launch import Launch
 from swarmops.agent.work import Work
-from swarmops.model.base import given
+from swarmops.model.base import given, to_builtins
+from swarmops.model.service import DNSConfig
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _WORK = "work"
@@ -72,13 +73,23 @@ def _tool(name: str) -> str:
 
 
 def refuse_what_no_process_has(work: Work) -> None:
-    """Raise ``TaskError`` for what only a container has, and for a signal that doesn't exist."""
+    """Raise ``TaskError`` for what only a container has, and for a signal that doesn't exist.
+
+    What clients send without meaning anything (empty objects, zeros) asks for nothing.
+    """
     spec = work.container
     asked = {
         "mounts": bool(spec.mounts),
         "a hostname": bool(spec.hostname),
         "a read-only root": spec.read_only is True,
         "a terminal": spec.tty is True,
+        "entries in its hosts file": bool(spec.hosts),
+        "DNS settings": any(to_builtins(given(spec.dns_config, DNSConfig())).values()),
+        "sysctls": bool(spec.sysctls),
+        "ulimits": bool(spec.ulimits),
+        "capabilities of its own": bool(spec.capability_add or spec.capability_drop),
+        "security options": any(given(spec.privileges, {}).values()),
+        "an OOM score": bool(spec.oom_score_adj),
     }
     for what, wanted in asked.items():
         if wanted:

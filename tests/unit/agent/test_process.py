@@ -74,6 +74,16 @@ async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
         ({"command": ["true"], "user": "nobody-of-that-name"}, "unable to find user"),
         ({"command": ["true"], "stop_signal": "SIGNONSENSE"}, "Invalid signal: SIGNONSENSE"),
         ({"command": ["true"], "hostname": "h"}, "cannot have a hostname"),
+        ({"command": ["true"], "tty": True}, "cannot have a terminal"),
+        ({"command": ["true"], "read_only": True}, "cannot have a read-only root"),
+        ({"command": ["true"], "mounts": [Mount(type="tmpfs", target="/x")]}, "have mounts"),
+        ({"command": ["true"], "hosts": ["10.0.0.1 db"]}, "cannot have entries in its hosts file"),
+        ({"command": ["true"], "dns_config": DNSConfig(search=["x"])}, "cannot have DNS settings"),
+        ({"command": ["true"], "sysctls": {"a": "1"}}, "cannot have sysctls"),
+        ({"command": ["true"], "ulimits": [Ulimit(name="nofile")]}, "cannot have ulimits"),
+        ({"command": ["true"], "capability_drop": ["ALL"]}, "cannot have capabilities of its own"),
+        ({"command": ["true"], "privileges": {"NoNewPrivileges": True}}, "have security options"),
+        ({"command": ["true"], "oom_score_adj": 9}, "cannot have an OOM score"),
         ({"command": ["true", "a\0b"]}, "NUL character"),
     ],
 )
@@ -83,6 +93,23 @@ async def test_what_cannot_run_is_refused_before_the_start(
     """Preparing tells what is wrong, so that the task is REJECTED with a clear sentence."""
     with pytest.raises(TaskError, match=message):
         await executor.prepare(work(**container))
+
+
+async def test_what_a_client_sends_without_a_meaning_is_no_reason(
+    executor: ProcessExecutor, work: MakeWork
+):
+    """The docker CLI sends empty settings with every service."""
+    none = {"CredentialSpec": None, "SELinuxContext": None, "NoNewPrivileges": False}
+    await executor.prepare(
+        work(
+            command=["true"],
+            dns_config=DNSConfig(nameservers=[], search=None),
+            privileges=none,
+            isolation="default",
+            init=False,
+            ulimits=[],
+        )
+    )
 
 
 async def test_all_that_a_task_started_ends_with_it(
