@@ -22,6 +22,7 @@ from swarmops.agent.executors.process import ProcessExecutor
 from swarmops.agent.executors.procfs import Process
 from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid
 from swarmops.agent.work import Work
+from swarmops.model.service import DNSConfig, Mount, Ulimit
 
 MakeWork = Callable[..., Work]
 
