@@ -29,6 +29,7 @@ COMMANDS = {
     "backup": Lazy("swarmops.cli.backup:backup", "Keep the swarm's state in a file, put it back"),
     "tunnel": Lazy("swarmops.cli.tunnel:tunnel", "Serve the swarm's API on a local socket"),
     "context": Lazy("swarmops.cli.tunnel:context", "Write Docker contexts of swarms"),
+    "schema": Lazy("swarmops.cli.schema:schema", "Print the JSON Schema of a format"),
     "destroy": Lazy("swarmops.cli.destroy:destroy", "Remove the swarm from all its hosts"),
 }
 

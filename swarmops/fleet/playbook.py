@@ -107,7 +107,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     scope = playbook_scope(inventory)
     document = resolved(rendered(document, scope), Path(document.name).parent)
     top = Entry.top(document).section(KEYS)
-    swarm = fields(_part(top, "swarm"), _SWARM)
+    swarm = fields(_part(top, "swarm"), SWARM)
     nodes = _nodes(top.get("nodes"), inventory)
     managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
     backend = swarm.get("backend", _backend(inventory))
@@ -175,7 +175,7 @@ def _wanted_networks(top: Entry) -> dict[str, NetworkCreate]:
     return {name: wanted for name, wanted in named if wanted is not None}
 
 
-_SWARM: Table = {
+SWARM: Table = {
     "name": ("name", Entry.name),
     "backend": ("backend", Entry.name),
     "managers": ("managers", count),
