@@ -78,7 +78,11 @@ async def create(request: web.Request) -> web.StreamResponse:
 def _refuse_driver(driver: str) -> None:
     """Refuse what only a container engine has."""
     if driver != OVERLAY:
-        raise ApiError(404, f'plugin "{driver or "bridge"}" not found')
+        raise ApiError(
+            404,
+            f'plugin "{driver or "bridge"}" not found: networks of the swarm have the driver '
+            f"{OVERLAY}, others are made by a container engine",
+        )
 
 
 async def _store_for_create(node: NodeControl) -> Store:

@@ -74,7 +74,7 @@ def _config(asked: EngineIPAMConfig) -> IPAMConfig:
     except ValueError:
         known = False
     else:
-        known = "/" in text
+        known = text.rpartition("/")[2].isdigit() and "/" in text
     if not known:
         raise ApiError(500, f"Invalid subnet {text} : invalid CIDR address: {text}")
     return IPAMConfig(

@@ -6,6 +6,8 @@ as it was.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +31,7 @@ from swarmops.model.swarm import (
 
 ADDR_POOLS = ["10.0.0.0/8"]
 SUBNET_SIZE = 24
+IPV4_BITS = 32
 DATA_PATH_PORT = 4789
 CERT_EXPIRY_MIN_S = 3600
 
@@ -68,6 +71,7 @@ def filled(request: InitRequest) -> InitRequest:
             spec, encryption_config=EncryptionConfig(auto_lock_managers=True)
         )
     pools = given(request.default_addr_pool, ADDR_POOLS)
+    _check_pools(pools, given(request.subnet_size, 0) or SUBNET_SIZE)
     return msgspec.structs.replace(
         request,
         spec=spec,
@@ -77,6 +81,23 @@ def filled(request: InitRequest) -> InitRequest:
         subnet_size=given(request.subnet_size, 0) or SUBNET_SIZE,
         data_path_port=given(request.data_path_port, 0) or DATA_PATH_PORT,
     )
+
+
+def _check_pools(pools: Sequence[str], size: int) -> None:
+    """Refuse what no network could get a subnet from."""
+    if not 0 < size <= IPV4_BITS:
+        raise bad_request(f"subnet size is out of range: {size}")
+    seen: list[IPv4Network] = []
+    for text in pools:
+        try:
+            pool = IPv4Network(text, strict=False)
+        except ValueError:
+            raise bad_request(f"invalid base pool {text}: invalid CIDR address: {text}") from None
+        if size < pool.prefixlen:
+            raise bad_request(f'invalid CIDR: "{text}". Subnet size is too small for pool: {size}')
+        if any(pool.overlaps(other) for other in seen):
+            raise bad_request(f"invalid base pool {text}: it overlaps with another one")
+        seen.append(pool)
 
 
 def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:

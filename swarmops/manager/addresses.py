@@ -49,7 +49,7 @@ class AddressBook:
     def note(self, old: Object | None, new: Object | None) -> bool:
         """Take over a change of a service or a task; return whether an address became free."""
         before, after = held_by(old), held_by(new)
-        if before == after:
+        if before == after:  # as for every task that joins no network
             return False
         for network_id, number in after - before:
             self._held[network_id][number] += 1
@@ -91,11 +91,14 @@ class Giving:
     def __init__(self, book: AddressBook) -> None:
         self._book = book
         self._next: dict[str, int] = {}
+        self._pools: dict[str, list[Pool]] = {}
 
     def take(self, network: Network) -> str:
         """Return a free address with its prefix length, nothing if there is none."""
         start = self._next.get(network.id, 0)
-        found = self._book.first_free(network.id, pools_of(network), start)
+        if network.id not in self._pools:
+            self._pools[network.id] = pools_of(network)
+        found = self._book.first_free(network.id, self._pools[network.id], start)
         if found is None:
             return ""
         number, pool = found
@@ -103,6 +106,9 @@ class Giving:
             self._book.full_below(network.id, number)
         self._next[network.id] = number + 1
         return pool.text(number)
+
+
+_NOTHING: frozenset[tuple[str, int]] = frozenset()
 
 
 def held_by(holder: Object | None) -> frozenset[tuple[str, int]]:
@@ -113,13 +119,15 @@ def held_by(holder: Object | None) -> frozenset[tuple[str, int]]:
             for each in given(holder.endpoint.virtual_ips, ())
             if (text := given(each.addr, ""))
         )
-    if isinstance(holder, Task) and not holder.status.state.terminal:
+    if isinstance(holder, Task):
+        if not holder.networks_attachments or holder.status.state.terminal:
+            return _NOTHING
         return frozenset(
             (each.network.id, int(ip_interface(text).ip))
-            for each in given(holder.networks_attachments, ())
+            for each in holder.networks_attachments
             for text in given(each.addresses, ())
         )
-    return frozenset()
+    return _NOTHING
 
 
 def pools_of(network: Network) -> list[Pool]:

@@ -10,7 +10,7 @@ port that another service got first is refused as the write is applied, and anot
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import structlog
@@ -58,13 +58,18 @@ class Allocator:
         self._book = AddressBook()
         self._waiting: dict[Key, None] = {}
 
-    def reset(self, store: Store) -> Iterable[Key]:
-        """Return every service, and every task without its addresses."""
+    def reset(self, store: Store) -> Iterator[Key | None]:
+        """Read who has which address; yield every service, and tasks without their addresses."""
+        services, tasks = list(store.services), list(store.tasks)
         self._waiting.clear()
-        self._book = AddressBook((*store.services, *store.tasks))
+        self._book = AddressBook()
         yield NETWORKS
-        yield from (("service", service.id) for service in store.services)
-        yield from (("task", task.id) for task in store.tasks if _wants_addresses(task))
+        for service in services:
+            self._book.note(None, service)
+            yield "service", service.id
+        for task in tasks:
+            self._book.note(None, task)
+            yield ("task", task.id) if _wants_addresses(task) else None
 
     def observe(self, store: Store, event: Event) -> Iterable[Key]:
         """Return what has changed, and what waits where something became free."""

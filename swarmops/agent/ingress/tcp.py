@@ -133,6 +133,8 @@ class Client(Side):
             return
         self.link(task)
         task.link(self)
+        if self.ended and task.ended:
+            self.transport.close()
 
 
 class TCPPort:

@@ -169,6 +169,32 @@ async def test_what_a_client_sends_before_a_task_is_found_is_not_lost(
     writer.close()
 
 
+async def test_two_that_have_both_ended_before_they_meet_are_let_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    """Nothing of the connection is left."""
+    connect = TCPPort.connect
+
+    async def slowly(port: TCPPort) -> Side | None:
+        side = await connect(port)
+        await until(lambda: side is not None and side.ended)
+        return side
+
+    async def nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        writer.close()
+
+    monkeypatch.setattr(TCPPort, "connect", slowly)
+    number = await world.publish("tcp", await world.task("a", nothing))
+    port = cast("TCPPort", world.proxy._ports["tcp", number])
+    reader, writer = await asyncio.open_connection(HOST, number)
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        assert await reader.read() == b""
+        await until(port.idle.is_set)
+    writer.close()
+
+
 async def test_a_client_that_leaves_before_a_task_is_found_is_forgotten(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):

@@ -130,6 +130,11 @@ async def test_everything_that_was_asked_for_is_kept(manager: Api):
             "Invalid subnet 10.300.0.0/16 : invalid CIDR address: 10.300.0.0/16",
         ),
         (
+            {"Name": "x", "IPAM": {"Config": [{"Subnet": "10.9.0.0/255.255.0.0"}]}},
+            500,
+            "invalid CIDR address: 10.9.0.0/255.255.0.0",
+        ),
+        (
             {"Name": "x", "IPAM": {"Config": [{"Gateway": "1.2.3.4"}]}},
             500,
             "Invalid subnet  : invalid CIDR address: ",

@@ -63,6 +63,22 @@ async def test_the_cli_sends_zeros_and_gets_defaults(api: Api):
     [
         ({"Spec": {"Name": "other"}}, 400, 'swarm spec must be named "default"'),
         ({"Availability": "off"}, 400, 'invalid Availability: "off"'),
+        ({"SubnetSize": 33}, 400, "subnet size is out of range: 33"),
+        (
+            {"DefaultAddrPool": ["10.0.0.0/33"]},
+            400,
+            "invalid base pool 10.0.0.0/33: invalid CIDR address: 10.0.0.0/33",
+        ),
+        (
+            {"DefaultAddrPool": ["10.0.0.0/24"], "SubnetSize": 16},
+            400,
+            'invalid CIDR: "10.0.0.0/24". Subnet size is too small for pool: 16',
+        ),
+        (
+            {"DefaultAddrPool": ["10.0.0.0/8", "10.1.0.0/16"]},
+            400,
+            "invalid base pool 10.1.0.0/16: it overlaps with another one",
+        ),
         (
             {"Spec": {"CAConfig": {"NodeCertExpiry": 1}}},
             400,
