@@ -51,7 +51,7 @@ from swarmops.pki.tls import ALPN_AGENT, joining_client, unverified_client
 from swarmops.pki.wire import CertificateReply, CertificateRequest, RootReply
 from swarmops.runtime.dial import dial_session
 
-JOINING_AT_ONCE = 20
+JOINING_AT_ONCE = 8
 TOLD_EVERY_S = 0.25
 BEAT = encode(Heartbeat())
 

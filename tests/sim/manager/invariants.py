@@ -168,21 +168,21 @@ def _of_job(swarm: Swarm, service: Service) -> Iterator[str]:
     if at_work := [task for task in tasks if live(task) and task.node_id not in paused]:
         yield f"{service.id} is at work: {at_work[0].status}"
         return
-    done = Counter(
-        place_of(task)
+    complete = [
+        task
         for task in tasks
-        if run_of(task) == service_run(service)
-        and task.status.state is TaskState.COMPLETE
-        # A node that was held for dead may come back with a task done that was replaced meanwhile.
-        and task.desired_state is TaskState.COMPLETE
-    )
-    if max(done.values(), default=0) > 1:
+        if run_of(task) == service_run(service) and task.status.state is TaskState.COMPLETE
+    ]
+    done = {place_of(task) for task in complete}
+    # A node that was held for dead may come back with a task done that was replaced meanwhile.
+    expected = [task for task in complete if task.desired_state is TaskState.COMPLETE]
+    if max(Counter(map(place_of, expected)).values(), default=0) > 1:
         yield f"{service.id} completed a place twice"
     if mode_name(service.spec) == "global-job":
         nodes = {node.id for node in swarm.store.nodes if global_.wants(service, node)}
-        if not set(done) >= nodes - paused:
+        if not done >= nodes - paused:
             yield f"{service.id} is complete on {sorted(done)} of {sorted(nodes)}"
-    elif set(done) != {str(slot) for slot in range(totals(service)[1])}:
+    elif done != {str(slot) for slot in range(totals(service)[1])}:
         yield f"{service.id} is complete in {sorted(done)} of {totals(service)[1]}"
 
 
