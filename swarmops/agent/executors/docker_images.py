@@ -49,6 +49,8 @@ class Images:
             if here is None:
                 name = image_name(image)
                 raise TaskError(f"No such image: {name} (pulling it failed: {error})") from error
+            if not self._may_have_moved(image, here):
+                return  # another task has said it
             self._failed[image] = self._clock()
             log.warning(
                 "pulling failed: the image that is here is run", image=image, why=str(error)

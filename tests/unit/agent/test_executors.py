@@ -248,8 +248,8 @@ async def test_many_start_and_stop_at_once(bench: Bench):
     )
     await asyncio.gather(*(_says_up(bench, work) for work in works))
     began = time.monotonic()
-    await asyncio.gather(*(bench.executor.stop(work, "TERM", 1) for work in works))
-    assert time.monotonic() - began < 8
+    await asyncio.gather(*(bench.executor.stop(work, "TERM", 2) for work in works))
+    assert time.monotonic() - began < 20  # one after the other takes 24
 
 
 async def _says_up(bench: Bench, work: Work) -> None:
@@ -258,4 +258,4 @@ async def _says_up(bench: Bench, work: Work) -> None:
             if line.data == b"up":
                 return
 
-    await asyncio.wait_for(up(), 20)
+    await asyncio.wait_for(up(), 60)
