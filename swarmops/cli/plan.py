@@ -54,6 +54,7 @@ def show_plan(  # noqa: PLR0917 - a command's options
 ) -> int:
     """Look, print the plan, perhaps write it to a file; return the exit code."""
     from swarmops.cli.progress import make_progress
+    from swarmops.fleet.apply_lock import lock_warning
     from swarmops.fleet.opened import look, open_fleet
     from swarmops.fleet.plan_text import plan_json, plan_text
     from swarmops.fleet.shells import Shells
@@ -65,8 +66,10 @@ def show_plan(  # noqa: PLR0917 - a command's options
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         with make_progress(verbose=settings.verbose) as progress:
-            _, made = look(fleet, progress)
-    for warning in dict.fromkeys((*fleet.playbook.warnings, *made.warnings)):
+            seen, made = look(fleet, progress)
+    locked = lock_warning(seen.observation)
+    warnings = (*fleet.playbook.warnings, *made.warnings, *([locked] if locked else []))
+    for warning in dict.fromkeys(warnings):
         click.echo(f"Warning: {warning}", err=True)
     for refusal in made.refusals:
         click.echo(f"Error: {refusal}", err=True)

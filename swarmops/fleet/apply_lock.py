@@ -13,9 +13,10 @@ from swarmops.errors import SwarmopsError
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.keepers import HostKeeper, MovedError, SwarmKeeper, kept_in
 from swarmops.fleet.lease import Lease
-from swarmops.fleet.lock import LOCK_LABEL, encode
+from swarmops.fleet.lock import LOCK_LABEL, blocks, encode
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observation import Observation
+from swarmops.fleet.owner import is_gone
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Plan, StepKind
 from swarmops.fleet.targets import target_of
@@ -81,6 +82,17 @@ class ApplyLock:
     def _host_keeper(self, host: str) -> HostKeeper:
         target = target_of(self._inventory.hosts[host])
         return HostKeeper(lambda: self._shells.of(target), target.place)
+
+
+def lock_warning(observation: Observation) -> str:
+    """Return who is changing the swarm that was looked at, empty if nobody is."""
+    view = observation.swarm
+    if view is None:
+        return ""
+    lock = kept_in(view.spec, view.version, view.now_s).lock
+    if lock is None or not blocks(lock, "", view.now_s, is_gone):
+        return ""
+    return f"{lock.owner} is changing the swarm ({lock.reason}): what is shown here is passing"
 
 
 def first_host(inventory: Inventory, observation: Observation, plan: Plan) -> str:

@@ -16,11 +16,13 @@ import pytest
 from swarmops.backends.base import Place
 from swarmops.errors import SwarmopsError
 from swarmops.fleet import owner
+from swarmops.fleet.apply_lock import lock_warning
 from swarmops.fleet.keepers import HostKeeper, Keeper, Kept, MovedError, SwarmKeeper, unmoved
 from swarmops.fleet.lease import Lease, free
 from swarmops.fleet.local import LocalShell
 from swarmops.fleet.lock import LOCK_LABEL, Freed, Lock, LockedError, blocks, decode, encode
 from swarmops.fleet.managers import Managers
+from swarmops.fleet.observation import Observation, SwarmView
 from swarmops.fleet.target import Target
 from swarmops.fleet.waiting import Patience
 
@@ -148,6 +150,29 @@ def test_rest_of_the_spec_stays(fake: FakeSwarm) -> None:
     lease.release()
     labels = {"team": "x", LOCK_LABEL: ""}
     assert fake.cluster.spec == msgspec.structs.replace(spec, labels=labels)
+
+
+def test_lock_is_warned_of(fake: FakeSwarm) -> None:
+    """Who only looks is told that somebody is at work, once it is so and as long as it is."""
+    fake.add("h1", manager=True)
+
+    def seen() -> Observation:
+        view = SwarmView(
+            id="s",
+            seen_from="h1",
+            spec=fake.cluster.spec,
+            version=fake.cluster.version.index,
+            now_s=fake.now.timestamp(),
+        )
+        return Observation(hosts={}, swarm=view)
+
+    assert lock_warning(Observation(hosts={})) == ""
+    assert lock_warning(seen()) == ""
+    lease = make_lease()
+    lease.acquire(SwarmKeeper(Managers(fake.client, ["h1"])))
+    assert lock_warning(seen()).startswith("ops@laptop is changing the swarm (a change)")
+    lease.release()
+    assert lock_warning(seen()) == ""
 
 
 def test_file_goes(tmp_path: Path) -> None:
