@@ -26,6 +26,7 @@ from tests.lab.waiting import wait_for
 HOSTS = 50
 MANAGERS = 3
 RUNS = 5
+TRIES_MAX = 5
 FIRST = 100
 """The last number of the first host's address."""
 PROCESS_1 = """
@@ -84,7 +85,7 @@ def _applied(near: Host, light: Host, number: int, folder: Path) -> dict[str, fl
     (folder / "inventory.yml").write_text(json.dumps(inventory))
     # All fifty share one /opt, so the first brings the release for all.
     _run(operator, folder, "--limit", "light01", "--only", "runtime")
-    formed_s = _run(operator, folder)["took_s"]
+    formed_s = _formed(operator, folder)
     runs = [_run(operator, folder, nothing=True) for _ in range(RUNS)]
     run_in(light, "pkill", "-9", "-f", "swarmops")
     times = sorted(run["took_s"] for run in runs)
@@ -96,6 +97,20 @@ def _applied(near: Host, light: Host, number: int, folder: Path) -> dict[str, fl
         "memory_mb": max(run["memory_mb"] for run in runs),
         "operator_cpu_s": min(run["cpu_s"] for run in runs),
     }
+
+
+def _formed(operator: Operator, folder: Path) -> float:
+    """Apply until all fifty are there, a few at a time: they share two processors."""
+    began = time.monotonic()
+    for tries_left in reversed(range(TRIES_MAX)):
+        try:
+            _run(operator, folder, "--forks", "4")
+        except RuntimeError:
+            if not tries_left:
+                raise
+        else:
+            break
+    return time.monotonic() - began
 
 
 def _run(operator: Operator, folder: Path, *words: str, nothing: bool = False) -> dict[str, float]:

@@ -26,6 +26,10 @@ class HostError(SwarmopsError):
         self.reason = reason
 
 
+class HostTimeoutError(HostError):
+    """A command on a host didn't end in its time."""
+
+
 class Interrupted(SwarmopsError):  # noqa: N818 - it is no error of the program's
     """Ctrl-C: stopped at a safe point; the text says what was done."""
 

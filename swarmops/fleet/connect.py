@@ -6,9 +6,11 @@ IdentityFile …); each hop's key is judged by ``known_hosts``, since fabric wou
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import re
+import resource
 import socket
 import threading
 import time
@@ -41,6 +43,14 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
 
 
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: a connection is one, and hosts are many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS says "unlimited" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 @functools.cache
 def _fabric_config() -> fabric.Config:
     """Read ssh_config once a run, not once a host."""
@@ -54,6 +64,7 @@ class Ways:
         self.known = known
         self.credentials = credentials
         self.gateways = Gateways()
+        raise_file_limit()
 
 
 def connect(target: Target, ways: Ways) -> fabric.Connection:

@@ -18,7 +18,7 @@ from typing import cast
 
 from swarmops.backends import hostside
 from swarmops.backends.base import HostSocket, Result
-from swarmops.errors import HostError
+from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.sudo import Sudo
 from swarmops.fleet.target import Target
 
@@ -63,7 +63,7 @@ class LocalShell:
         try:
             out, err = process.communicate(content, timeout=timeout_s)
         except subprocess.TimeoutExpired:
-            raise HostError(
+            raise HostTimeoutError(
                 self.host, f"a command didn't finish within {timeout_s:g} s: {script[:80]}"
             ) from None
         finally:

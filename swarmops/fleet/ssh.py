@@ -17,7 +17,7 @@ import paramiko
 
 from swarmops.backends import hostside
 from swarmops.backends.base import HostSocket, Result
-from swarmops.errors import HostError
+from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.connect import WINDOW_BYTES, Ways, connect, disconnect
 from swarmops.fleet.sudo import Sudo
 from swarmops.fleet.target import Target
@@ -90,7 +90,7 @@ class SshShell:
             try:
                 result = self._converse(channel, sudo, stdin, deadline)
             except TimeoutError:
-                raise HostError(
+                raise HostTimeoutError(
                     self.host, f"a command didn't finish within {timeout_s:g} s: {_short(command)}"
                 ) from None
             except (OSError, paramiko.SSHException, EOFError) as error:

@@ -19,7 +19,7 @@ from importlib import resources
 from typing import Any
 
 from swarmops.backends.base import Result, Shell
-from swarmops.errors import HostError
+from swarmops.errors import HostError, HostTimeoutError
 
 _log = logging.getLogger(__name__)
 TOO_OLD = 97
@@ -103,7 +103,11 @@ def call(
         yield from payload
 
     began = time.monotonic()
-    result = shell.run(command(shell.interpreter), stdin=stdin(), timeout_s=timeout_s)
+    try:
+        result = shell.run(command(shell.interpreter), stdin=stdin(), timeout_s=timeout_s)
+    except HostTimeoutError as error:
+        reason = f"it didn't answer within {timeout_s:g} s ({program}): is it overloaded?"
+        raise HostTimeoutError(shell.host, reason) from error
     seconds = time.monotonic() - began
     _log.debug("%s: %s ended with %d after %.3f s", shell.host, program, result.rc, seconds)
     answer = _answer(shell, result)

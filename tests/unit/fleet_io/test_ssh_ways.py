@@ -16,6 +16,7 @@ from swarmops.errors import HostError, InputError
 from swarmops.fleet import connect
 from swarmops.fleet.credentials import Credentials
 from swarmops.fleet.known_hosts import KnownHosts
+from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
 from tests.unit.fleet_io.conftest import Server
@@ -228,6 +229,25 @@ def test_a_lost_bastion_is_opened_again(
     with pytest.raises(HostError):
         shell.run("true")
     assert shell.run("true").ok
+
+
+def test_a_hundred_hosts_at_once(server: Server, shells: Shells) -> None:
+    """An sshd with its usual MaxStartups turns some away at first; all get in, one socket each."""
+    targets = [server.target(name=f"h{number}") for number in range(100)]
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only counted
+    outcome = run_on(targets, lambda target: shells.of(target).run("echo in").stdout, forks=100)
+    assert outcome.errors == {}
+    assert set(outcome.results.values()) == {b"in\n"}
+    assert len(os.listdir("/proc/self/fd")) - before <= 110  # noqa: PTH208 - the same
+
+
+def test_the_limit_of_open_files_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To what the system allows, so that a thousand connections fit."""
+    asked: list[object] = []
+    monkeypatch.setattr("resource.getrlimit", lambda _: (256, 4096))
+    monkeypatch.setattr("resource.setrlimit", lambda *words: asked.append(words[1]))
+    connect.raise_file_limit()
+    assert asked == [(4096, 4096)]
 
 
 def test_ipv6(tmp_path: Path, shells: Shells) -> None:
