@@ -91,6 +91,7 @@ class Process:
         self._answers: list[tuple[float, float]] = []
         self._answered = asyncio.Event()
         self._late_s = 0.0
+        self._beat: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
         """Listen, join, say so."""
@@ -98,7 +99,6 @@ class Process:
         self.raft.on_leadership(self._led)
         peers = [self.config.member(n) for n in range(1, len(self.config.addresses) + 1)]
         await self.raft.start(self.config.mode, peers if self.config.mode == "join" else ())
-        self._beat = asyncio.create_task(self._watch_loop())
 
     def _accept(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
@@ -112,6 +112,11 @@ class Process:
 
     async def _propose(self, data: bytes) -> object:
         return await self.raft.propose(data, timeout_s=30)
+
+    def _watch(self) -> None:
+        """Begin to watch the event loop; not before there is a load, for an idle member's sake."""
+        if self._beat is None:
+            self._beat = asyncio.create_task(self._watch_loop())
 
     async def _watch_loop(self) -> None:
         """Note how late the event loop is: what holds it delays heartbeats."""
@@ -144,10 +149,12 @@ class Process:
 
     async def do_load(self, order: Any) -> dict[str, Any]:
         """Keep so many commands in flight; tell the numbers."""
+        self._watch()
         return await load(lambda data: self.raft.propose(data, timeout_s=30), order)
 
     async def do_write(self, order: Any) -> dict[str, Any]:
         """Begin to write one small command after the other; ``written`` tells and goes on."""
+        self._watch()
         self._writer = asyncio.create_task(self._write_on(order["pause_s"]))
         return {}
 

@@ -260,9 +260,10 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         needed = majority(len(voters)) - 1
         return float(heard[needed]) if needed < len(heard) else float("-inf")
 
-    def election_deadline(self) -> float:
-        """Return when this member will ask for votes if it hears nothing."""
-        return float("inf") if self.is_leading() else float(self.__raftElectionDeadline)
+    def due(self) -> float:
+        """Return when a tick is needed though nothing happens: a heartbeat, or asking for votes."""
+        leads = self.__raftState == LEADER
+        return float(self.__newAppendEntriesTime if leads else self.__raftElectionDeadline)
 
     def round(self) -> int:
         """Return the number of the newest round."""

@@ -60,6 +60,10 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
             self._promote_learner(now)
         self._journal.flush()
 
+    def is_busy(self) -> bool:
+        """Say whether something is under way that ticks must watch: a slow disk, a hand-over."""
+        return self._ack_due or self._transfer is not None
+
     def receive(self, sender: str, message: Message) -> None:
         """Take a message of the consensus protocol from a member."""
         self._inside(lambda: self.__onMessageReceived(Node(sender), message))
@@ -106,14 +110,21 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
         """Handle one message of the closed set.
 
         Faults: truncation without conflict, votes without durability, snapshots that roll back,
-        acknowledgements without a term, unpickled membership: see each handler.
+        acknowledgements without a term, unpickled membership: see each handler. What changes
+        nothing but the time of the last contact needs no tick: an idle group costs little.
         """
         sender = node.id
         match message:
             case Append():
+                before = self._journal.sequence, self.__raftCommitIndex
                 self._on_append(sender, message)
+                if (self._journal.sequence, self.__raftCommitIndex) == before:
+                    return
             case AppendAck():
+                match = self.__raftMatchIndex.get(node)
                 self._on_append_ack(sender, message)
+                if self.__raftMatchIndex.get(node) == match and not self._has_more_for(node):
+                    return
             case Vote():
                 self._on_vote(sender, message)
             case VoteReply():

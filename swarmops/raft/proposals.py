@@ -43,6 +43,10 @@ class Proposals:
         self._bytes = 0
         self._room: deque[asyncio.Future[None]] = deque()
 
+    def any_pending(self) -> bool:
+        """Say whether anybody waits for an answer."""
+        return bool(self._pending)
+
     def is_full(self) -> bool:
         """Say whether a new proposal has to wait for older ones."""
         return self._bytes >= self._timing.pending_bytes

@@ -98,6 +98,7 @@ class Raft:
         self._kicked = False
         self._leader_before: tuple[str | None, int] = (None, 0)
         self._timer: Handle | None = None
+        self._timer_at = 0.0
 
     # Life.
 
@@ -356,20 +357,38 @@ class Raft:
         self._snapshots.take_if_due()
         self._tell_leadership(leading=engine.is_settled())
         self._waiters.look()
+        self._arm()
 
     def _tick(self) -> None:
         if self._stopped:
             return
-        self._proposals.expire(self._clock.time())
-        pause = self._core.election_deadline() - self._clock.time()
-        # Not on a common beat: members whose time-outs fall into one would split their votes.
-        pause = max(0.002, min(self._timing.heartbeat_s / 2, pause + 0.001))
+        self._timer = None
+        try:
+            self._proposals.expire(self._clock.time())
+            if self._was_removed:
+                self._waiters.look()
+            else:
+                self._kicked = True
+                self._run()
+        finally:
+            self._arm()
+
+    def _arm(self) -> None:
+        """Tick again when something is due: soon while somebody waits, seldom while nobody does."""
+        if self._stopped:
+            return
+        engine, now = self._core, self._clock.time()
+        waits = self._proposals.any_pending() or engine.is_busy()
+        pause = self._timing.heartbeat_s / 2 if waits else self._timing.election_min_s
+        if not self._was_removed:
+            # Not on a common beat: members whose time-outs fall into one would split their votes.
+            pause = max(0.002, min(pause, engine.due() - now + 0.001))
+        if self._timer is not None:
+            if self._timer_at <= now + pause:
+                return
+            self._timer.cancel()
+        self._timer_at = now + pause
         self._timer = self._clock.call_later(pause, self._tick)
-        if self._was_removed:
-            self._waiters.look()
-        else:
-            self._kicked = True
-            self._run()
 
     def _tell_leadership(self, *, leading: bool) -> None:
         if leading != self._was_leading:
@@ -464,6 +483,7 @@ class Raft:
             _call(callback)
 
     def _snapshot_installed(self) -> None:
+        self.kick()
         self._proposals.applied_unseen(self._sessions.was_applied)
 
     def _disk_failed(self, error: OSError) -> None:
@@ -493,6 +513,8 @@ class Raft:
             self._proposals.refused(message.numbers)
         else:
             self._guarded(lambda: engine.receive(sender, message))
+            if self._waiters.any_waiting():
+                self.kick()
 
     def _guarded(self, work: Callable[[], object]) -> bool:
         """Stop rather than go on when the engine can't: a dead member is safe, a confused one not.
@@ -526,10 +548,12 @@ class Raft:
     def peer_disconnected(self, raft_id: str) -> None:
         """Messages to a member have none."""
         self._core.disconnected(raft_id)
+        self.kick()
 
     def peer_lost(self, raft_id: str) -> None:
         """Note that a member's connection to here broke."""
         self._core.lost_from(raft_id)
+        self.kick()
 
     @property
     def addr(self) -> str:

@@ -73,8 +73,7 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
         entries over the batch size are pickled and end wrongly; no round, hence no lease.
         """
         now = self._clock()
-        # A little less, for the engine compares with ">" and ticks twice in a period.
-        self.__newAppendEntriesTime = now + self._timing.heartbeat_s * 0.9
+        self.__newAppendEntriesTime = now + self._timing.heartbeat_s
         self._begin_round(now)
         for node in self.followers():
             self._send_entries(node, heartbeat=True)
@@ -116,6 +115,11 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
             commit = self.commit_index()
             if self._send_append(node, self.__raftNextIndex[node] - 1, []):
                 progress.commit_sent = commit
+
+    def _has_more_for(self, node: Any) -> bool:
+        """Say whether a follower lacks entries that were not sent to it yet."""
+        following = self.__raftNextIndex.get(node)
+        return following is not None and following <= self._journal.last_index
 
     def _send_append(self, node: Any, previous: int, entries: list[Entry]) -> bool:
         term = self._journal.term_at(previous) if previous else 0

@@ -37,6 +37,10 @@ class Waiters:
         """Let time pass."""
         await self.until(lambda: False, delay_s)
 
+    def any_waiting(self) -> bool:
+        """Say whether anybody waits."""
+        return bool(self._waiting)
+
     def look(self) -> None:
         """Look at every condition; called after each tick."""
         if self._waiting:
