@@ -23,7 +23,7 @@ from bench.raft_load import load, now_s
 from bench.raft_state import fill
 from swarmops.model.node import Node, NodeDescription
 from swarmops.pki.tls import NodeTLS
-from swarmops.raft import Member, Raft, RaftError, StreamTransport
+from swarmops.raft import BootClock, Member, Raft, RaftError, StreamTransport
 from swarmops.runtime.dial import dial_raft, split_address
 from swarmops.runtime.port import NodePort
 from swarmops.store import Store, Transaction
@@ -83,6 +83,7 @@ class Process:
             state_machine=self.store if config.state == "store" else Keys(),
             data_key=bytes(32),
             transport=self.transport,
+            clock=BootClock(),
         )
         self.port = NodePort(tls, config.cluster_id, web.Application(), self._accept)
         self.leaderships = 0

@@ -29,7 +29,7 @@ from swarmops.manager.keep import end, keep_running
 from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
-from swarmops.manager.timing import ManagerTiming
+from swarmops.manager.timing import ManagerTiming, until_beat_s
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Role
 from swarmops.model.session import Channel, Hello, decode_agent_frame
@@ -254,7 +254,7 @@ class Dispatcher:
             elif self._out_of_lease() and self._sessions:
                 log.warning("no leader: closing all sessions", sessions=len(self._sessions))
                 await self._close_all()
-            await asyncio.sleep(self._timing.sweep_s)
+            await asyncio.sleep(until_beat_s(self._timing.sweep_s, self._clock()))
 
     def _found_leader(self, outage_s: float, now_s: float) -> None:
         self._leaderless_s = None
@@ -284,7 +284,7 @@ class Dispatcher:
                 for node_id, session_id in late:
                     log.info("node is down", node=node_id)
                     await mark_down(self._store, node_id, session_id, self._now())
-            await asyncio.sleep(self._timing.sweep_s)
+            await asyncio.sleep(until_beat_s(self._timing.sweep_s, self._clock()))
 
     def _absent(self) -> Iterator[Node]:
         """Yield the nodes that the store says are held here, and are not."""

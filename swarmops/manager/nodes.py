@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from swarmops.manager.absences import Absences, grace_s, mark_down
 from swarmops.manager.loop import LoopContext
+from swarmops.manager.timing import until_beat_s
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Reachability
 from swarmops.store import Store
@@ -31,7 +32,7 @@ async def watch_over_nodes(context: LoopContext) -> None:
         )
         for node_id, session_id in late:
             await mark_down(store, node_id, session_id, context.now(), fence=context.fence)
-        await asyncio.sleep(context.timing.sweep_s)
+        await asyncio.sleep(until_beat_s(context.timing.sweep_s, clock.time()))
 
 
 def unheld(store: Store, leader_id: str) -> Iterator[Node]:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from swarmops.errors import SwarmopsError
 from swarmops.manager.loop import LoopContext
+from swarmops.manager.timing import until_beat_s
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Node, NodeInternal, Reachability, Role
 from swarmops.raft.seam import Member, Status
@@ -35,7 +36,8 @@ async def manage_roles(context: LoopContext) -> None:
         dirty = {node.id for node in store.nodes}
         while True:
             dirty = await _compare(context, dirty)
-            pause_s = context.timing.demote_retry_s if dirty else context.timing.sweep_s
+            period_s = context.timing.demote_retry_s if dirty else context.timing.sweep_s
+            pause_s = until_beat_s(period_s, asyncio.get_running_loop().time())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await watch.wait()

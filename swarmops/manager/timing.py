@@ -37,3 +37,12 @@ class ManagerTiming(msgspec.Struct, frozen=True, kw_only=True):
     """A demotion that would cost the quorum is tried again so much later."""
     orphan_s: float = 24 * 3600.0
     """The tasks of a node that is DOWN for so long are given up for lost."""
+
+
+def until_beat_s(period_s: float, now_s: float) -> float:
+    """Return the seconds until the next multiple of a period.
+
+    Who looks at something regularly sleeps so long: all of them wake the process together, once.
+    """
+    pause_s = period_s - now_s % period_s
+    return pause_s if pause_s > period_s / 10 else pause_s + period_s

@@ -192,6 +192,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
             self._progress.pop(node.id, None)
         self.__otherNodes = others
         self.__readonlyNodes = learners
+        self._followers = sorted(others | learners)
         self._host.configuration_changed()
 
     def _configuration_committed(self, index: int) -> None:

@@ -65,10 +65,6 @@ class Host(Protocol):
         """Note that the removal of a member is committed."""
 
 
-def _raft_id(node: Any) -> str:
-    return str(node.id)
-
-
 def _now() -> float:
     return _clock()
 
@@ -131,6 +127,7 @@ class _SyncObj(stock.SyncObj):
         timing: Timing,
     ) -> None:
         self.votes_wanted: list[str] = []
+        self._followers: list[Any] = []
         self._raft_id = raft_id
         self._journal = journal
         self._configurations = configurations
@@ -183,7 +180,7 @@ class _SyncObj(stock.SyncObj):
 
     def followers(self) -> list[Any]:
         """List voters and learners but this one, in an order that is the same in every run."""
-        return sorted(self.__otherNodes | self.__readonlyNodes, key=_raft_id)
+        return self._followers
 
     def _vote(self, *, term: int, pre: bool, force: bool) -> Vote:
         return Vote(term, self._journal.last_index, self.__getCurrentLogTerm(), pre, force)
