@@ -98,6 +98,8 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
     def _ask_for_votes(self) -> None:
         """Ask whom the engine's tick wanted to ask, once our own vote is durable."""
         wanted, self.votes_wanted = self.votes_wanted, []
+        if not wanted:
+            return
         request = self._vote(term=self.__raftCurrentTerm, pre=False, force=self._force_votes)
         for raft_id in sorted(wanted):
             self._send_after_term(raft_id, request)

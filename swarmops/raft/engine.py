@@ -215,7 +215,8 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
     def _promote_learner(self, now: float) -> None:
         """Make a learner a voter once it has nearly the whole log and answers."""
         if (
-            not self.is_settled()
+            not self.__readonlyNodes
+            or not self.is_settled()
             or self._configurations[-1][0] > self.commit_index()
             or self._transfer
         ):

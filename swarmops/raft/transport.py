@@ -29,6 +29,7 @@ from swarmops.raft.seam import Member
 _LENGTH_BYTES = 4
 _QUEUE_BYTES_MAX = 16 * 1024 * 1024
 _QUEUE_MESSAGES_MAX = 4096
+_UNSENT_BYTES_MAX = 64 * 1024
 _REDIAL_MIN_S, _REDIAL_MAX_S = 0.05, 1.0
 _DIAL_BOUND_S = 3.0
 _READ_BYTES = 256 * 1024
@@ -92,6 +93,8 @@ class _Peer:
         self.wake = asyncio.Event()
         self.redial = asyncio.Event()
         self.is_connected = False
+        self.writer: Writer | None = None
+        """What to write to at once while it takes it; what it doesn't is queued."""
         self.task: asyncio.Task[None] | None = None
 
 
@@ -136,8 +139,11 @@ class StreamTransport:
         if len(body) > FRAME_BYTES_MAX:
             _logger.error("a message of %d bytes to %s is too large", len(body), raft_id)
             return False
-        peer.queue.append(len(body).to_bytes(_LENGTH_BYTES, "big"))
-        peer.queue.append(body)
+        length = len(body).to_bytes(_LENGTH_BYTES, "big")
+        if peer.writer is not None and not peer.queue and _takes_more(peer.writer):
+            peer.writer.write(length + body)
+            return True
+        peer.queue += (length, body)
         peer.queued_bytes += len(body)
         peer.wake.set()
         return True
@@ -236,6 +242,7 @@ class StreamTransport:
             return
         peer.is_connected = connected
         if not connected:
+            peer.writer = None
             peer.queue.clear()
             peer.queued_bytes = 0
         if self._upcalls is None:
@@ -280,6 +287,7 @@ class StreamTransport:
             addr = self._upcalls.addr if self._upcalls is not None else ""
             body = encode(Hello(PROTOCOL, self._me, peer.member.raft_id, addr))
             writer.write(len(body).to_bytes(_LENGTH_BYTES, "big") + body)
+            peer.writer = writer
             self._mark(peer, connected=True)
             watch = asyncio.get_running_loop().create_task(self._watch(reader, peer))
             write = asyncio.get_running_loop().create_task(self._write(writer, peer))
@@ -307,6 +315,11 @@ class StreamTransport:
             peer.queued_bytes = 0
             writer.write(b"".join(batch))
             await writer.drain()
+
+
+def _takes_more(writer: Writer) -> bool:
+    """Say whether what was written has nearly left: else the queue with its bounds takes over."""
+    return writer.transport.get_write_buffer_size() < _UNSENT_BYTES_MAX
 
 
 async def _read_frame(reader: Reader) -> bytes:
