@@ -118,7 +118,8 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
             case Append():
                 before = self._journal.sequence, self.__raftCommitIndex
                 self._on_append(sender, message)
-                if (self._journal.sequence, self.__raftCommitIndex) == before:
+                after = self._journal.sequence, self.__raftCommitIndex
+                if after == before and not self._ack_due:
                     return
             case AppendAck():
                 match = self.__raftMatchIndex.get(node)
@@ -240,13 +241,15 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
     def needed_from(self, sending: dict[str, int]) -> int | None:
         """Return the first entry that a follower who answers still lacks; None: nobody does.
 
-        ``sending`` are the indexes of the snapshots that are under way, by follower.
+        ``sending`` are the indexes of the snapshots that are under way, by follower. Who has just
+        come back, and was sent one at once, need not have answered yet.
         """
         alive = self._clock() - self._timing.step_down_s
         needed = [
             sending.get(node.id) or self.__raftMatchIndex[node]
             for node in self.followers()
             if self._heard.get(node.id, float("-inf")) > alive
+            or (node.id in sending and node in self.__connectedNodes)
         ]
         return min((index for index in needed if index), default=None)
 
