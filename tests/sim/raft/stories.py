@@ -128,6 +128,7 @@ async def an_isolated_leader_steps_down(world: World) -> None:
 async def a_leader_is_cut_off_while_it_hands_over(world: World) -> None:
     """Its order may break the votes' stickiness at any time later: it serves no read by lease."""
     old = await _leader(world)
+    await asyncio.sleep(1.0)  # until all are connected with each other
     me, others = old.me.raft_id, [r for r in world.members if r != old.me.raft_id]
     links = [(me, o) for o in others] + [(o, me) for o in others]
     observe = world.network.observe
