@@ -117,7 +117,9 @@ class MemoryDisk:
 
     def create(self, name: str) -> MemoryFile:
         self.step(f"create {name}", 0)
-        self.files[name] = bytearray()
+        self.files[name] = content = bytearray()
+        # A dropped file may have had the same id: what was safe of it is nothing of this one.
+        self.synced[id(content)] = b""
         return MemoryFile(self, name)
 
     def open(self, name: str) -> MemoryFile:
