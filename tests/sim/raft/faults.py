@@ -202,11 +202,19 @@ class Nemesis:
         """Lose a machine for ever, when the group can bear it, and have it replaced."""
         lost = [m for m in self._world.members.values() if m.fate == "lost"]
         all_gone = {m.me.raft_id for m in lost} <= self._world.removed()
-        if self._world.is_whole() and all_gone and (member := self._one()) is not None:
+        if not self._is_changing() and all_gone and (member := self._one()) is not None:
             self._note("machine lost for ever and replaced", member)
             member.fate = "lost"
             self._world.crash(member, power=True)
             self._world.order(self._world.replace(member))
+
+    def _is_changing(self) -> bool:
+        """Say whether a removal is under way, perhaps uncommitted: one of two can't be lost."""
+        world = self._world
+        ids = {m.me.raft_id for m in world.wanted()}
+        in_effect = [m.raft._engine.configuration for m in world.running() if m.raft._engine]
+        settled = all(c.voter_ids == ids and not c.learners for c in in_effect)
+        return bool(world.orders) or not world.is_whole() or not settled
 
     def _transfer(self) -> None:
         asked = self._world.any_running(self._rng)
