@@ -5,6 +5,7 @@ from tests.lab.oracle import (
     listing,
     logs,
     modes,
+    networks,
     nodes,
     placement,
     ports,
@@ -28,6 +29,7 @@ MODULES = (
     refusals,
     listing,
     logs,
+    networks,
     nodes,
 )
 ALL = tuple(SCENARIOS)
