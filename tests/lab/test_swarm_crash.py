@@ -12,7 +12,8 @@ import pytest
 from tests.lab import faults
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
-from tests.lab.swarm import Swarm, answers, ask, drawn, web
+from tests.lab.swarm import Swarm, answers, ask, drawn, leftovers, web
+from tests.lab.waiting import wait_for
 
 PLAYBOOK = {"swarm": {"managers": 3}, "services": {"web": web(3)}}
 PAIR = {"swarm": {"managers": 2}, "services": {"web": web(3)}}
@@ -121,5 +122,22 @@ def test_a_host_lost_in_the_middle_is_named_and_the_others_finish(swarm: Swarm) 
     finally:
         faults.power_on(lost)
     swarm.apply(rc=None)
+    swarm.apply()
+    whole(swarm)
+
+
+def test_the_leader_is_taken_out_of_a_swarm_that_goes_on(swarm: Swarm) -> None:
+    """Its tasks move first, another leads, nothing is left on it; the next apply takes it back."""
+    swarm.apply()
+    swarm.settle()
+    leader = swarm.leader()
+    done = swarm.operator.run("destroy", "--yes", "--limit", leader.name, swarm.inventory)
+    assert f"{leader.name}: moving its tasks" in done.err
+    others = [host for host in swarm.hosts if host is not leader]
+    assert set(swarm.nodes(others[0])) == {host.name for host in others}
+    assert len(swarm.managers()) == 2
+    assert leftovers(leader) == ""
+    wait_for(lambda: len(swarm.placed()) == 3, "three tasks on two hosts", within_s=30)
+    assert not locked(swarm)
     swarm.apply()
     whole(swarm)

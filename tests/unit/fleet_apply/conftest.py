@@ -156,6 +156,8 @@ class FakeClient:
     def node(self, node_id: str) -> Node:
         """Answer."""
         self._called("node")
+        if node_id not in self._swarm.nodes:
+            raise ApiError(404, f"node {node_id} not found")
         return self._swarm.nodes[node_id]
 
     def change_node(self, node_id: str, change: Callable[[NodeSpec], NodeSpec]) -> bool:
