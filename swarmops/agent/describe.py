@@ -1,4 +1,4 @@
-"""What this machine is, for the scheduler: platform, size, executors.
+"""What this machine is, for the scheduler: platform, size, executors, what its operator says.
 
 The agent calls it at its start and every 20 s; each call looks again.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from msgspec import UNSET
 
 from swarmops import __version__
 from swarmops.agent.executors.base import Executor
+from swarmops.agent.node_file import NodeFile, read
 from swarmops.model.defaults import NANOSECONDS
 from swarmops.model.node import EngineDescription, NodeDescription, TLSInfo
 from swarmops.model.service import Platform, Resources
@@ -25,12 +27,13 @@ class Describe:
         *,
         hostname: str,
         executors: Mapping[str, Executor],
-        labels: Mapping[str, str] | None = None,
+        file: Path | None = None,
         tls_info: Callable[[], TLSInfo | None] = lambda: None,
     ) -> None:
         self._hostname = hostname
         self._executors = executors
-        self._labels = dict(labels or {})
+        self._file = file
+        self._said = NodeFile()
         self._tls_info = tls_info
 
     async def __call__(self) -> NodeDescription:
@@ -39,15 +42,18 @@ class Describe:
             plugin for executor in self._executors.values() for plugin in await executor.describe()
         ]
         machine = os.uname()
+        if self._file is not None:
+            self._said = read(self._file, self._said)
         return NodeDescription(
             hostname=self._hostname,
             platform=Platform(architecture=machine.machine, os=machine.sysname.lower()),
             resources=Resources(
                 nano_cpus=len(os.sched_getaffinity(0)) * NANOSECONDS,
                 memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+                generic_resources=self._said.resources or UNSET,
             ),
             engine=EngineDescription(
-                engine_version=__version__, labels=self._labels, plugins=plugins
+                engine_version=__version__, labels=self._said.labels, plugins=plugins
             ),
             tls_info=self._tls_info() or UNSET,
         )

@@ -24,6 +24,7 @@ from swarmops.agent.agent import Agent
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
 from swarmops.agent.ingress.keeper import Keeper
+from swarmops.agent.node_file import FILE as NODE_FILE
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
 from swarmops.model.defaults import HEARTBEAT_PERIOD_S
@@ -200,7 +201,7 @@ class Daemon:
             describe=Describe(
                 hostname=self.hostname,
                 executors=executors,
-                labels={},
+                file=self.data_dir / NODE_FILE,
                 tls_info=lambda: self._member().certificate.tls_info,
             ),
             node_addr=host.strip("[]"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.agent.describe import Describe
@@ -14,7 +16,12 @@ from swarmops.agent.work import make_work
 from swarmops.errors import InputError
 from swarmops.model.base import given
 from swarmops.model.node import EngineDescription, Plugin
-from swarmops.model.service import Mount
+from swarmops.model.service import (
+    DiscreteGenericResource,
+    GenericResource,
+    Mount,
+    NamedGenericResource,
+)
 from swarmops.model.task import TaskInternal
 from tests.unit.agent.conftest import FACTS, make_task
 
@@ -70,6 +77,35 @@ async def test_a_node_describes_its_machine_and_executors(context: ExecutorConte
     assert description.resources.memory_bytes
     for executor in executors.values():
         await executor.close()
+
+
+async def test_a_node_says_what_its_operator_says_of_it(tmp_path: Path):
+    """Engine labels and generic resources, read anew each time; a mistake changes nothing."""
+    file = tmp_path / "node.json"
+    describe = Describe(hostname="h", executors={}, file=file)
+
+    async def said() -> tuple[Any, Any]:
+        description = await describe()
+        engine, resources = description.engine, description.resources
+        assert engine
+        assert resources
+        return engine.labels, resources.generic_resources
+
+    assert await said() == ({}, UNSET)
+    file.write_text('{"labels": {"disk": "ssd"}, "generic_resources": {"gpu": ["a"], "slot": 3}}')
+    told = (
+        {"disk": "ssd"},
+        [
+            GenericResource(named_resource_spec=NamedGenericResource(kind="gpu", value="a")),
+            GenericResource(discrete_resource_spec=DiscreteGenericResource(kind="slot", value=3)),
+        ],
+    )
+    assert await said() == told
+    for mistake in ("{", '{"label": {}}', '{"generic_resources": {"gpu": "a"}}'):
+        file.write_text(mistake)
+        assert await said() == told
+    file.unlink()
+    assert await said() == ({}, UNSET)
 
 
 def test_an_executor_that_cant_be_loaded_is_left_out(
