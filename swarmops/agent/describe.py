@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from swarmops import __version__
 from swarmops.agent.executors.base import Executor
-from swarmops.agent.node_file import NodeFile, read
+from swarmops.agent.machine_file import MachineFile, read
 from swarmops.model.defaults import NANOSECONDS
 from swarmops.model.node import EngineDescription, NodeDescription, TLSInfo
 from swarmops.model.service import Platform, Resources
@@ -33,7 +33,7 @@ class Describe:
         self._hostname = hostname
         self._executors = executors
         self._file = file
-        self._said = NodeFile()
+        self._said = MachineFile()
         self._tls_info = tls_info
 
     async def __call__(self) -> NodeDescription:

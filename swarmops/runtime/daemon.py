@@ -24,7 +24,7 @@ from swarmops.agent.agent import Agent
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
 from swarmops.agent.ingress.keeper import Keeper
-from swarmops.agent.node_file import FILE as NODE_FILE
+from swarmops.agent.machine_file import FILE as MACHINE_FILE
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
 from swarmops.model.defaults import HEARTBEAT_PERIOD_S
@@ -201,7 +201,7 @@ class Daemon:
             describe=Describe(
                 hostname=self.hostname,
                 executors=executors,
-                file=self.data_dir / NODE_FILE,
+                file=self.data_dir / MACHINE_FILE,
                 tls_info=lambda: self._member().certificate.tls_info,
             ),
             node_addr=host.strip("[]"),

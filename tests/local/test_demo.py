@@ -239,6 +239,26 @@ def test_a_manager_that_lost_its_raft_state_joins_the_group_anew(swarm: Local):
     wait_for(lambda: swarm.nodes()[lost]["manager_status"] == "Reachable", "a reachable manager")
 
 
+def test_what_the_operator_says_of_a_machine_counts_for_its_tasks(swarm: Local):
+    """An engine label that a constraint names, a generic resource that a task is given."""
+    said = '{"labels": {"disk": "ssd"}, "generic_resources": {"gpu": ["u1"]}}'
+    (swarm.folder / ".demo" / "node4" / "data" / "machine.json").write_text(said)
+    swarm.kill_daemon("node4")  # it would read it within 20 s by itself
+    swarm.docker(
+        "node1",
+        *("service", "create", "-d", "--name=gpus", "--replicas=2"),
+        *("--generic-resource=gpu=1", "--constraint=engine.labels.disk==ssd"),
+        *("host", "sh", "-c", "echo got $DOCKER_RESOURCE_GPU; exec sleep 1000"),
+    )
+    on_node4 = ("service", "ps", "-q", "--no-trunc", "--filter=node=node4", "gpus")
+    task = wait_for(lambda: swarm.docker("node1", *on_node4).stdout, "a placed task").strip()
+    logs = ("service", "logs", "--raw", task)
+    wait_for(lambda: swarm.docker("node1", *logs).stdout == "got u1\n", "what the task got")
+    (waiting,) = [each for each in swarm.tasks("gpus") if each["node"] != "node4"]
+    assert "no suitable node" in waiting["error"]
+    swarm.docker("node1", "service", "rm", "gpus")
+
+
 @pytest.mark.parametrize("what", ["service", "node"])
 def test_apply_brings_back_what_is_missing(swarm: Local, what: str):
     """A removed service; a node that left."""

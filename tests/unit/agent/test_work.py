@@ -81,7 +81,7 @@ async def test_a_node_describes_its_machine_and_executors(context: ExecutorConte
 
 async def test_a_node_says_what_its_operator_says_of_it(tmp_path: Path):
     """Engine labels and generic resources, read anew each time; a mistake changes nothing."""
-    file = tmp_path / "node.json"
+    file = tmp_path / "machine.json"
     describe = Describe(hostname="h", executors={}, file=file)
 
     async def said() -> tuple[Any, Any]:

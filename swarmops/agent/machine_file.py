@@ -1,7 +1,7 @@
 """What the operator says of a machine that can't be seen: engine labels and generic resources.
 
-Docker has these in ``daemon.json``; here they are in ``node.json`` in the node's data folder. The
-node's description reads the file anew each time, so that a change needs no restart.
+Docker has these in ``daemon.json``; here they are in ``machine.json`` in the node's data folder.
+The node's description reads the file anew each time, so that a change needs no restart.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from swarmops.model.service import (
     NamedGenericResource,
 )
 
-FILE = "node.json"
+FILE = "machine.json"
 log = structlog.get_logger(__name__)
 
 
-class NodeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class MachineFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file's content. A generic resource is a number of units, or the units' names."""
 
     labels: Labels = {}
@@ -43,12 +43,12 @@ class NodeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found
 
 
-def read(path: Path, before: NodeFile) -> NodeFile:
+def read(path: Path, before: MachineFile) -> MachineFile:
     """Return what the file says: nothing if there is none, what it said before if it is wrong."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=NodeFile)
+        return msgspec.json.decode(path.read_bytes(), type=MachineFile)
     except FileNotFoundError:
-        return NodeFile()
+        return MachineFile()
     except (OSError, msgspec.MsgspecError) as error:
         log.warning("what the operator says of this node can't be read", why=f"{path}: {error}")
         return before
