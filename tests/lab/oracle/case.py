@@ -13,6 +13,9 @@ from tests.lab.task_image import BUSYBOX
 from tests.lab.waiting import wait_for
 
 WITHIN_S = 90.0
+LOOK_EVERY_S = 0.3
+COMMAND_EVERY_S = 0.6
+"""A command is a process, and many scenarios wait at a time."""
 T = TypeVar("T")
 
 SLEEP = ("sh", "-c", "trap 'exit 0' TERM; sleep 100000 & wait")
@@ -138,9 +141,25 @@ class Case:
         found: dict[str, Any] = self.side.get(f"/services/{service}")
         return found
 
-    def until(self, look: Callable[[], T], what: str, *, within_s: float = WITHIN_S) -> T:
+    def until(
+        self,
+        look: Callable[[], T],
+        what: str,
+        *,
+        within_s: float = WITHIN_S,
+        every_s: float = LOOK_EVERY_S,
+    ) -> T:
         """Return the first true value that a look gives; AssertionError after the bound."""
-        return wait_for(look, f"{self.side.kind}: {what}", within_s=within_s, every_s=0.15)
+        return wait_for(look, f"{self.side.kind}: {what}", within_s=within_s, every_s=every_s)
+
+    def printed(self, service: str, count: int) -> list[str]:
+        """Return what a service's tasks printed, once it is so many lines."""
+
+        def look() -> list[str]:
+            found = self.logs(service, "--raw").splitlines()
+            return found if len(found) >= count else []
+
+        return self.until(look, f"{count} lines of logs", every_s=COMMAND_EVERY_S)
 
     def running(self, service: str, count: int) -> list[Task]:
         """Wait until exactly so many tasks run and none is on its way; return them by slot."""

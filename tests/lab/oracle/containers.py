@@ -106,7 +106,7 @@ def what_a_container_is_made_of(case: Case) -> None:
     )
     case.reach(web, "complete")
     wanted = ["65534", "/tmp", "there", "red", "1", "read-only", "scratch", "500", "123"]
-    assert _lines(case, web, len(wanted)) == wanted
+    assert case.printed(web, len(wanted)) == wanted
 
 
 @scenario
@@ -121,7 +121,7 @@ def templates(case: Case) -> None:
     )
     (task,) = case.reach(web, "complete")
     wanted = [f"{web}-1", case.node(1), f"{web}.1.{task['ID']}", "front"]
-    assert _lines(case, web, 4) == wanted
+    assert case.printed(web, 4) == wanted
 
 
 @scenario
@@ -184,7 +184,7 @@ def mounts(case: Case) -> None:
     case.running(web, 1)
     case.update(web, "--args", "cat /data/f", "--restart-condition", "none")
     case.reach(web, "complete")
-    assert sorted(_lines(case, web, 2)) == sorted([case.node(1), "once"])
+    assert sorted(case.printed(web, 2)) == sorted([case.node(1), "once"])
 
 
 @scenario
@@ -197,16 +197,6 @@ def bind_source_missing(case: Case) -> None:
     assert task["Status"]["Err"] == (
         'invalid mount config for type "bind": bind source path does not exist: /no/such'
     )
-
-
-def _lines(case: Case, service: str, count: int) -> list[str]:
-    """Return what a service's tasks printed, once it is so many lines."""
-
-    def look() -> list[str]:
-        found = case.logs(service, "--raw").splitlines()
-        return found if len(found) >= count else []
-
-    return case.until(look, f"{count} lines of logs")
 
 
 def _inspect_container(case: Case, node: int, container: str) -> Callable[[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.lab.oracle.case import Case
+from tests.lab.oracle.case import COMMAND_EVERY_S, Case
 from tests.lab.oracle.table import scenario
 
 COUNT = ("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo oops >&2; sleep 1000")
@@ -10,7 +10,11 @@ COUNT = ("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo oops >&2; 
 
 def _until(case: Case, service: str, text: str, *options: str) -> str:
     """Return a service's logs once they hold a text."""
-    case.until(lambda: text in case.logs(service, *options), f"{text} in the logs")
+    case.until(
+        lambda: text in case.logs(service, *options),
+        f"{text} in the logs",
+        every_s=COMMAND_EVERY_S,
+    )
     return case.logs(service, *options)
 
 
@@ -19,7 +23,7 @@ def logs_of_a_service(case: Case) -> None:
     """Each line is labelled with task and node; standard error goes to standard error."""
     web = case.create("--replicas", "2", command=COUNT)
     tasks = case.running(web, 2)
-    case.until(lambda: case.logs(web, "--raw").count("oops") == 2, "all lines")
+    case.printed(web, 12)
     names = {node: name for name, node in case.side.node_ids.items()}
     done = case.run("service", "logs", "--no-trunc", web)
     for task in tasks:
@@ -34,7 +38,7 @@ def logs_raw_and_tail(case: Case) -> None:
     """`--raw` leaves the labels out; `--tail` takes the last lines of each task."""
     web = case.create("--replicas", "2", command=("sh", "-c", "seq 100; sleep 1000"))
     case.running(web, 2)
-    case.until(lambda: len(case.logs(web, "--raw").splitlines()) == 200, "all lines")
+    assert len(case.printed(web, 200)) == 200
     lines = case.logs(web, "--raw", "--tail", "3").splitlines()
     assert sorted(lines) == sorted(["98", "99", "100"] * 2)
     assert case.logs(web, "--raw", "--tail", "0") == ""

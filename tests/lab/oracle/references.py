@@ -35,7 +35,7 @@ def secret_in_a_service(case: Case) -> None:
         command=("sh", "-c", script),
     )
     case.reach(web, "complete")
-    assert _lines(case, web, 4) == ["hush", "0:0 444", "65534:65534 400", "2"]
+    assert case.printed(web, 4) == ["hush", "0:0 444", "65534:65534 400", "2"]
 
 
 @scenario
@@ -50,7 +50,7 @@ def secret_twice(case: Case) -> None:
     )
     case.reach(web, "complete")
     first = case.by_side(ours="a 1 444", docker="a 2 440", because="Secrets")
-    assert _lines(case, web, 2) == [first, "b 2 440"]
+    assert case.printed(web, 2) == [first, "b 2 440"]
 
 
 @scenario
@@ -71,7 +71,7 @@ def config_in_a_service(case: Case) -> None:
         command=("sh", "-c", script),
     )
     case.reach(web, "complete")
-    assert _lines(case, web, 4) == ["plain", "plain", "0:0 440", f"{web} me"]
+    assert case.printed(web, 4) == ["plain", "plain", "0:0 440", f"{web} me"]
 
 
 @scenario
@@ -85,7 +85,7 @@ def secret_rotation(case: Case) -> None:
     )
     case.reach(web, "complete")
     case.update(web, "--secret-rm", old, "--secret-add", f"source={new},target=key")
-    assert sorted(_lines(case, web, 2)) == ["first", "second"]
+    assert sorted(case.printed(web, 2)) == ["first", "second"]
     case.until(lambda: case.run("secret", "rm", old).rc == 0, "the old secret removed")
 
 
@@ -174,13 +174,3 @@ def config_shows_its_data(case: Case) -> None:
     for chosen in (f"label=for={case.prefix}", f"name={config}"):
         words = ("--filter", chosen, "--format", "{{.Name}}")
         assert case.docker("config", "ls", *words) == config
-
-
-def _lines(case: Case, service: str, count: int) -> list[str]:
-    """Return what a service's tasks printed, once it is so many lines."""
-
-    def look() -> list[str]:
-        found = case.logs(service, "--raw").splitlines()
-        return found if len(found) >= count else []
-
-    return case.until(look, f"{count} lines of logs")
