@@ -36,7 +36,7 @@ async def socket(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def test_the_high_level_swarm_objects(socket: Path):
-    """Swarm, nodes, services, secrets and configs: made, found, changed and removed."""
+    """Swarm, nodes, services, secrets, configs, networks: made, found, changed and removed."""
     await asyncio.wait_for(asyncio.to_thread(_drive, socket), 30)
 
 
@@ -46,6 +46,7 @@ def _drive(socket: Path) -> None:
         _swarm_and_nodes(client)
         _services(client)
         _files(client)
+        _networks(client)
         assert client.swarm.leave(force=True)
     finally:
         client.close()
@@ -101,3 +102,23 @@ def _files(client: Any) -> None:
     assert config.attrs["Spec"]["Data"] == "YWJj"
     assert secret.remove()
     assert config.remove()
+
+
+def _networks(client: Any) -> None:
+    pool = docker.types.IPAMPool(subnet="10.77.0.0/24")
+    front = client.networks.create(
+        "front",
+        driver="overlay",
+        attachable=True,
+        labels={"a": "b"},
+        ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+    )
+    assert client.networks.get("front").attrs["IPAM"]["Config"][0]["Gateway"] == "10.77.0.1"
+    assert [one.name for one in client.networks.list(filters={"label": "a"})] == ["front"]
+    service = client.services.create("busybox", name="in", networks=["front"])
+    assert service.attrs["Spec"]["TaskTemplate"]["Networks"] == [{"Target": front.id}]
+    with pytest.raises(docker.errors.APIError, match="is in use by service"):
+        front.remove()
+    assert service.remove()
+    front.remove()
+    assert client.networks.prune() == {"NetworksDeleted": None}
