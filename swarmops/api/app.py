@@ -60,6 +60,8 @@ RESOURCES = (
     metrics,
     access,
 )
+SEND_S = 30.0
+"""Within which a client must have taken an answer that is not a stream."""
 STREAMS = frozenset(
     (route.method, route.path)
     for resource in RESOURCES
@@ -85,7 +87,7 @@ def make_network_app(local: web.Application) -> web.Application:
 
 def _application(node: NodeControl, latencies: Latencies, *, over_network: bool) -> web.Application:
     app = web.Application(
-        middlewares=[_note_latency, _answer_errors, admit, _check_version, pass_on],
+        middlewares=[_send_in_time, _note_latency, _answer_errors, admit, _check_version, pass_on],
         client_max_size=BODY_BYTES_MAX,
     )
     app[NODE] = node
@@ -128,6 +130,20 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["Docker-Experimental"] = "false"
     response.headers["Ostype"] = "linux"
     response.headers["Server"] = f"Docker/{__version__} (linux)"
+
+
+@web.middleware
+async def _send_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Hang up on a client that doesn't take its answer; streams wait for theirs by themselves."""
+    response = await handler(request)
+    try:
+        async with asyncio.timeout(SEND_S):
+            await response.prepare(request)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 @web.middleware

@@ -50,15 +50,21 @@ async def reply_list(
         return web.Response(body=b"[" + first + b"]", content_type="application/json")
     response = web.StreamResponse()
     response.content_type = "application/json"
-    await response.prepare(request)
-    comma = b"["
-    for piece in chain((first, second), slices):
-        if piece:
-            await response.write(comma + piece)
-            comma = b","
-        await asyncio.sleep(0)
-    await response.write(b"[]" if comma == b"[" else b"]")
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        comma = b"["
+        for piece in chain((first, second), slices):
+            if piece:
+                await response.write(comma + piece)
+                comma = b","
+            await asyncio.sleep(0)
+        await response.write(b"[]" if comma == b"[" else b"]")
+        await response.write_eof()
+    except BaseException:
+        # Half a list must not look like a whole one, nor have an error's answer behind it.
+        if request.transport is not None:
+            request.transport.abort()
+        raise
     return response
 
 

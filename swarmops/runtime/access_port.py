@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +25,7 @@ from swarmops.pki.identity import write_private
 from swarmops.pki.person import PersonIdentity, person_identity
 from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import split_address
+from swarmops.runtime.first_request import FirstRequest
 from swarmops.store import Store
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class AccessPort:
         try:
             context = await asyncio.to_thread(self._context, cluster, wanted)
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: _Door(self._let_in),
+                lambda: FirstRequest(self._let_in),
                 wanted.host,
                 wanted.port,
                 ssl=context,
@@ -195,21 +195,3 @@ def server_context(cert_file: Path, root_pem: str) -> ssl.SSLContext:
     context.load_cert_chain(cert_file)
     context.load_verify_locations(cadata=root_pem)
     return context
-
-
-class _Door(asyncio.Protocol):
-    """Waits for the handshake, then makes way for HTTP."""
-
-    def __init__(self, let_in: Callable[[asyncio.Transport], asyncio.Protocol | None]) -> None:
-        self._let_in = let_in
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            transport.close()
-            return
-        chosen = self._let_in(transport)
-        if chosen is None:
-            transport.abort()
-            return
-        transport.set_protocol(chosen)
-        chosen.connection_made(transport)

@@ -26,6 +26,7 @@ from swarmops.errors import SwarmopsError
 from swarmops.runtime.access_port import AccessPort
 from swarmops.runtime.control import Control
 from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
+from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
 from swarmops.runtime.notify import ending, notify, watchdog
 
@@ -34,6 +35,7 @@ RESTART_WITHIN_S = 30.0
 _SYSTEMD = Path("/run/systemd/system")
 _SOCKET_GROUP = "swarmops"
 _SOCKET_MODE = 0o660
+BACKLOG = 1024
 HEADER_BYTES_MAX = 64 * 1024
 """``docker build`` sends the logins of all registries in one header."""
 
@@ -67,7 +69,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     await daemon.start()
     app = make_app(Control(daemon, facts))
     runner = await _runner(app)
-    await web.SockSite(runner, _listen(arguments.socket), backlog=1024).start()
+    listening = await _serve(runner, _listen(arguments.socket))
     outside = await _runner(make_network_app(app))
     opening = asyncio.create_task(AccessPort(daemon, outside).run())
     # What lives now lives for ever: the collector need not look at it again and again.
@@ -81,6 +83,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         petting.cancel()
         opening.cancel()
         await asyncio.wait([opening])
+        listening.close()
         await outside.cleanup()
         await runner.cleanup()
         await daemon.stop(0.0 if ending(_SYSTEMD) else RESTART_WITHIN_S)
@@ -101,6 +104,16 @@ async def _runner(app: web.Application) -> web.AppRunner:
     )
     await runner.setup()
     return runner
+
+
+async def _serve(runner: web.AppRunner, listener: socket.socket) -> asyncio.Server:
+    """Serve on the unix socket; HTTP begins with the first whole request."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the application is not set up")
+    return await asyncio.get_running_loop().create_unix_server(
+        lambda: FirstRequest(lambda _: server()), sock=listener, backlog=BACKLOG
+    )
 
 
 def _listen(path: Path) -> socket.socket:
