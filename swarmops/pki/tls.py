@@ -43,9 +43,18 @@ class NodeTLS:
     def __init__(self, folder: Path, passphrase: Callable[[], str] = lambda: "") -> None:
         self._folder = folder
         self._passphrase = passphrase
+        self._server: ssl.SSLContext | None = None
+        self._newest: ssl.SSLContext | None = None
         self.reload()
-        self.server = self._accepting()
-        self.server.sni_callback = self._hand_over
+
+    @property
+    def server(self) -> ssl.SSLContext:
+        """The settings for listening; workers, who never do, have none."""
+        if self._server is None:
+            self._newest = self._accepting()
+            self._server = self._accepting()
+            self._server.sni_callback = self._hand_over
+        return self._server
 
     def client(self, alpn: str) -> ssl.SSLContext:
         """Return the settings for dialling a manager to speak this protocol."""
@@ -53,7 +62,7 @@ class NodeTLS:
 
     def reload(self) -> None:
         """Take up the certificate and root now on disk; connections that stand are kept."""
-        newest = self._accepting()
+        newest = self._accepting() if self._server is not None else None
         clients = {alpn: self._loaded(ssl.PROTOCOL_TLS_CLIENT, [alpn]) for alpn in ALPNS}
         self._newest, self._clients = newest, clients
 
@@ -61,7 +70,8 @@ class NodeTLS:
         self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, listener: ssl.SSLContext
     ) -> None:
         del name, listener
-        connection.context = self._newest
+        if self._newest is not None:
+            connection.context = self._newest
 
     def _accepting(self) -> ssl.SSLContext:
         context = self._loaded(ssl.PROTOCOL_TLS_SERVER, list(ALPNS))
