@@ -6,11 +6,13 @@ Each manager's dispatcher watches over the nodes whose sessions it holds, the le
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -21,8 +23,11 @@ from swarmops.model.session import Hello
 from swarmops.model.swarm import Cluster, DispatcherConfig
 from swarmops.store import NotFound, Store
 
+log = structlog.get_logger(__name__)
+
 NODES_PER_SECOND_MAX = 1000
 """Heartbeats that all managers together shall have to take, at most."""
+DOWN_AT_ONCE = 100
 PERIOD_STEP_S = 0.5
 """The period grows in steps: every agent is told of each."""
 
@@ -91,6 +96,17 @@ class Absences:
             if now_s >= (due_s if known.seen else max(due_s, settled_s)):
                 late.append((node.id, session_id))
         return late
+
+
+async def mark_all_down(
+    store: Store, late: Sequence[tuple[str, str]], now: datetime, *, fence: int = 0
+) -> None:
+    """Write that these nodes, each with its session, are DOWN: a rack of them in little time."""
+    for start in range(0, len(late), DOWN_AT_ONCE):
+        some = late[start : start + DOWN_AT_ONCE]
+        for node_id, _ in some:
+            log.info("node is down", node=node_id)
+        await asyncio.gather(*(mark_down(store, *each, now, fence=fence) for each in some))
 
 
 async def mark_down(

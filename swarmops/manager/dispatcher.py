@@ -19,7 +19,7 @@ from swarmops.manager.absences import (
     Absences,
     grace_s,
     heartbeat_period_s,
-    mark_down,
+    mark_all_down,
     mark_ready,
 )
 from swarmops.manager.assignments import concerns_agent
@@ -60,7 +60,7 @@ class Dispatcher:
         self._statuses = StatusWriter(store, timing)
         self._sessions: dict[str, Session] = {}
         self._ingress = IngressTable(store, self._ports_changed)
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], None] = {}
         self._absences = Absences()
         self._leaderless_s: float | None = None
         self._settled_s = 0.0
@@ -118,7 +118,7 @@ class Dispatcher:
         """
         task = asyncio.current_task()
         if task is not None:
-            self._serving.add(task)
+            self._serving[task] = None
         try:
             await self._serve(channel, node_id, addr)
         except (ConnectionError, TimeoutError, PermissionError, SwarmopsError) as error:
@@ -129,7 +129,7 @@ class Dispatcher:
             log.exception("session crashed", node=node_id)
         finally:
             if task is not None:
-                self._serving.discard(task)
+                self._serving.pop(task, None)
             await channel.close()
 
     async def _serve(self, channel: Channel, node_id: str, addr: str) -> None:
@@ -267,8 +267,7 @@ class Dispatcher:
         return since_s is not None and self._clock() - since_s > self._timing.lease_s
 
     async def _close_all(self) -> None:
-        for session in list(self._sessions.values()):
-            await session.close()
+        await asyncio.gather(*(session.close() for session in self._sessions.values()))
 
     async def _watch_over_nodes(self) -> None:
         """Write DOWN for nodes whose session ended here and that have none by now."""
@@ -281,9 +280,7 @@ class Dispatcher:
                     self._settled_s,
                     self._now(),
                 )
-                for node_id, session_id in late:
-                    log.info("node is down", node=node_id)
-                    await mark_down(self._store, node_id, session_id, self._now())
+                await mark_all_down(self._store, late, self._now())
             await asyncio.sleep(until_beat_s(self._timing.sweep_s, self._clock()))
 
     def _absent(self) -> Iterator[Node]:

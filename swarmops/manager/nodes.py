@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from swarmops.manager.absences import Absences, grace_s, mark_down
+from swarmops.manager.absences import Absences, grace_s, mark_all_down
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.timing import until_beat_s
 from swarmops.model.base import given
@@ -30,8 +30,7 @@ async def watch_over_nodes(context: LoopContext) -> None:
             context.settled_s(),
             context.now(),
         )
-        for node_id, session_id in late:
-            await mark_down(store, node_id, session_id, context.now(), fence=context.fence)
+        await mark_all_down(store, late, context.now(), fence=context.fence)
         await asyncio.sleep(until_beat_s(context.timing.sweep_s, clock.time()))
 
 

@@ -66,10 +66,9 @@ class Orchestrator:
         if changed is None or not _matters(old, new):
             return
         if unfit(new):
-            yield from {
-                (task.service_id, place_of(task)) for task in store.tasks.by_node(changed.id)
-            }
-        for service in store.services:
+            for task in list(store.tasks.by_node(changed.id)):
+                yield task.service_id, place_of(task)
+        for service in list(store.services):
             if _is_global(service) or rebalance.wanted(service):
                 yield service.id, ""
 

@@ -45,7 +45,7 @@ class Reaper:
             node = new if isinstance(new, Node) else event.old
             gone = new is None or (isinstance(new, Node) and new.status.state is NodeState.DOWN)
             tasks = store.tasks.by_node(node.id) if gone and node is not None else ()
-            return {(task.service_id, place_of(task)) for task in tasks}
+            return [(task.service_id, place_of(task)) for task in tasks]
         if isinstance(new, Cluster) and (
             not isinstance(event.old, Cluster) or event.old.spec != new.spec
         ):

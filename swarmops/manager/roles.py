@@ -51,7 +51,7 @@ async def _compare(context: LoopContext, node_ids: Iterable[str]) -> set[str]:
     """Do what is to do about these nodes and the group's; return those of which it failed."""
     failed = set()
     joined = {member.node_id for member in context.raft.status().members}
-    for node_id in joined.union(node_ids):
+    for node_id in sorted(joined.union(node_ids)):
         node = context.store.nodes.get(node_id)
         if node is None:
             continue

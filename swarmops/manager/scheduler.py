@@ -55,7 +55,7 @@ class Scheduler:
         self._faults = Faults()
         self._fit: dict[Group, list[NodeLoad]] = {}
         """Nodes that pass what placing doesn't change; kept while no node changes."""
-        self._sociable: set[Group] = set()
+        self._sociable: dict[Group, None] = {}
         """Waiting groups that may be placed once another service's task is."""
 
     def reset(self, store: Store) -> Iterator[Group | None]:
@@ -86,7 +86,7 @@ class Scheduler:
         for group in groups:
             self._fit.pop(group, None)
             if isinstance(new, Service) and extensions.read(new.spec).affinity:
-                self._sociable.add(group)
+                self._sociable[group] = None
         return groups
 
     def _node_changed(self, old: Node | None, new: Node | None) -> Iterable[Group]:
@@ -111,7 +111,7 @@ class Scheduler:
             if group not in self._waiting:
                 service = store.services.get(new.service_id)
                 if service is not None and extensions.read(service.spec).affinity:
-                    self._sociable.add(group)
+                    self._sociable[group] = None
             self._waiting[group][new.id] = None
             if old is None or not _waits(old):
                 groups.append(group)
@@ -141,7 +141,7 @@ class Scheduler:
         self._waiting[group].pop(task.id, None)
         if not self._waiting[group]:
             del self._waiting[group]
-            self._sociable.discard(group)
+            self._sociable.pop(group, None)
             self._fit.pop(group, None)
 
     def step(self, store: Store, keys: Sequence[Group], now: datetime) -> Step[Group]:

@@ -81,11 +81,11 @@ class Session:
         self._now = now
         self._assigned = AssignmentSet(store, node_id)
         self._changed: dict[str, None] = {}
-        self._ports: set[Key] = set()
+        self._ports: dict[Key, None] = {}
         self._node_news = False
         self._complete = False
         self._awake = asyncio.Event()
-        self._writes: set[asyncio.Task[None]] = set()
+        self._writes: dict[asyncio.Task[None], None] = {}
 
     def task_changed(self, task_id: str) -> None:
         """Tell the agent soon about this task."""
@@ -94,7 +94,7 @@ class Session:
 
     def ports_changed(self, keys: set[Key]) -> None:
         """Tell the agent soon about these published ports."""
-        self._ports |= keys
+        self._ports.update(dict.fromkeys(sorted(keys)))
         self._awake.set()
 
     def node_changed(self) -> None:
@@ -194,7 +194,7 @@ class Session:
             changed, self._changed = self._changed, {}
             complete, self._complete = self._complete, False
             node_news, self._node_news = self._node_news, False
-            ports, self._ports = self._ports, set()
+            ports, self._ports = self._ports, {}
             if ports:  # ahead of the assignments: who shall stop gets no more connections
                 await self._send(self._ingress.changes(ports))
             if node_news:
@@ -220,11 +220,11 @@ class Session:
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a write go on while the next frames are read."""
         task = asyncio.create_task(work)
-        self._writes.add(task)
+        self._writes[task] = None
         task.add_done_callback(self._written)
 
     def _written(self, task: asyncio.Task[None]) -> None:
-        self._writes.discard(task)
+        self._writes.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, SwarmopsError):
             log.warning("write for an agent failed", node=self.node_id, error=str(error))
