@@ -67,7 +67,7 @@ def finished(service: Service, places: Places, nodes: NodeTable, now: datetime) 
 
 def needs_tending(service: Service, tasks: Sequence[Task], now: datetime) -> bool:
     """Whether a place may have something to do besides what its own changes tell."""
-    if any(outdated(service, task) for task in tasks):
+    if any(outdated(service, task) or _forgotten(service, task) for task in tasks):
         return True
     return state(service, tasks, now) == "failed"
 
@@ -118,6 +118,7 @@ def tend(
     """Decide about one place. ``keep``: whether the job may still have its task there."""
     step = PlaceStep()
     step.desire += [(task.id, TaskState.REMOVE) for task in tasks if outdated(service, task)]
+    step.desire += [(task.id, TaskState.SHUTDOWN) for task in tasks if _forgotten(service, task)]
     mine = _mine(service, tasks)
     active = [task for task in mine if live(task) and task.status.state is not TaskState.COMPLETE]
     done = any(task.status.state is TaskState.COMPLETE for task in mine)
@@ -145,6 +146,15 @@ def _mine(service: Service, tasks: Sequence[Task]) -> list[Task]:
         task for task in tasks if run_of(task) == run and task.desired_state is not TaskState.REMOVE
     ]
     return sorted(mine, key=made) if len(mine) > 1 else mine
+
+
+def _forgotten(service: Service, task: Task) -> bool:
+    """Whether a task failed in an earlier run that ended before it could be tried again.
+
+    It is history, and bounded as such, only once nobody wants it any more.
+    """
+    failed = task.status.state.terminal and task.status.state is not TaskState.COMPLETE
+    return failed and live(task) and run_of(task) != service_run(service)
 
 
 def outdated(service: Service, task: Task) -> bool:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from swarmops.manager import jobs
 from swarmops.manager.places import run_of
 from swarmops.model.base import given
 from swarmops.model.node import Availability, Node
+from swarmops.model.object import ObjectVersion
 from swarmops.model.service import (
     ContainerSpec,
     GlobalMode,
     JobStatus,
     ReplicatedJobMode,
     RestartPolicy,
+    Service,
     ServiceMode,
+    ServiceSpec,
     TaskSpec,
 )
-from swarmops.model.task import Task, TaskState
-from swarmops.store import Transaction
+from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.store import Store, Transaction
 from tests.sim.manager_lab import Lab, lab
 from tests.sim.virtual_loop import virtual, virtual_now
 
@@ -351,3 +356,24 @@ async def test_runs_that_follow_each_other_at_once_leave_no_task_of_the_former_o
             await swarm.run_again("job")
         await asyncio.sleep(2)
         assert most <= 2
+
+
+def test_what_failed_as_the_next_run_began_is_history_like_the_rest() -> None:
+    """Nobody wants it any more, so the history's limit holds for it, too."""
+    spec = ServiceSpec(name="job", mode=mode(1, 1))
+    second = JobStatus(job_iteration=ObjectVersion(index=2))
+    service = Service(id="s", spec=spec, job_status=second)
+    failed = Task(
+        id="t",
+        service_id="s",
+        slot=0,
+        status=TaskStatus(state=TaskState.FAILED),
+        desired_state=TaskState.COMPLETE,
+        job_iteration=ObjectVersion(index=1),
+    )
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert jobs.needs_tending(service, [failed], now)
+    step = jobs.tend(service, "0", [failed], Store().nodes, now=now, rng=random.Random(1))
+    assert step.desire == [("t", TaskState.SHUTDOWN)]
+    gone = replace(failed, desired_state=TaskState.SHUTDOWN)
+    assert not jobs.needs_tending(service, [gone], now)
