@@ -67,12 +67,19 @@ class Manager:
         host, port = addr.split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(self.member.node_id.encode() + b"\n")
-        return reader, writer, (await reader.readline()).decode().strip()
+        try:
+            return reader, writer, (await reader.readline()).decode().strip()
+        except BaseException:
+            writer.close()
+            raise
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        node_id = (await reader.readline()).decode().strip()
-        writer.write(self.member.node_id.encode() + b"\n")
-        await self.transport.accept(reader, writer, node_id)
+        try:
+            node_id = (await reader.readline()).decode().strip()
+            writer.write(self.member.node_id.encode() + b"\n")
+            await self.transport.accept(reader, writer, node_id)
+        finally:
+            writer.close()
 
     async def stop(self) -> None:
         """End it, as a process does that is told to."""
