@@ -20,6 +20,7 @@ from swarmops.fleet.applied import Applied
 from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.converge import missing_nodes, services_lack
 from swarmops.fleet.execute import Ended, Executed, State, execute
+from swarmops.fleet.hooks import run_hooks
 from swarmops.fleet.lease import Lease
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observation import Observation
@@ -92,6 +93,8 @@ def _rounds(
             lock,
             Supply(fleet.playbook, managers),
         )
+        if not plan.empty and not ended:
+            _hooks(fleet, "before")
         done = _run(fleet, plan, actions, progress)
         ended += done.ended
         failed = any(not end.succeeded for end in done.ended)
@@ -105,10 +108,23 @@ def _rounds(
             if view.usable and fleet.selection.wants_problem(name)
         ]
         concluded = _concluded(fleet, applied, managers, hosts, progress)
+        if concluded.changed and concluded.exit_code == 0:
+            _hooks(fleet, "after")
         _record(fleet, concluded, managers, seen.observation)
         return concluded
     raise SwarmopsError(
         f"after {ROUNDS_MAX} rounds there is still something to do: look at 'swarmops plan'"
+    )
+
+
+def _hooks(fleet: Fleet, when: str) -> None:
+    hooks = fleet.playbook.hooks
+    run_hooks(
+        hooks.before if when == "before" else hooks.after,
+        when,
+        fleet.inventory,
+        fleet.shells,
+        Path(fleet.playbook.path).absolute().parent,
     )
 
 

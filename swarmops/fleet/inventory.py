@@ -7,7 +7,7 @@ The formats' reference for users is docs/inventory.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +121,14 @@ def host_magic(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def playbook_scope(inventory: Inventory) -> Scope:
-    """Return what a playbook's templates see: ``all``'s vars, groups, hostvars, inventory_dir."""
+def playbook_scope(
+    inventory: Inventory, own: Mapping[str, Any] | None = None, playbook: str = ""
+) -> Scope:
+    """Return what a playbook's templates see: ``all``'s vars, groups, hostvars, inventory_dir.
+
+    ``own`` are the playbook's variables, which are stronger than the inventory's.
+    """
+    own = own or {}
     base: dict[str, Any] = {
         "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
         "inventory_dir": inventory.folder,
@@ -136,8 +142,8 @@ def playbook_scope(inventory: Inventory) -> Scope:
         for host in inventory.hosts.values()
     }
     return Scope(
-        {**inventory.vars, **base, "hostvars": hostvars},
-        lambda name: inventory.origins.get(name, inventory.path),
+        {**inventory.vars, **own, **base, "hostvars": hostvars},
+        lambda name: playbook if name in own else inventory.origins.get(name, inventory.path),
     )
 
 

@@ -18,6 +18,8 @@ from swarmops.fleet.compose_fields import Table, count, duration, fields
 from swarmops.fleet.compose_merge import resolved
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
+from swarmops.fleet.hooks import Hooks, read_hooks
+from swarmops.fleet.includes import variables_of, with_includes
 from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
 from swarmops.fleet.materials import Material, read_materials
 from swarmops.fleet.networks import read_networks
@@ -30,7 +32,10 @@ from swarmops.model.service import ServiceSpec
 
 DEFAULT_BACKEND = "native"
 ZONE = "zone"
-KEYS = ("swarm", "nodes", "services", "stacks", "secrets", "configs", "networks", "prune")
+KEYS = (
+    *("swarm", "nodes", "services", "stacks", "secrets", "configs", "networks"),
+    *("hooks", "prune", "vars", "include"),
+)
 _MANAGERS_MAX = 7
 _USUAL_MANAGERS = 3
 
@@ -63,6 +68,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     materials: tuple[Material, ...] = ()
     """Secrets and configs that it keeps, with their content."""
     networks: dict[str, NetworkCreate] = {}
+    hooks: Hooks = Hooks()
     prune: bool = False
     """Services that the playbook made once and has no more are removed."""
     zones: dict[str, str] = {}
@@ -99,12 +105,17 @@ def playbook_path(inventory: Inventory, chosen: str | None = None) -> str:
 
 
 def build_playbook(document: Document, inventory: Inventory) -> Playbook:
-    """Return the playbook that a document is: pure. Raises InputError."""
+    """Return the playbook that a document is. Raises InputError.
+
+    Reads the files that it names: those it includes, Compose files, the content of secrets and
+    configs.
+    """
     if isinstance(document.value, list):
         Entry.top(document).fail(
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
-    scope = playbook_scope(inventory)
+    document, variables = variables_of(with_includes(document))
+    scope = playbook_scope(inventory, variables, document.name)
     document = resolved(rendered(document, scope), Path(document.name).parent)
     top = Entry.top(document).section(KEYS)
     swarm = fields(_part(top, "swarm"), SWARM)
@@ -122,6 +133,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         services=contents.services,
         materials=contents.materials,
         networks=contents.networks,
+        hooks=read_hooks(entry, inventory) if (entry := top.get("hooks")) else Hooks(),
         prune=prune,
         zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
         replace_dead_after_s=swarm.get("replace_dead_after_s"),

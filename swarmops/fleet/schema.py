@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from swarmops.fleet import compose, compose_container, host, materials
+from swarmops.fleet import compose, compose_container, hooks, host, materials
 from swarmops.fleet.compose_fields import Table, count, duration, environment, pairs, size, words
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.playbook import KEYS, SWARM
@@ -146,6 +146,10 @@ def _network() -> Schema:
     )
 
 
+def _hook() -> Schema:
+    return _object({"command": _STRINGS, "hosts": _STRING, "timeout": _STRING})
+
+
 def _stack() -> Schema:
     long = _object({"compose": _STRINGS, "env_file": _STRINGS, "variables": _PAIRS})
     return {"anyOf": [_STRINGS, long]}
@@ -170,6 +174,9 @@ def playbook_schema() -> Schema:
         "configs": _map_of(_material()),
         "networks": _map_of(_network()),
         "prune": _BOOLEAN,
+        "include": _STRINGS,
+        "vars": _map_of({}),
+        "hooks": _object(_keys(hooks.WHEN, {"type": "array", "items": _hook()})),
     }
     return {
         "$schema": DIALECT,

@@ -132,3 +132,21 @@ def test_a_compose_file_is_a_stack_that_dockers_commands_know(local: Local):
     wait_for(lambda: "sesame-stack" in said(local, "shop_api"), "the secret of the stack")
     local.docker("node1", "stack", "rm", "shop")
     assert names(local, "network") == ["back", "ingress"]
+
+
+def test_hooks_run_when_there_is_something_to_do_and_only_then(local: Local):
+    """Before the first step and after the last; a failing one before stops everything."""
+    said = local.playbook.parent / "said"
+    hooks = {
+        when: [{"command": ["sh", "-c", f"echo {when} >> said"]}] for when in ("before", "after")
+    }
+    token = {"token": {"command": ["printf", "sesame-four\\n"]}}
+    play(local, secrets=token, hooks=hooks)
+    local.swarmops("apply", str(local.inventory))
+    assert said.read_text().split() == ["before", "after"]
+    local.swarmops("apply", str(local.inventory))
+    assert said.read_text().split() == ["before", "after"]
+    play(local, 2, secrets=token, hooks={"before": [{"command": "false"}]})
+    refused = local.swarmops("apply", str(local.inventory), expect=1)
+    assert "hook 1 of before failed on this machine" in refused.stderr
+    assert {task["name"].removeprefix(" \\_ ") for task in local.tasks("reader")} == {"reader.1"}
