@@ -14,6 +14,7 @@ from tests.lab.hosts import Host, run_in
 from tests.lab.lab import Lab
 from tests.lab.recipe import OPERATOR, OPERATOR_WITH_PASSWORD, SUDO_PASSWORD
 from tests.lab.swarm import UNIT, Swarm, ask, drawn, web
+from tests.lab.waiting import wait_for
 
 PLAYBOOK = {"swarm": {"managers": 1}, "services": {"web": web(2)}}
 
@@ -42,7 +43,12 @@ def told(swarm: Swarm, host: str = "host5") -> str:
     (error,) = done.errors
     assert error.startswith(f"{host}: ")
     others = {one.name for one in swarm.hosts} - {host}
-    assert {n for n, node in swarm.nodes().items() if node["Status"]["State"] == "ready"} >= others
+
+    def ready() -> set[str]:
+        nodes = swarm.nodes().items()
+        return {name for name, node in nodes if node["Status"]["State"] == "ready"}
+
+    wait_for(lambda: ready() >= others, "the others ready", within_s=15)
     assert len(swarm.placed()) == 2
     return error
 
