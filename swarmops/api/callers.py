@@ -22,7 +22,7 @@ from swarmops.pki.person import PersonIdentity, person_identity
 
 OVER_NETWORK = web.AppKey("over_network", bool)
 """Whether an application's callers come over the network, and must show who they are."""
-_PERSON = "swarmops person"
+_PERSON = web.RequestKey("person", Person)
 _READS = frozenset(("GET", "HEAD"))
 _FOR_ADMINS = ("/access", "/swarm/unlockkey")
 NO_ACCESS = (
@@ -69,8 +69,7 @@ def known_person(
 
 def person_of(request: web.Request) -> Person | None:
     """Return who asks over the network; None: a process of this machine."""
-    person: Person | None = request.get(_PERSON)
-    return person
+    return request.get(_PERSON)
 
 
 def only_reads(request: web.Request) -> bool:
