@@ -84,7 +84,7 @@ def _applied(near: Host, light: Host, number: int, folder: Path) -> dict[str, fl
     inventory = {"all": {"vars": shared, "hosts": own}}
     (folder / "inventory.yml").write_text(json.dumps(inventory))
     # All fifty share one /opt, so the first brings the release for all.
-    _run(operator, folder, "--limit", "light01", "--only", "runtime")
+    _run(operator, folder, "--forks", "4", "--limit", "light01", "--only", "runtime")
     formed_s = _formed(operator, folder)
     runs = [_run(operator, folder, nothing=True) for _ in range(RUNS)]
     run_in(light, "pkill", "-9", "-f", "swarmops")
