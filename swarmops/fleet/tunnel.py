@@ -18,6 +18,7 @@ from swarmops.backends.base import HostSocket
 from swarmops.errors import HostError, InputError, SwarmopsError
 
 _CHUNK_BYTES = 1 << 16
+_END_WITHIN_S = 2.0
 Open = Callable[[], HostSocket]
 """Connects to a manager's API; raises SwarmopsError."""
 
@@ -35,7 +36,9 @@ class Tunnel:
         self._open = open_manager
         self._on_error = on_error
         self._listener = _listen(path)
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._serving: dict[threading.Thread, socket.socket] = {}
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self) -> Self:
         return self
@@ -44,12 +47,17 @@ class Tunnel:
         self.close()
 
     def close(self) -> None:
-        """Stop serving and remove the socket; connections that are open end with the program."""
+        """Stop serving, remove the socket, and hang up on whoever is connected."""
         # Closing alone doesn't wake a thread that waits in accept.
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(_END_WITHIN_S)
         self._listener.close()
         self.path.unlink(missing_ok=True)
+        for thread, near in list(self._serving.items()):
+            with contextlib.suppress(OSError):
+                near.shutdown(socket.SHUT_RDWR)
+            thread.join(_END_WITHIN_S)
 
     def _accept(self) -> None:
         while True:
@@ -57,19 +65,27 @@ class Tunnel:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(near,), daemon=True)
+            self._serving[thread] = near
+            thread.start()
 
     def _serve(self, near: socket.socket) -> None:
-        with near:
-            try:
-                far = self._open()
-            except SwarmopsError as error:
-                self._on_error(str(error))
-                return
-            back = threading.Thread(target=_from_manager, args=(far, near), daemon=True)
-            back.start()
-            _to_manager(near, far)
-            back.join()
+        try:
+            with near:
+                self._join(near)
+        finally:
+            self._serving.pop(threading.current_thread(), None)
+
+    def _join(self, near: socket.socket) -> None:
+        try:
+            far = self._open()
+        except SwarmopsError as error:
+            self._on_error(str(error))
+            return
+        back = threading.Thread(target=_from_manager, args=(far, near), daemon=True)
+        back.start()
+        _to_manager(near, far)
+        back.join()
 
 
 def _to_manager(near: socket.socket, far: HostSocket) -> None:

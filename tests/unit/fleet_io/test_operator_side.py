@@ -46,7 +46,11 @@ def shouting(tmp_path: Path) -> Iterator[Path]:
 def connected(path: Path) -> HostSocket:
     """Connect to a unix socket as a shell does."""
     sock = socket.socket(socket.AF_UNIX)
-    sock.connect(str(path))
+    try:
+        sock.connect(str(path))
+    except OSError as error:
+        sock.close()
+        raise HostError("far", str(error)) from error
     return sock  # type: ignore[return-value]  # makefile's overloads
 
 
