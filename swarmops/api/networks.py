@@ -127,8 +127,8 @@ async def inspect(request: web.Request) -> web.StreamResponse:
     if is_predefined(network) and not scope:
         raise errors.not_found("network", reference)  # the host's own is meant
     shown = networkview.network(network)
-    if verbose:
-        shown = replace(shown, services=networkview.services_in(network, store))
+    if verbose and (found := networkview.services_in(network, store)):
+        shown = replace(shown, services=found)
     return reply(shown)
 
 

@@ -33,6 +33,7 @@ ADDR_POOLS = ["10.0.0.0/8"]
 SUBNET_SIZE = 24
 IPV4_BITS = 32
 DATA_PATH_PORT = 4789
+DATA_PATH_PORTS = range(1024, 49152)
 CERT_EXPIRY_MIN_S = 3600
 
 DEFAULT_SPEC = SwarmSpec(
@@ -79,8 +80,17 @@ def filled(request: InitRequest) -> InitRequest:
         # The CLI sends [] for "no pools of my own", and is shown null.
         default_addr_pool=pools or None,
         subnet_size=given(request.subnet_size, 0) or SUBNET_SIZE,
-        data_path_port=given(request.data_path_port, 0) or DATA_PATH_PORT,
+        data_path_port=_data_path_port(given(request.data_path_port, 0)),
     )
+
+
+def _data_path_port(port: int) -> int:
+    """Return the port for traffic between nodes; 0 asks for the usual one."""
+    if port and port not in DATA_PATH_PORTS:
+        first, last = DATA_PATH_PORTS[0], DATA_PATH_PORTS[-1]
+        text = f"Datapath port number is not in valid range ({first}-{last}) : {port}"
+        raise bad_request(text)
+    return port or DATA_PATH_PORT
 
 
 def _check_pools(pools: Sequence[str], size: int) -> None:

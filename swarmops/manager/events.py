@@ -129,7 +129,10 @@ def _service_changes(old: Service, new: Service) -> Changes:
     modes = {defaults.mode_name(old.spec), defaults.mode_name(new.spec)}
     if modes == {"replicated"}:
         changes |= _changed("replicas", *(str(defaults.replicas(s.spec)) for s in (old, new)))
-    return changes | _changed("updatestate", _update_state(old), _update_state(new))
+    # An update that begins anew drops the last one's state: Docker doesn't tell of that.
+    if state := _update_state(new):
+        changes |= _changed("updatestate", _update_state(old), state)
+    return changes
 
 
 def _node_changes(old: Node, new: Node) -> Changes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.manager.events import KEPT, EventHistory
@@ -142,6 +143,21 @@ async def test_changes_are_told_as_docker_tells_them(told: Api):
     assert short(events) == CHANGES
     assert {e["scope"] for e in events} == {"swarm"}
     assert all(e["timeNano"] // 10**9 == e["time"] > 10**9 for e in events)
+    response.close()
+
+
+async def test_an_update_that_begins_anew_tells_no_state(told: Api):
+    """As in Docker: the state that the last update ended in is not told as an old one."""
+    node = told.node
+    store = node.store
+    assert store is not None
+    response = await told.client.get("/events", params={"filters": '{"event":["update"]}'})
+    made = replace(service(node), update_status=UpdateStatus(state="completed"))
+    await node.put(made)
+    stored = store.services[made.id]
+    spec = replace(stored.spec, labels={"a": "b"})
+    await node.put(replace(stored, spec=spec, update_status=UNSET))
+    assert short(await read(response, 1)) == [("service", "update", {"name": "web"})]
     response.close()
 
 

@@ -65,6 +65,11 @@ async def test_the_cli_sends_zeros_and_gets_defaults(api: Api):
         ({"Availability": "off"}, 400, 'invalid Availability: "off"'),
         ({"SubnetSize": 33}, 400, "subnet size is out of range: 33"),
         (
+            {"DataPathPort": 80},
+            400,
+            "Datapath port number is not in valid range (1024-49151) : 80",
+        ),
+        (
             {"DefaultAddrPool": ["10.0.0.0/33"]},
             400,
             "invalid base pool 10.0.0.0/33: invalid CIDR address: 10.0.0.0/33",
