@@ -97,6 +97,7 @@ async def test_everything_that_was_asked_for_is_kept(manager: Api):
     shown = await manager.get("/networks/back?verbose=true")
     assert (shown["Attachable"], shown["Internal"], shown["EnableIPv6"]) == (True, True, True)
     assert shown["Labels"] == {"n": "1"}
+    assert "Services" not in shown  # nothing is attached
     assert shown["Options"]["encrypted"] == ""
     assert shown["IPAM"]["Config"] == [
         {"Subnet": "10.200.0.0/24", "IPRange": "10.200.0.128/25", "Gateway": "10.200.0.9"}
