@@ -2,8 +2,8 @@
 
 `wait SERVICE N` until so many tasks run and nothing else is under way, `idle` until none does,
 `settled SERVICE` until it has its ports and addresses, `lines SERVICE N` until so many were logged,
-`nodes N` until so many are ready, `role NODE ROLE`, `state NODE STATE`, `unlisted NETWORK`, `rotated`
-until every node trusts the swarm's newest root.
+`nodes N` until so many are ready, `role NODE ROLE`, `state NODE STATE`, `unlisted NETWORK`,
+`rotated` until every node trusts the swarm's newest root.
 """
 
 import json
