@@ -97,7 +97,7 @@ def _values(value: Any) -> Any:
 
 def _sorted_environment(line: str) -> str:
     """Return a line with its variables, if it shows any, in order: Docker shuffles them."""
-    return " ".join(sorted(line.split())) if line.startswith("  Env: ") else line
+    return " ".join(sorted(line.split())) if line.startswith(" Env: ") else line
 
 
 def _is_executor(value: Any) -> bool:
