@@ -12,6 +12,7 @@ import logging
 import re
 import resource
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ _STARTS = threading.BoundedSemaphore(30)
 """Handshakes at once, whatever the forks: sshd's MaxStartups begins to refuse early."""
 _DROPS_MAX = 5
 _RETRY_S_MAX = 10.0
+_PROXY_END_S = 2.0
 _ACCEPT_NEW = "accept-new"
 _KEEPALIVE_S = 15
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
@@ -116,7 +118,25 @@ def _keepalive_s(hop: fabric.Connection) -> int:
 
 def disconnect(connection: fabric.Connection) -> None:
     """Close the connection, open or half open; those that it goes through serve others too."""
+    transport = connection.client.get_transport()
     connection.client.close()
+    proxy = getattr(transport, "sock", None)
+    if isinstance(proxy, paramiko.ProxyCommand):
+        _end(proxy.process, transport)
+
+
+def _end(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+    """Wait for a proxy's process, which was told to end: the library leaves it and its pipes."""
+    # The library's thread signals the process once more as it ends: it must still be there.
+    reader.join(_PROXY_END_S)
+    try:
+        process.wait(_PROXY_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _wants_passphrase(

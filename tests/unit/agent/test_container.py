@@ -73,7 +73,7 @@ async def said(executor: DockerExecutor, work: Work) -> list[str]:
         ({"ulimits": [Ulimit(name="nofile", soft=64, hard=128),
                       Ulimit(name="nproc", soft=1024, hard=1024)]},
          "ulimit -Sn; ulimit -Hn", ["64", "128"]),
-        ({"hosts": ["10.9.9.9 db"]}, "grep db /etc/hosts", ["10.9.9.9\tdb"]),
+        ({"hosts": ["10.9.9.9 db"]}, "grep -w db /etc/hosts", ["10.9.9.9\tdb"]),
         ({"dns_config": DNSConfig(nameservers=["10.9.9.53"], search=["example"],
                                   options=["ndots:3"])},
          "grep -v '^#' /etc/resolv.conf | sed '/^$/d' | sort",
