@@ -58,6 +58,8 @@ class Manager:
             timing=timing,
         )
 
+        self._accepted: set[asyncio.StreamWriter] = set()
+
     async def listen(self) -> None:
         """Accept connections on the member's address."""
         host, port = self.member.addr.split(":")
@@ -74,11 +76,13 @@ class Manager:
             raise
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted.add(writer)
         try:
             node_id = (await reader.readline()).decode().strip()
             writer.write(self.member.node_id.encode() + b"\n")
             await self.transport.accept(reader, writer, node_id)
         finally:
+            self._accepted.discard(writer)
             writer.close()
 
     async def stop(self) -> None:
@@ -87,6 +91,8 @@ class Manager:
             self.server.close()
             self.server = None
         await self.raft.stop()
+        for writer in self._accepted:
+            writer.transport.abort()
 
 
 class Group:
@@ -98,11 +104,15 @@ class Group:
         self._rng = random.Random(1)
         self.timing = FAST
         self.managers: dict[int, Manager] = {}
+        self.made: list[Manager] = []
+        """Also those that a test made and never got into the group."""
 
     def make(self, number: int) -> Manager:
         """Make a member that has not started."""
         member = Member(new_raft_id(self._rng), f"node{number}", f"127.0.0.1:{self._free_port()}")
-        return Manager(self._path / f"m{number}", member, self.timing)
+        manager = Manager(self._path / f"m{number}", member, self.timing)
+        self.made.append(manager)
+        return manager
 
     async def form(self, count: int) -> list[Manager]:
         """Bootstrap one and join the others, until all vote."""
@@ -133,6 +143,7 @@ class Group:
         """Start a stopped member again from its directory."""
         old = self.managers[number]
         manager = Manager(old.path, old.member, self.timing)
+        self.made.append(manager)
         self.managers[number] = manager
         await manager.listen()
         await manager.raft.start("open")
@@ -164,5 +175,6 @@ async def group(tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> A
     """Give a group that is stopped at the end."""
     group = Group(tmp_path, unused_tcp_port_factory)
     yield group
-    for manager in group.managers.values():
-        await manager.stop()
+    for manager in group.made:
+        if manager.server is not None or manager in group.managers.values():
+            await manager.stop()
