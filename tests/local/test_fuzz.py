@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -64,6 +65,12 @@ class Manager:
         self.session.cert = (str(folder / "pem/cert.pem"), str(folder / "pem/key.pem"))
         self.session.verify = str(folder / "pem/ca.pem")
         self.url = f"https://{address}:{PORT}"
+        wait_for(lambda: self._listens(address), "the port")  # each manager opens it by itself
+
+    @staticmethod
+    def _listens(address: str) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((address, PORT)) == 0
 
     def swarmops(self, *words: str) -> None:
         """Run the command on this node."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
+import time
 from pathlib import Path
 
 from tests.local.conftest import Local, wait_for
@@ -98,7 +99,7 @@ def test_the_secret_is_nowhere_in_clear(swarm: Local):
                 "service inspect reader",
                 "service ps --no-trunc reader",
                 "service logs reader",
-                "events --since 1 --until 0s",
+                f"events --since 1 --until {int(time.time()) + 1}",  # whole seconds are compared
                 "node inspect node4",
             )
         ),
