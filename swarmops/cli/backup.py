@@ -138,8 +138,12 @@ def _passphrase(file: Path | None, *, confirm: bool) -> str:
     if file is not None:
         try:
             found = file.read_text().partition("\n")[0]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"the passphrase file {file} can't be read: {error}") from error
+        except OSError as error:
+            raise InputError(
+                f"the passphrase file {file} can't be read ({error.strerror})"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"the passphrase file {file} is no UTF-8 text") from error
     elif os.environ.get(VARIABLE):
         found = os.environ[VARIABLE]
     else:

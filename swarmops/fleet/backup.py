@@ -15,7 +15,6 @@ import msgspec
 from swarmops.client import Client
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.fleet.names import host_of
-from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Availability, Node, NodeSpec
@@ -26,6 +25,10 @@ from swarmops.model.swarm import SwarmSpec
 OURS = "swarmops."
 """Node labels that begin so are the next apply's to write."""
 _REFUSED = {403, 404}
+
+
+class LackingError(SwarmopsError):
+    """A service refers to something that the swarm doesn't have."""
 
 
 class NodeBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +148,7 @@ class _Ids(msgspec.Struct, frozen=True):
 
 
 def referring(spec: ServiceSpec, ids: _Ids) -> ServiceSpec:
-    """Return the spec with the new swarm's IDs. Raises SwarmopsError for what isn't there."""
+    """Return the spec with the new swarm's IDs. Raises LackingError for what isn't there."""
     plain: dict[str, Any] = msgspec.to_builtins(spec)
     task = plain.get("TaskTemplate") or {}
     container = task.get("ContainerSpec") or {}
@@ -164,7 +167,7 @@ def referring(spec: ServiceSpec, ids: _Ids) -> ServiceSpec:
 
 def _known(what: str, name: str, ids: Mapping[str, str]) -> str:
     if name not in ids:
-        raise SwarmopsError(f"it needs the {what} '{name}', which is not there")
+        raise LackingError(f"it needs the {what} '{name}', which is not there")
     return ids[name]
 
 
@@ -193,9 +196,7 @@ class _Restoring:
                 continue
             try:
                 make(spec)
-            except SwarmopsError as error:
-                if not isinstance(error, ApiError) and "it needs the" not in str(error):
-                    raise
+            except (ApiError, LackingError) as error:
                 self.lack(kind, name, str(error))
             else:
                 self.made.append(f"{kind} {name}")
@@ -235,15 +236,3 @@ def summary(backup: Backup) -> dict[str, int]:
         "networks": len(backup.networks),
         "nodes": len(backup.nodes),
     }
-
-
-def stacks(backup: Backup) -> set[str]:
-    """Return the names of the stacks that the services are of."""
-    label = "com.docker.stack.namespace"
-    found = {(given(spec.labels, {}) or {}).get(label, "") for spec in backup.services}
-    return found - {""}
-
-
-def images(backup: Backup) -> set[str]:
-    """Return the images that the services use."""
-    return {defaults.image(defaults.task_spec(spec)) for spec in backup.services}

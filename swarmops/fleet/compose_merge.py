@@ -119,8 +119,10 @@ def read_env_file(path: Path, where: str) -> dict[str, str]:
     """
     try:
         lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{where}: the env_file {path} can't be read: {error}") from None
+    except OSError as error:
+        raise InputError(f"{where}: the env_file {path} can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: the env_file {path} is no UTF-8 text") from None
     found = {}
     for number, line in enumerate(lines, 1):
         text = line.strip().removeprefix("export ").lstrip()

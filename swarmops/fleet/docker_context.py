@@ -27,7 +27,7 @@ def write_context(name: str, host: str, description: str) -> Path:
         )
     folder = _folder(name)
     meta = folder / "meta.json"
-    if meta.exists() and "swarmops" not in meta.read_text():
+    if meta.exists() and not _is_ours(meta):
         raise InputError(f"a Docker context '{name}' is there and not ours: choose another name")
     content = {
         "Name": name,
@@ -46,9 +46,18 @@ def remove_context(name: str) -> None:
     """Remove a context that we wrote. Raises InputError for any other."""
     folder = _folder(name)
     meta = folder / "meta.json"
-    if not meta.exists() or "swarmops" not in meta.read_text():
+    if not meta.exists() or not _is_ours(meta):
         raise InputError(f"there is no Docker context '{name}' of ours: see 'docker context ls'")
     shutil.rmtree(folder)
+
+
+def _is_ours(meta: Path) -> bool:
+    """Say whether a context carries our mark, whatever its description says."""
+    try:
+        content = msgspec.json.decode(meta.read_bytes())
+        return bool(content["Metadata"].get("swarmops"))
+    except (OSError, msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _folder(name: str) -> Path:

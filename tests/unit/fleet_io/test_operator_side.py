@@ -136,6 +136,7 @@ def test_a_context_of_somebody_elses_is_left_alone(tmp_path: Path, monkeypatch: 
     """Neither replaced nor removed; and a name that docker would refuse is refused here."""
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     create = ["docker", "context", "create", "mine", "--docker", "host=unix:///run/mine.sock"]
+    create += ["--description", "beside swarmops"]
     subprocess.run(create, capture_output=True, check=True)
     with pytest.raises(InputError, match="is there and not ours"):
         write_context("mine", "unix:///x", "")
