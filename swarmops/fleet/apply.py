@@ -165,6 +165,8 @@ class _LookLocked:
             self._managers.know(manager_hosts(seen.observation))
             if self._reviewed is not None:
                 refuse_moved(self._reviewed, plan)
+            if plan.empty and not plan.refusals:
+                self._lock.sweep(seen.observation)
             if plan.refusals or plan.empty:
                 return seen, plan
             self._allow(plan)

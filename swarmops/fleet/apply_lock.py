@@ -11,8 +11,8 @@ from datetime import datetime
 
 from swarmops.errors import SwarmopsError
 from swarmops.fleet.inventory import Inventory
-from swarmops.fleet.keepers import HostKeeper, MovedError, SwarmKeeper, kept_in
-from swarmops.fleet.lease import Lease
+from swarmops.fleet.keepers import HostKeeper, Keeper, MovedError, SwarmKeeper, kept_in
+from swarmops.fleet.lease import Lease, sweep
 from swarmops.fleet.lock import LOCK_LABEL, blocks, encode
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observation import Observation
@@ -58,6 +58,18 @@ class ApplyLock:
         self._in_swarm = True
         self._clear(observation)
         return True
+
+    def sweep(self, observation: Observation) -> None:
+        """Take away what killed applies left: where nothing is to be done, no lock is taken."""
+        view = observation.swarm
+        keepers: list[Keeper] = [
+            self._host_keeper(name) for name, host in observation.hosts.items() if host.lock_file
+        ]
+        if view is not None and kept_in(view.spec, view.version, view.now_s).lock is not None:
+            keepers.append(SwarmKeeper(self._managers))
+        for keeper in keepers:
+            with contextlib.suppress(SwarmopsError):
+                sweep(keeper)
 
     def check(self) -> None:
         """Raise LockedError if the lock was lost: nothing more may be done."""

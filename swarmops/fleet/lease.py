@@ -169,6 +169,13 @@ def free(keeper: Keeper, lock_id: str | None, freed: Freed | None = None) -> Loc
     return unmoved(empty)
 
 
+def sweep(keeper: Keeper, is_gone: Callable[[str], bool] = owner.is_gone) -> None:
+    """Free a keeper of the lock of a run that has ended, or showed no life for its time."""
+    kept = keeper.read()
+    if kept.lock is not None and not blocks(kept.lock, "", kept.now_s, is_gone):
+        free(keeper, kept.lock.id)
+
+
 def _loss(kept: Kept, own_id: str) -> LockedError:
     if kept.lock is not None:
         return LockedError(

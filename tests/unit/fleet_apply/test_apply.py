@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from swarmops.errors import Interrupted, SwarmopsError
@@ -16,6 +17,7 @@ from swarmops.fleet.current import choose
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.lock import LOCK_LABEL, Lock, encode
 from swarmops.fleet.observation import HostView, Observation, SwarmView
 from swarmops.fleet.observe import Seen
 from swarmops.fleet.opened import Fleet, Progress, look
@@ -123,6 +125,18 @@ def test_nothing_to_do(lab: Lab) -> None:
     applied = lab.apply()
     assert (applied.exit_code, applied.changed, applied.lacks) == (0, False, ())
     assert len(applied.nodes) == 2
+
+
+def test_nothing_to_do_but_a_dead_lock(lab: Lab) -> None:
+    """A killed apply whose last request went through: the next does nothing and frees its lock."""
+    lab.fake.add("h1", manager=True)
+    left = {LOCK_LABEL: encode(Lock(id="a", owner="o", reason="r", since_s=0, renewed_s=0))}
+    cluster = lab.fake.cluster
+    spec = msgspec.structs.replace(cluster.spec, labels=left)
+    lab.fake.cluster = msgspec.structs.replace(cluster, spec=spec)
+    lab.plans = [Plan()]
+    assert lab.apply().exit_code == 0
+    assert (lab.fake.cluster.spec.labels or {})[LOCK_LABEL] == ""
 
 
 def test_refused(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from swarmops.errors import SwarmopsError
 from swarmops.fleet import owner
 from swarmops.fleet.apply_lock import lock_warning
 from swarmops.fleet.keepers import HostKeeper, Keeper, Kept, MovedError, SwarmKeeper, unmoved
-from swarmops.fleet.lease import Lease, free
+from swarmops.fleet.lease import Lease, free, sweep
 from swarmops.fleet.local import LocalShell
 from swarmops.fleet.lock import LOCK_LABEL, Freed, Lock, LockedError, blocks, decode, encode
 from swarmops.fleet.managers import Managers
@@ -86,6 +86,16 @@ def test_killed(keeper: Keeper) -> None:
     """The lock of a run that is known to be dead is taken over at once."""
     make_lease("dead@here").acquire(keeper)
     make_lease("next@here", gone=True).acquire(keeper)
+
+
+@pytest.mark.parametrize(("gone", "ttl_s"), [(True, 30.0), (False, 0.0), (False, 30.0)])
+def test_swept(keeper: Keeper, ttl_s: float, *, gone: bool) -> None:
+    """A dead run's lock is taken away, and one without a sign of life; a living one's stays."""
+    sweep(keeper)
+    lease = make_lease(ttl_s=ttl_s)
+    lease.acquire(keeper)
+    sweep(keeper, lambda _: gone)
+    assert (keeper.read().lock is None) == (gone or not ttl_s)
 
 
 def test_context(keeper: Keeper) -> None:
