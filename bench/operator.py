@@ -28,8 +28,11 @@ class Operator:
         described = metadata.distribution(package.name)
         info = folder / "code" / f"{package.name}-{described.version}.dist-info"
         info.mkdir()
-        for name in ("METADATA", "entry_points.txt"):
-            (info / name).write_text(described.read_text(name) or "")
+        # A checkout that was installed in place is described by its egg-info, found first there.
+        (info / "METADATA").write_text(
+            described.read_text("METADATA") or described.read_text("PKG-INFO") or ""
+        )
+        (info / "entry_points.txt").write_text(described.read_text("entry_points.txt") or "")
 
     def meet(self, hosts: Sequence[Host], playbook: Mapping[str, object]) -> None:
         """Write inventory and playbook for hosts whose keys aren't known yet."""
