@@ -110,7 +110,7 @@ async def test_a_proxy_runs_from_the_first_published_port_to_the_last(node: Node
     assert len(node.proxies()) == 1
     node.keeper.take(Ingress(complete=False, ports=[], removed=[("tcp", node.port)]))
     await node.until_served(served=False)
-    await until(lambda: not node.proxies() or _is_zombie(node.proxies()[0]))
+    await until(lambda: all(map(_is_zombie, node.proxies())))
 
 
 async def test_the_proxy_outlives_the_daemon_and_the_next_one_finds_it(node: Node):
