@@ -41,9 +41,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -q -n 2 tests/unit tests/sim
+	$(BIN)/pytest -q -n 2 -m "not slow" tests/unit tests/sim
 
 test: check
+	$(BIN)/pytest -q -n 2 -m slow tests/unit tests/sim
 	$(BIN)/pytest -q tests/local tests/lab
 
 include lab.mk sim.mk

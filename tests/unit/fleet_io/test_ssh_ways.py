@@ -231,6 +231,7 @@ def test_a_lost_bastion_is_opened_again(
     assert shell.run("true").ok
 
 
+@pytest.mark.slow
 def test_a_hundred_hosts_at_once(server: Server, shells: Shells) -> None:
     """An sshd with its usual MaxStartups turns some away at first; all get in, one socket each."""
     targets = [server.target(name=f"h{number}") for number in range(100)]

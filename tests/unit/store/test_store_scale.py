@@ -17,7 +17,7 @@ from swarmops.store import Store, Transaction
 from tests.sim.memory_log import MemoryLog
 
 AT = datetime(2026, 5, 4, 3, 2, 1, 500_000, tzinfo=UTC)
-TASKS = 10_000
+TASKS = 4_000
 BYTES_PER_TASK_MAX = 1500
 """100,000 then take 150 MB of the 400 that a manager may have; 1,040 when this was written."""
 

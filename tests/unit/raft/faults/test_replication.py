@@ -358,6 +358,7 @@ def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
     run(scenario)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [100_000])
 def test_more_proposals_than_any_queue_holds_are_all_answered(run: Any, count: int):
     """Each is applied once."""
