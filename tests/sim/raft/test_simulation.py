@@ -1,9 +1,9 @@
 """Whole groups under faults, from seeds: as many as time allows, in order.
 
-A few with every ``make check``; in ``make test`` for ``SIM_SECONDS`` (240 unless told) from the seed
-``SIM_START`` (1000). In order, so that a commit that passed once passes again; ``make sim START=…``
-looks where nobody has looked. A seed that fails prints the end of its trace and the command that
-replays it.
+A few with every ``make check``; in ``make test`` for ``SIM_SECONDS`` (240 unless told), beginning
+with the seed ``SIM_START`` (1000). In order, so that a commit that passed once passes again;
+``make sim START=…`` looks where nobody has looked. A seed that fails prints the end of its trace
+and the command that replays it.
 """
 
 from __future__ import annotations
