@@ -85,7 +85,13 @@ class ManagerPart:
         self._connections: set[asyncio.Task[None]] = set()
         self._started = False
         self._authority = CertificateAuthority(self.store, now=now, rng=rng)
-        self._port = NodePort(tls, state.cluster_id, make_port_app(self), self._accept)
+        self._port = NodePort(
+            tls,
+            state.cluster_id,
+            make_port_app(self),
+            self._accept,
+            takes_agents=lambda: self.manager.dispatcher.takes_sessions,
+        )
 
     async def bootstrap(self) -> None:
         """Begin a new group of one."""

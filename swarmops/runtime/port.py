@@ -8,6 +8,8 @@ certificate of this swarm; what the HTTP handlers allow further is theirs to che
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -18,13 +20,13 @@ from swarmops.errors import ApiError
 from swarmops.model.node import Role
 from swarmops.pki.tls import ALPN_AGENT, ALPN_CA, ALPN_RAFT, NodeTLS, PeerIdentity, peer_identity
 from swarmops.runtime.address import listen_refusal
+from swarmops.runtime.door import Door
 from swarmops.runtime.silence import end_when_silent
 
 log = structlog.get_logger(__name__)
 
 AcceptRaft = Callable[[asyncio.StreamReader, asyncio.StreamWriter, str], None]
 _HANDSHAKE_TIMEOUT_S = 5.0
-_BACKLOG = 1024
 _SHUTDOWN_TIMEOUT_S = 1.0
 """Sessions are ended before; a request that hangs holds up a role change no longer than this."""
 
@@ -33,7 +35,12 @@ class NodePort:
     """Listens on the node's address and hands each connection to the protocol it chose."""
 
     def __init__(
-        self, tls: NodeTLS, cluster_id: str, web_app: web.Application, accept_raft: AcceptRaft
+        self,
+        tls: NodeTLS,
+        cluster_id: str,
+        web_app: web.Application,
+        accept_raft: AcceptRaft,
+        takes_agents: Callable[[], bool] = lambda: True,
     ) -> None:
         self._tls = tls
         self._cluster_id = cluster_id
@@ -41,35 +48,42 @@ class NodePort:
             web_app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S
         )
         self._accept_raft = accept_raft
-        self._server: asyncio.Server | None = None
+        self._door = Door(self._enter, takes_agents)
+        self._entering: set[asyncio.Task[None]] = set()
 
     async def listen(self, host: str, port: int) -> None:
         """Begin to accept; raises ApiError with Docker's text if the address can't be had."""
         await self._runner.setup()
-        loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                lambda: _Chooser(self._choose),
-                host,
-                port,
-                ssl=self._tls.server,
-                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S,
-                backlog=_BACKLOG,
-            )
+            self._door.open(host, port)
         except OSError as exc:
             await self._runner.cleanup()
             raise ApiError(400, listen_refusal(host, port, exc)) from exc
 
     def refuse(self) -> None:
         """Accept no more; what is open stays open."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._door.close()
 
     async def close(self) -> None:
         """Accept no more, and close what is open."""
         self.refuse()
+        for task in self._entering:
+            task.cancel()
         await self._runner.cleanup()
+
+    def _enter(self, connection: socket.socket) -> None:
+        task = asyncio.create_task(self._shake_hands(connection))
+        self._entering.add(task)
+        task.add_done_callback(self._entering.discard)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError, TimeoutError):  # a peer's mistake; TLS has answered it
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Chooser(self._choose),
+                connection,
+                ssl=self._tls.server,
+                ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S,
+            )
 
     def _choose(self, transport: asyncio.Transport) -> asyncio.Protocol | None:
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
