@@ -26,6 +26,7 @@ from swarmops.manager.assignments import concerns_agent
 from swarmops.manager.group import RaftGroup
 from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end, keep_running
+from swarmops.manager.lease import Lease
 from swarmops.manager.log_intake import LogIntake
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
@@ -53,7 +54,6 @@ class Dispatcher:
         timing: ManagerTiming,
     ) -> None:
         self._store = store
-        self._raft = raft
         self._node_id = node_id
         self._now = now
         self._timing = timing
@@ -62,8 +62,9 @@ class Dispatcher:
         self._ingress = IngressTable(store, self._ports_changed)
         self._serving: dict[asyncio.Task[None], None] = {}
         self._absences = Absences()
-        self._leaderless_s: float | None = None
-        self._settled_s = 0.0
+        self._lease = Lease(
+            store, raft, timing, on_outage=self._absences.forget, on_over=self._send_away
+        )
         self._told: tuple[list[Peer], float, str, str] = ([], 0.0, "", "")
         self._parts: list[asyncio.Task[None]] = []
         self._stopped = False
@@ -71,12 +72,17 @@ class Dispatcher:
     @property
     def settled_s(self) -> float:
         """Until this time of the event loop's clock agents may still be on their way back."""
-        return self._settled_s
+        return self._lease.settled_s
 
     @property
     def sessions(self) -> int:
         """How many agents have their session here."""
         return len(self._sessions)
+
+    @property
+    def takes_sessions(self) -> bool:
+        """Whether an agent that comes now is served, and not sent to another manager."""
+        return not self._stopped and not self._lease.over
 
     @property
     def log_streams(self) -> int:
@@ -90,14 +96,14 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to take sessions."""
-        self._settled_s = self._clock() + self._timing.rejoin_grace_s
-        self._leaderless_s = self._clock()
+        self._lease.begin()
         parts = (
             ("dispatcher events", self._follow_store),
             ("dispatcher ingress", self._ingress.follow),
             ("dispatcher statuses", self._statuses.run),
-            ("dispatcher lease", self._follow_leader),
+            ("dispatcher lease", self._lease.follow),
             ("dispatcher absences", self._watch_over_nodes),
+            ("dispatcher silence", self._give_up_silent),
         )
         self._parts = [
             asyncio.create_task(keep_running(name, run, self._timing), name=name)
@@ -138,7 +144,7 @@ class Dispatcher:
             if not isinstance(hello, Hello):
                 raise ConnectionError("the agent did not say Hello")
             await self._know(node_id)
-        if self._stopped or self._out_of_lease():
+        if not self.takes_sessions:
             raise ConnectionError("this manager has no leader now")
         former = self._sessions.pop(node_id, None)
         if former is not None:
@@ -175,7 +181,7 @@ class Dispatcher:
         if self._sessions.get(session.node_id) is not session:
             return
         del self._sessions[session.node_id]
-        if not self._stopped and not self._out_of_lease():
+        if self.takes_sessions:
             self._absences.begin(session.node_id, session.session_id, since_s)
 
     # What changed ------------------------------------------------------------------------------
@@ -242,29 +248,10 @@ class Dispatcher:
 
     # Who is there --------------------------------------------------------------------------------
 
-    async def _follow_leader(self) -> None:
-        """Notice when there is no leader, and send the agents away once the lease is over."""
-        while True:
-            now_s = self._clock()
-            if self._raft.status().leader is not None:
-                if self._leaderless_s is not None:
-                    self._found_leader(now_s - self._leaderless_s, now_s)
-            elif self._leaderless_s is None:
-                self._leaderless_s = now_s
-            elif self._out_of_lease() and self._sessions:
-                log.warning("no leader: closing all sessions", sessions=len(self._sessions))
-                await self._close_all()
-            await asyncio.sleep(until_beat_s(self._timing.sweep_s, self._clock()))
-
-    def _found_leader(self, outage_s: float, now_s: float) -> None:
-        self._leaderless_s = None
-        if outage_s > self._timing.outage_s:
-            self._settled_s = now_s + self._timing.rejoin_grace_s
-            self._absences.forget()
-
-    def _out_of_lease(self) -> bool:
-        since_s = self._leaderless_s
-        return since_s is not None and self._clock() - since_s > self._timing.lease_s
+    async def _send_away(self) -> None:
+        if self._sessions:
+            log.warning("no leader: closing all sessions", sessions=len(self._sessions))
+            await self._close_all()
 
     async def _close_all(self) -> None:
         await asyncio.gather(*(session.close() for session in self._sessions.values()))
@@ -272,16 +259,29 @@ class Dispatcher:
     async def _watch_over_nodes(self) -> None:
         """Write DOWN for nodes whose session ended here and that have none by now."""
         while True:
-            if self._leaderless_s is None:
+            if self._lease.has_leader:
                 late = self._absences.overdue(
                     list(self._absent()),
                     self._clock(),
                     grace_s(self._store),
-                    self._settled_s,
+                    self._lease.settled_s,
                     self._now(),
                 )
                 await mark_all_down(self._store, late, self._now())
             await asyncio.sleep(until_beat_s(self._timing.sweep_s, self._clock()))
+
+    async def _give_up_silent(self) -> None:
+        """End the sessions of which nothing was heard for too long, unless it was not listened."""
+        while True:
+            looked_s = self._clock()
+            await asyncio.sleep(until_beat_s(self._timing.sweep_s, looked_s))
+            now_s = self._clock()
+            if now_s - looked_s > 2 * self._timing.sweep_s:
+                continue  # this process stood still: what came meanwhile is read first
+            heard_s = now_s - grace_s(self._store)
+            for session in list(self._sessions.values()):
+                if session.heard_s < heard_s:
+                    session.give_up()
 
     def _absent(self) -> Iterator[Node]:
         """Yield the nodes that the store says are held here, and are not."""

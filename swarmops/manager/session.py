@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from swarmops.errors import SwarmopsError
-from swarmops.manager.absences import grace_s, heartbeat_period_s, mark_away
+from swarmops.manager.absences import heartbeat_period_s, mark_away
 from swarmops.manager.assignments import AssignmentSet
 from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end
@@ -85,6 +85,7 @@ class Session:
         self._node_news = False
         self._complete = False
         self._awake = asyncio.Event()
+        self._silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writes: dict[asyncio.Task[None], None] = {}
 
     def task_changed(self, task_id: str) -> None:
@@ -107,21 +108,27 @@ class Session:
         self._complete = self._node_news = True
         self._awake.set()
 
+    def give_up(self) -> None:
+        """End the session as one whose agent is silent."""
+        if not self._silent.done():
+            self._silent.set_result(None)
+
     async def close(self) -> None:
         """End the session from this side."""
         await self._channel.close()
 
     async def run(self) -> None:
-        """Serve until the agent is gone or silent: ends with ConnectionError or TimeoutError."""
+        """Serve until the agent is gone or given up: ends with ConnectionError or TimeoutError."""
         await self._send(Welcome(*self._news()))
         await self._send(self._ingress.complete())
         await self._send(self._assigned.complete())
         halves = [asyncio.create_task(self._read()), asyncio.create_task(self._tell())]
         try:
-            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*halves, self._silent], return_when=asyncio.FIRST_COMPLETED)
             for half in halves:
                 if half.done():
                     await half
+            raise TimeoutError("the agent is silent")
         finally:
             self.logs.fail()
             await end([*halves, *self._writes])
@@ -129,8 +136,7 @@ class Session:
     async def _read(self) -> None:
         clock = asyncio.get_running_loop()
         while True:
-            async with asyncio.timeout(grace_s(self._store)):
-                data = await self._channel.receive()
+            data = await self._channel.receive()
             self.heard_s = clock.time()
             frame = decode_agent_frame(data)
             if isinstance(frame, Statuses):

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from swarmops.manager import Manager
 from swarmops.manager.scheduled_jobs import next_run
 from swarmops.model.base import given
+from swarmops.model.defaults import NANOSECONDS
 from swarmops.model.node import (
     Availability,
     EngineDescription,
@@ -53,7 +54,7 @@ from swarmops.model.session import (
     decode_manager_frame,
     encode,
 )
-from swarmops.model.swarm import Cluster, ClusterInternal
+from swarmops.model.swarm import Cluster, ClusterInternal, DispatcherConfig
 from swarmops.model.task import PortStatus, Task, TaskInternal, TaskState, TaskStatus
 from swarmops.raft.errors import QuorumLoss, RaftError
 from swarmops.raft.seam import Member, Status
@@ -499,6 +500,15 @@ class Lab:
             self.store.nodes,
             node_id,
             lambda node: replace(node, spec=replace(node.spec, availability=availability)),
+        )
+
+    async def set_heartbeat(self, period_s: float) -> None:
+        """Set how often the swarm wants to hear of its agents."""
+        dispatcher = DispatcherConfig(heartbeat_period=round(period_s * NANOSECONDS))
+        await self.store.modify(
+            self.store.clusters,
+            "c",
+            lambda stored: replace(stored, spec=replace(stored.spec, dispatcher=dispatcher)),
         )
 
     async def set_role(self, node_id: str, role: Role) -> None:

@@ -388,3 +388,18 @@ def test_the_period_grows_with_the_swarm_in_few_steps() -> None:
     assert (periods[1], periods[1000], periods[1001], periods[5000]) == (1.0, 1.0, 1.5, 5.0)
     assert len(set(periods)) < 20
     assert all(nodes / period <= 1000 for nodes, period in enumerate(periods))
+
+
+@virtual
+async def test_a_silent_agent_is_given_up_after_the_grace() -> None:
+    """Heartbeats keep a session; after three periods without one it ends, and the node is DOWN."""
+    async with session() as (swarm, line):
+        for _ in range(10):
+            await asyncio.sleep(1)
+            await line.say(Heartbeat())
+        assert not line.serving.done()
+        await asyncio.sleep(2.5)
+        assert not line.serving.done()
+        await asyncio.sleep(1.5)
+        assert line.serving.done()
+        assert node_state(swarm) is NodeState.DOWN

@@ -245,6 +245,19 @@ async def test_an_isolated_manager_sends_its_agents_away() -> None:
 
 
 @virtual
+async def test_agents_are_kept_for_a_heartbeats_period_without_a_leader() -> None:
+    """In a swarm of thousands, where it is longer, no election that takes a little moves them."""
+    async with lab(managers=3, workers=6) as swarm:
+        await swarm.set_heartbeat(4.0)
+        held = [a for a in swarm.agents.values() if a.manager == "m3" and a.node_id != "m3"]
+        await swarm.isolate("m3")
+        await asyncio.sleep(3.5)
+        assert held
+        assert {agent.manager for agent in held} == {"m3"}
+        await swarm.until(lambda: all(a.manager not in {"", "m3"} for a in held), within_s=3)
+
+
+@virtual
 async def test_a_task_waits_with_its_reason_and_runs_when_it_can() -> None:
     """No node has the executor: Docker's reason stands on the task, until one comes."""
     async with lab(managers=1, workers=1) as swarm:
