@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import os
 import random
 import ssl
 import sys
@@ -53,6 +54,8 @@ from swarmops.runtime.dial import dial_session
 
 JOINING_AT_ONCE = 8
 TOLD_EVERY_S = 0.25
+NICE = 10
+"""They stand for other machines: the managers' processor time is not theirs to take."""
 BEAT = encode(Heartbeat())
 
 
@@ -268,4 +271,5 @@ async def main(first: int, count: int, token: str, managers: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(NICE)
     asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]))
