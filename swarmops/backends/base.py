@@ -187,6 +187,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_root: bool
     systemd: bool
     releases: tuple[str, ...] = ()
+    parts: bool = False
+    """Transfers of bundles that were cut off left something to go on from."""
     current: str | None = None
     release_ok: bool = False
     running_release: str | None = None

@@ -10,19 +10,17 @@ from __future__ import annotations
 import hashlib
 import shlex
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import swarmops
-from swarmops.backends import bundle, hostside
+from swarmops.backends import bundle, hostside, upload
 from swarmops.backends.base import Artifact, Facts, Home, Missing, Place, Shell
 from swarmops.backends.wheels import Platform
 from swarmops.errors import HostError
 
 GROUP = "swarmops"
 WRAPPER = "/usr/local/bin/swarmops"
-_CHUNK_BYTES = 1 << 18
 _START_WITHIN_S = 30.0
 _DISK_BYTES_MIN = 200 << 20
 _UNITS = Path("/etc/systemd/system")
@@ -97,14 +95,20 @@ class NativeBackend:
         args = {
             "root_dir": place.root_dir,
             "release": release,
-            "size": len(built.content) if built else 0,
-            "sha256": built.sha256 if built else "",
             "files": files,
             "links": links,
             "group": GROUP,
         }
-        payload = _chunks(built.content) if built else ()
-        hostside.call(shell, "install", args, payload, timeout_s=300)
+        upload.send(
+            shell,
+            "install",
+            args,
+            built.content if built else b"",
+            upload.Parts(f"{place.root_dir}/releases", ".part-"),
+            sha256=built.sha256 if built else None,
+            resume=built is not None and facts.parts,
+            timeout_s=300,
+        )
 
     def _bundle(self, platform: Platform, host: str) -> bundle.Bundle:
         """Build once for all hosts of a kind; the others wait."""
@@ -271,9 +275,3 @@ def _why_process(facts: Facts) -> str:
     if facts.api_error:
         return f"the runtime doesn't answer ({facts.api_error})"
     return "the runtime is not started"
-
-
-def _chunks(content: bytes) -> Iterator[bytes]:
-    view = memoryview(content)
-    for start in range(0, len(content), _CHUNK_BYTES):
-        yield bytes(view[start : start + _CHUNK_BYTES])

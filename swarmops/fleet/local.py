@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-from swarmops.backends import hostside
+from swarmops.backends import upload
 from swarmops.backends.base import HostSocket, Result
 from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.sudo import Sudo
@@ -76,7 +76,7 @@ class LocalShell:
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
         """See ``Shell.put``."""
-        hostside.put(self, content, path, mode)
+        upload.put(self, content, path, mode)
 
     def open_socket(self, path: str, timeout_s: float = 10.0) -> HostSocket:
         """See ``Shell.open_socket``."""

@@ -15,7 +15,7 @@ from typing import Any
 import fabric
 import paramiko
 
-from swarmops.backends import hostside
+from swarmops.backends import hostside, upload
 from swarmops.backends.base import HostSocket, Result
 from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.connect import WINDOW_BYTES, Ways, connect, disconnect
@@ -147,7 +147,7 @@ class SshShell:
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
         """See ``Shell.put``."""
-        hostside.put(self, content, path, mode)
+        upload.put(self, content, path, mode)
 
     def open_socket(self, path: str, timeout_s: float = 10.0) -> HostSocket:
         """See ``Shell.open_socket``: through a small program there, so that sudo works as well."""
@@ -265,6 +265,8 @@ def _write(
         channel.shutdown_write()
     except OSError:
         return
+    except (EOFError, paramiko.SSHException) as error:  # the connection is lost: nothing to close
+        failed.append(error)
     except Exception as error:  # noqa: BLE001 - the source of the parts failed: the caller raises it
         failed.append(error)
         channel.close()

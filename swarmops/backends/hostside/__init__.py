@@ -9,7 +9,6 @@ old one gives a sentence and not a syntax error.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
 import shlex
@@ -30,9 +29,14 @@ _FIRST_LINE = (
     "import sys; sys.version_info < (3, 11) and sys.exit(97); "
     "i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
 )
+_SENT_WITH = {"put": ("arriving",), "install": ("arriving",)}
+"""Modules of this package that a program imports: the host's Python finds them as if installed."""
 _HARNESS = """
 import json, sys
 def run():
+    for name, text in MODULES.items():
+        sys.modules[name] = module = type(sys)(name)
+        exec(compile(text, name, "exec"), module.__dict__)
     scope = {"__name__": "hostside"}
     try:
         exec(compile(SOURCE, NAME, "exec"), scope)
@@ -64,9 +68,10 @@ def source(program: str) -> str:
 
 def stdin_of(program: str, args: Mapping[str, Any]) -> bytes:
     """Return what goes to stdin before the payload: the length, the program and its arguments."""
+    modules = {f"{__name__}.{name}": source(name) for name in _SENT_WITH.get(program, ())}
     text = (
         f"import json\nNAME = {program + '.py'!r}\nSOURCE = {source(program)!r}\n"
-        f"ARGS = json.loads({json.dumps(dict(args))!r})\n{_HARNESS}"
+        f"MODULES = {modules!r}\nARGS = json.loads({json.dumps(dict(args))!r})\n{_HARNESS}"
     ).encode()
     return b"%d\n%s" % (len(text), text)
 
@@ -114,13 +119,6 @@ def call(
     if "error" in answer:
         raise HostError(shell.host, sentence(answer["error"], answer.get("path", "")))
     return answer
-
-
-def put(shell: Shell, content: bytes, path: str, mode: int) -> None:
-    """Send one file; the host checks it and renames it into place. Raises HostError."""
-    digest = hashlib.sha256(content).hexdigest()
-    args = {"path": path, "mode": mode, "size": len(content), "sha256": digest}
-    call(shell, "put", args, [content])
 
 
 def _answer(shell: Shell, result: Result) -> dict[str, Any]:

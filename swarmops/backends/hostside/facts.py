@@ -33,7 +33,7 @@ def _read(path: str) -> str:
 
 def _names(path: str) -> list[str]:
     try:
-        return sorted(name for name in os.listdir(path) if not name.startswith("."))
+        return sorted(os.listdir(path))
     except OSError:
         return []
 
@@ -213,6 +213,7 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         current = os.path.basename(os.readlink(f"{root_dir}/current"))
     except OSError:
         current = None
+    releases = [] if args["local"] else _names(f"{root_dir}/releases")
     unit = _unit(args["unit"]) if systemd else None
     api, api_error = None, None
     try:
@@ -229,7 +230,8 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "user": _user(),
         "is_root": os.geteuid() == 0,
         "systemd": systemd,
-        "releases": [] if args["local"] else _names(f"{root_dir}/releases"),
+        "releases": [name for name in releases if not name.startswith(".")],
+        "parts": any(name.startswith(".part-") for name in releases),
         "current": None if args["local"] else current,
         "release_ok": bool(current) and not args["local"] and _release_ok(f"{root_dir}/current"),
         "wrapper": os.path.exists("/usr/local/bin/swarmops"),

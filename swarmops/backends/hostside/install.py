@@ -1,7 +1,8 @@
 """Unpack a release as it arrives, switch to it, and install what supervises it.
 
 Sent by the native backend, the bundle behind it. A release appears whole under its name or not at
-all; a full disk or a broken transfer leaves nothing. The second time it changes nothing.
+all. A full disk or a spoilt transfer leaves nothing; one that was cut off leaves the part of the
+bundle that arrived, for the next one to go on. The second time it changes nothing.
 """
 
 # Importing pathlib costs milliseconds on every host of every apply.
@@ -9,7 +10,6 @@ all; a full disk or a broken transfer leaves nothing. The second time it changes
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -18,18 +18,20 @@ import tarfile
 import zlib
 from typing import Any, BinaryIO
 
+from swarmops.backends.hostside.arriving import Arriving, sweep
+
 _RELEASES_KEPT = 3
 _BUFFER_BYTES = 1 << 18
 
 
 class _Inflating(io.RawIOBase):
-    """Reads ``size`` bytes of gzip members, hashes them and gives what they hold.
+    """Gives what the gzip members hold that arrive.
 
     The gzip module works in 8 KiB steps, which is a third of the time that unpacking takes.
     """
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self.stream, self.left, self.digest = stream, size, hashlib.sha256()
+    def __init__(self, arriving: Arriving) -> None:
+        self.arriving = arriving
         self.inflater = zlib.decompressobj(wbits=31)
         self.ready = memoryview(b"")
 
@@ -41,9 +43,7 @@ class _Inflating(io.RawIOBase):
         if self.inflater.eof:
             self.inflater = zlib.decompressobj(wbits=31)
         if not part:
-            part = self.stream.read(min(_BUFFER_BYTES, self.left))
-            self.left -= len(part)
-            self.digest.update(part)
+            part = self.arriving.read()
         self.ready = memoryview(self.inflater.decompress(part))
         return bool(part)
 
@@ -133,18 +133,13 @@ def _unpack(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any] | None:
     """Unpack into a folder beside the releases and rename it; an answer only if it failed."""
     releases = f"{args['root_dir']}/releases"
     final, temporary = f"{releases}/{args['release']}", f"{releases}/.new-{os.getpid()}"
-    os.makedirs(releases, exist_ok=True)
     for name in os.listdir(releases):
         if name.startswith(".new-") and not os.path.exists(f"/proc/{name[5:]}"):
             shutil.rmtree(f"{releases}/{name}", ignore_errors=True)
-    source = _Inflating(payload, args["size"])
     try:
         os.mkdir(temporary, 0o755)
-        try:
-            manifest = _extract(source, temporary)
-        except (tarfile.TarError, zlib.error):
-            return {"error": "the transfer of the bundle broke off: apply again"}
-        if source.left or source.digest.hexdigest() != args["sha256"]:
+        manifest = _arrived(args, payload, temporary)
+        if manifest is None:
             return {"error": "the transfer of the bundle broke off: apply again"}
         _write(f"{temporary}/.manifest", "".join(f"{line}\n" for line in manifest).encode())
         _sync(temporary)
@@ -154,6 +149,22 @@ def _unpack(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any] | None:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return None
+
+
+def _arrived(args: dict[str, Any], payload: BinaryIO, folder: str) -> list[str] | None:
+    """Extract while it arrives; None if it didn't arrive whole."""
+    arriving, keep = Arriving(args, payload), False
+    try:
+        try:
+            manifest = _extract(_Inflating(arriving), folder)
+            while arriving.read():  # nothing, unless the archive ended too early
+                pass
+        except (tarfile.TarError, zlib.error):
+            manifest = []
+        keep = True
+        return manifest if arriving.whole else None
+    finally:
+        arriving.end(keep=keep)
 
 
 def _prune(root_dir: str, keep: str) -> None:
@@ -179,14 +190,18 @@ def _group(name: str) -> bool:
 
 
 def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:
-    """``args``: root_dir, release, size, sha256 (0: nothing is sent), files, links, group.
+    """``args``: root_dir, release, files, links, group, and those of ``Arriving`` (size 0: none).
 
     ``files`` is path → [text, mode], ``links`` path → target.
     """
     os.umask(0o022)
     bare = not os.path.exists(args["root_dir"])
-    if args["size"] and (failed := _unpack(args, payload)):
-        return failed
+    os.makedirs(f"{args['root_dir']}/releases", exist_ok=True)
+    if args["size"]:
+        if failed := _unpack(args, payload):
+            return failed
+    else:
+        sweep(args["folder"], args["prefix"])
     changed = []
     if args["release"]:
         release = f"{args['root_dir']}/releases/{args['release']}"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from swarmops.backends import hostside
 from swarmops.backends.hostside import facts, install, remove
 
 
@@ -35,6 +36,9 @@ def args(root: Path, content: bytes, release: str = "r1", **changes: Any) -> dic
         "release": release,
         "size": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
+        "folder": str(root / "releases"),
+        "prefix": ".part-",
+        "begun": None,
         "files": {},
         "links": {},
         "group": "",
@@ -65,18 +69,46 @@ def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["short", "flipped", "empty"])
-def test_a_broken_transfer_leaves_nothing(tmp_path: Path, spoil: str) -> None:
-    """A bundle that doesn't arrive as it was sent is not installed, not even in part."""
+def test_a_broken_transfer_installs_nothing(tmp_path: Path, spoil: str) -> None:
+    """A bundle that doesn't arrive as it was sent is not installed; only what is right is kept."""
     content = packed(FILES)
-    arrived = {
-        "short": content[:-40],
-        "flipped": content[:60] + bytes([content[60] ^ 1]) + content[61:],
-        "empty": b"",
+    arrived, kept = {
+        "short": (content[:-40], [content[:-40]]),
+        "flipped": (content[:60] + bytes([content[60] ^ 1]) + content[61:], []),
+        "empty": (b"", []),
     }[spoil]
     answer = install.main(args(tmp_path, content), io.BytesIO(arrived))
     assert "broke off" in answer["error"]
-    assert list((tmp_path / "releases").iterdir()) == []
+    assert [path.read_bytes() for path in (tmp_path / "releases").iterdir()] == kept
     assert not (tmp_path / "current").exists()
+
+
+def test_parts_of_cut_transfers_are_swept(tmp_path: Path) -> None:
+    """Cut again and again, a transfer leaves one part; an installation leaves none."""
+    content = packed(FILES)
+    for length in (50, 60, 70):
+        install.main(args(tmp_path, content), io.BytesIO(content[:length]))
+    (part,) = (tmp_path / "releases").iterdir()
+    assert part.read_bytes() == content[:70]
+    assert part.stat().st_mode & 0o777 == 0o600
+    wanted = args(tmp_path, content, begun=[str(part), 70])
+    assert install.main(wanted, io.BytesIO(content[70:])) == {"changed": ["current"]}
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["r1"]
+    part.touch()
+    install.main(wanted | {"size": 0}, io.BytesIO())
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == ["r1"]
+
+
+def test_a_part_that_is_not_what_it_was_installs_nothing(tmp_path: Path) -> None:
+    """What became shorter, or other, after it was looked at shows in the hash of the whole."""
+    content = packed(FILES)
+    (tmp_path / "releases").mkdir()
+    part = tmp_path / "releases" / ".part-x"
+    for now in (content[:40], bytes(70)):
+        part.write_bytes(now)
+        wanted = args(tmp_path, content, begun=[str(part), 70])
+        assert "broke off" in install.main(wanted, io.BytesIO(content[70:]))["error"]
+        assert not (tmp_path / "current").exists()
 
 
 def test_a_damaged_release_is_noticed_and_replaced(tmp_path: Path) -> None:
@@ -177,11 +209,14 @@ def test_listening_sockets_are_found_with_their_address() -> None:
 
 
 def test_programs_for_hosts_need_only_the_standard_library() -> None:
-    """What is sent to hosts imports nothing of ours or of others, and runs with -IS."""
+    """What is sent to hosts imports nothing else but what is sent with it, and runs with -IS."""
     folder = Path(facts.__file__).parent
     for path in sorted(folder.glob("*.py")):
         if path.name != "__init__.py":
+            sent = hostside.stdin_of(path.stem, {}).partition(b"\n")[2]
+            loaded = sent.replace(b'scope["main"](ARGS, sys.stdin.buffer)', b'"loaded"')
+            assert loaded != sent
             done = subprocess.run(
-                [sys.executable, "-IS", str(path)], capture_output=True, text=True, check=False
+                [sys.executable, "-IS", "-"], input=loaded, capture_output=True, check=False
             )
-            assert done.returncode == 0, done.stderr
+            assert done.stdout == b'"loaded"\n', done.stderr.decode()
