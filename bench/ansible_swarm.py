@@ -1,23 +1,21 @@
 """The baseline: Ansible forming a Docker swarm of six lab hosts with one service.
 
-`python -m bench.ansible_swarm`. Ansible comes from PyPI's `ansible` package into an environment of
-its own in the lab's cache, made once; the SDK that its modules need on the hosts is put there
-beforehand, and neither is in the measured time. Ansible gets its best settings: pipelining, one
-fork a host, no facts.
+`python -m bench.ansible_swarm`. Ansible is PyPI's `ansible` package (`tool_from_pypi.py`); the SDK
+that its modules need on the hosts is put there beforehand, and neither is in the measured time.
+Ansible gets its best settings: pipelining, one fork a host, no facts.
 """
 
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from bench.measuring import in_lab
 from bench.scenarios import HOSTS
 from bench.spending import Spending
+from bench.tool_from_pypi import installed, tool_dir
 from bench.watching import now_s
-from tests.lab.cache import cache_dir
 from tests.lab.hosts import Host
 from tests.lab.inventory import inventory_text
 from tests.lab.lab import Lab
@@ -32,7 +30,8 @@ REPLICAS = 4
 
 def measure_ansible(lab: Lab) -> dict[str, float]:
     """Return the seconds of a run on bare hosts and of one with nothing to do, and their cost."""
-    ansible, sdk = _installed()
+    ansible = installed("ansible", on_hosts="docker") / "ansible-playbook"
+    sdk = tool_dir("ansible") / "sdk"
     with lab.claim(HOSTS) as hosts, tempfile.TemporaryDirectory() as scratch:
         import_busybox(hosts)
         for host in hosts:
@@ -98,20 +97,6 @@ def _check(manager: Host) -> None:
         "Ansible's swarm to run its service",
         within_s=60,
     )
-
-
-def _installed() -> tuple[Path, Path]:
-    """Return ansible-playbook and the hosts' SDK, installed in the cache if they aren't."""
-    home = cache_dir() / "ansible"
-    ansible, sdk, done = home / "venv/bin/ansible-playbook", home / "sdk", home / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home / "venv")], check=True)
-        pip = [str(home / "venv/bin/python"), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "ansible"], check=True)
-        # Pure Python only: it is built here and runs on the hosts.
-        subprocess.run([*pip, "--upgrade", "--target", str(sdk), "docker"], check=True)
-        done.touch()
-    return ansible, sdk
 
 
 if __name__ == "__main__":

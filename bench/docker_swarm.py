@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from bench.measuring import in_lab
-from bench.scenarios import MANAGERS, Kind, measure
+from bench.scenarios import MANAGERS, measure_leader, measure_tasks
 from tests.lab.hosts import Host
-from tests.lab.lab import Lab
 from tests.lab.ssh import ssh
 from tests.lab.task_image import BUSYBOX, import_busybox
 
@@ -57,11 +56,6 @@ class DockerSwarm:
         ssh(host, "systemctl start docker")
 
 
-def measure_docker(lab: Lab) -> dict[str, float]:
-    """Return every number of Docker's own swarm mode."""
-    kind: Kind = DockerSwarm()
-    return measure(lab, kind)
-
-
 if __name__ == "__main__":
-    in_lab("docker", measure_docker)
+    in_lab("docker", lambda lab: measure_tasks(lab, DockerSwarm()))
+    in_lab("docker", lambda lab: measure_leader(lab, DockerSwarm()))

@@ -58,9 +58,10 @@ class Operator:
             "XDG_STATE_HOME": str(self._folder / "state"),
         }
 
-    def apply(self) -> tuple[float, str]:
+    def apply(self, *words: str) -> tuple[float, str]:
         """Run it; return its seconds and what it said, RuntimeError with that if it fails."""
-        argv = [sys.executable, "-m", "swarmops", "apply", str(self._folder / "inventory.yml")]
+        inventory = str(self._folder / "inventory.yml")
+        argv = [sys.executable, "-m", "swarmops", "apply", inventory, *words]
         started_s = now_s()
         done = subprocess.run(
             argv,

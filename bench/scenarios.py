@@ -2,7 +2,7 @@
 
 A kind says how it is formed and what its daemons are; everything else goes through the `docker`
 CLI on a host (over SSH) and the Docker Engine API, which all kinds serve. `docker_swarm.py` has
-Docker's kind; `compare.py` runs several in one go and prints ratios.
+Docker's kind, `swarmops_swarm.py` ours; `compare.py` runs several in one go and prints ratios.
 """
 
 import json
@@ -49,25 +49,38 @@ class Kind(Protocol):
         """Start a node's daemons again after they were killed; they stay dead until then."""
 
 
-def measure(lab: Lab, kind: Kind) -> dict[str, float]:
-    """Return every number for one kind of swarm, formed on bare hosts of the lab."""
+def measure_tasks(lab: Lab, kind: Kind) -> dict[str, float]:
+    """Return what tasks and nodes cost on one kind of swarm, formed on bare hosts of the lab."""
     with lab.claim(HOSTS, engine=kind.engine) as hosts:
-        kind.prepare(hosts)
-        started_s = now_s()
-        kind.form(hosts)
-        result = {"form_s": now_s() - started_s}
-        swarm = Swarm(kind, hosts)
-        result["create_60_s"] = swarm.create(CREATED_TASKS)
-        result["manager_mb"] = swarm.memory_mb(swarm.leader())
-        result["worker_mb"] = swarm.memory_mb(hosts[-1])
-        result["drain_20_s"] = swarm.drain(hosts[-1], DRAINED_TASKS)
-        result["promote_s"] = swarm.promote(hosts[MANAGERS])
-        result["worker_lost_s"] = swarm.lose(hosts[-1])
+        form_s, swarm = _formed(kind, hosts)
+        return {
+            "form_s": form_s,
+            "create_60_s": swarm.create(CREATED_TASKS),
+            "manager_mb": swarm.memory_mb(swarm.leader()),
+            "worker_mb": swarm.memory_mb(hosts[-1]),
+            "drain_20_s": swarm.drain(hosts[-1], DRAINED_TASKS),
+            "promote_s": swarm.promote(hosts[MANAGERS]),
+            "worker_lost_s": swarm.lose(hosts[-1]),
+        }
+
+
+def measure_leader(lab: Lab, kind: Kind) -> dict[str, float]:
+    """Return what losing the leader costs on one kind of swarm."""
+    with lab.claim(HOSTS, engine=kind.engine) as hosts:
+        _, swarm = _formed(kind, hosts)
         kills = [swarm.kill_leader() for _ in range(LEADER_KILLS)]
-        result["leader_lost_s"] = statistics.median(kills)
-        result["leader_lost_max_s"] = max(kills)
-        result["leader_power_s"] = swarm.power_off_leader()
-        return result
+        return {
+            "leader_lost_s": statistics.median(kills),
+            "leader_lost_max_s": max(kills),
+            "leader_power_s": swarm.power_off_leader(),
+        }
+
+
+def _formed(kind: Kind, hosts: Sequence[Host]) -> tuple[float, "Swarm"]:
+    kind.prepare(hosts)
+    started_s = now_s()
+    kind.form(hosts)
+    return now_s() - started_s, Swarm(kind, hosts)
 
 
 class Swarm:

@@ -1,20 +1,23 @@
 """Our side: swarmops' own runtime on lab hosts. `python -m bench.swarmops_swarm`.
 
 Three managers and three workers formed by one `swarmops apply` over SSH, then every experiment of
-`scenarios.py`. No container engine runs on the hosts: tasks are plain processes.
+`scenarios.py`: on hosts without a container engine, where tasks are plain processes, and on hosts
+with one, where they are containers.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measuring import in_lab
 from bench.operator import Operator
-from bench.scenarios import MANAGERS, Kind, measure
+from bench.scenarios import MANAGERS, measure_leader, measure_tasks
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
 from tests.lab.ssh import ssh
+from tests.lab.task_image import BUSYBOX, import_busybox
 
 UNIT = "swarmops.service"
 
@@ -51,12 +54,46 @@ class SwarmopsSwarm:
         ssh(host, f"systemctl start {UNIT}")
 
 
-def measure_swarmops(lab: Lab) -> dict[str, float]:
-    """Return every number of swarmops' swarm."""
+class SwarmopsContainers(SwarmopsSwarm):
+    """Our kind of swarm on hosts with a container engine: its tasks are containers."""
+
+    name = "containers"
+    engine = True
+    image = BUSYBOX
+
+    def prepare(self, hosts: Sequence[Host]) -> None:
+        """Give the hosts the task image besides."""
+        import_busybox(hosts)
+        super().prepare(hosts)
+
+
+@contextmanager
+def swarmops_swarm(*, containers: bool = False) -> Iterator[SwarmopsSwarm]:
+    """Yield our kind of swarm, with an operator of its own."""
+    kind = SwarmopsContainers if containers else SwarmopsSwarm
     with tempfile.TemporaryDirectory() as scratch:
-        kind: Kind = SwarmopsSwarm(Operator(Path(scratch)))
-        return measure(lab, kind)
+        yield kind(Operator(Path(scratch)))
+
+
+def measure_processes(lab: Lab) -> dict[str, float]:
+    """Return what tasks and nodes cost where tasks are plain processes."""
+    with swarmops_swarm() as kind:
+        return measure_tasks(lab, kind)
+
+
+def measure_containers(lab: Lab) -> dict[str, float]:
+    """Return the same where tasks are containers, as Docker's are."""
+    with swarmops_swarm(containers=True) as kind:
+        return measure_tasks(lab, kind)
+
+
+def measure_leader_lost(lab: Lab) -> dict[str, float]:
+    """Return what losing the leader costs."""
+    with swarmops_swarm() as kind:
+        return measure_leader(lab, kind)
 
 
 if __name__ == "__main__":
-    in_lab("swarmops", measure_swarmops)
+    in_lab("processes", measure_processes)
+    in_lab("containers", measure_containers)
+    in_lab("leader lost", measure_leader_lost)

@@ -1,0 +1,127 @@
+"""The bundle to six hosts: pyinfra putting it there as a file, and `swarmops apply` installing it.
+
+    python -m bench.pushing [pyinfra|swarmops]
+
+pyinfra (`tool_from_pypi.py`) puts the very bundle and a unit where they belong, and no more.
+swarmops gathers facts, sends, checks, unpacks, switches, starts the runtime and waits for it.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.measuring import in_lab
+from bench.operator import Operator
+from bench.scenarios import HOSTS, MANAGERS
+from bench.spending import Spending
+from bench.tool_from_pypi import installed
+from bench.watching import now_s
+from swarmops.backends import bundle, wheels
+from tests.lab.hosts import Host
+from tests.lab.lab import Lab
+from tests.lab.ssh import ssh
+
+ON_HOST = "/opt/bundle.tar.gz"
+UNIT = "[Service]\nExecStart=/bin/sleep 1000000\n"
+DEPLOY = f"""
+from pyinfra.operations import files
+files.put(name="Bundle", src="bundle.tar.gz", dest={ON_HOST!r})
+files.put(name="Unit", src="node.service", dest="/etc/systemd/system/node.service")
+"""
+
+
+def measure_pyinfra(lab: Lab) -> dict[str, float]:
+    """Return the seconds of putting the bundle on bare hosts and once more, and their cost."""
+    pyinfra = installed("pyinfra") / "pyinfra"
+    with lab.claim(HOSTS, engine=False) as hosts, tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        content = bundle.build(wheels.here(), folder / "layers").content
+        (folder / "bundle.tar.gz").write_bytes(content)
+        (folder / "node.service").write_text(UNIT)
+        (folder / "deploy.py").write_text(DEPLOY)
+        (folder / "inventory.py").write_text(_inventory(hosts, folder))
+        spending = Spending(hosts)
+        first_s = _deploy(pyinfra, folder)
+        first_cpu_s = spending.spent_s()
+        _check(hosts, content)
+        spending = Spending(hosts)
+        again_s = _deploy(pyinfra, folder)
+        again_cpu_s = spending.spent_s()
+    return {
+        "bundle_mb": len(content) / 1e6,
+        "first_s": first_s,
+        "first_cpu_s": first_cpu_s,
+        "again_s": again_s,
+        "again_cpu_s": again_cpu_s,
+    }
+
+
+def measure_push(lab: Lab) -> dict[str, float]:
+    """Return the same of swarmops; the bundle was built before, as a file for pyinfra was."""
+    with tempfile.TemporaryDirectory() as scratch, lab.claim(HOSTS, engine=False) as hosts:
+        operator = Operator(Path(scratch))
+        operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
+        bundle.build(wheels.here(), Path(scratch) / "cache/swarmops/bundles")
+        spending = Spending(hosts)
+        first_s, _ = operator.apply("--only", "runtime")
+        first_cpu_s = spending.spent_s()
+        spending = Spending(hosts)
+        again_s, said = operator.apply("--only", "runtime")
+        again_cpu_s = spending.spent_s()
+    if "Nothing needs doing" not in said:
+        raise RuntimeError(f"the second apply did something:\n{said}")
+    return {
+        "first_s": first_s,
+        "first_cpu_s": first_cpu_s,
+        "again_s": again_s,
+        "again_cpu_s": again_cpu_s,
+    }
+
+
+def _inventory(hosts: Sequence[Host], folder: Path) -> str:
+    """Return pyinfra's inventory; it trusts new hosts, as swarmops does here."""
+    shared = {
+        "ssh_user": "root",
+        "ssh_key": hosts[0].key,
+        "ssh_strict_host_key_checking": "accept-new",
+        "ssh_known_hosts_file": str(folder / "known_hosts"),
+    }
+    return f"hosts = {[(host.address, shared) for host in hosts]!r}\n"
+
+
+def _deploy(pyinfra: Path, folder: Path) -> float:
+    """Run it on all hosts at once; return its seconds, RuntimeError with its output on failure."""
+    started_s = now_s()
+    done = subprocess.run(
+        [str(pyinfra), "--yes", "--parallel", str(HOSTS), "inventory.py", "deploy.py"],
+        env=dict(os.environ, HOME=str(folder)),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    took_s = now_s() - started_s
+    if done.returncode != 0:
+        raise RuntimeError(f"pyinfra failed:\n{done.stdout}{done.stderr}")
+    return took_s
+
+
+def _check(hosts: Sequence[Host], content: bytes) -> None:
+    """Raise RuntimeError unless every host has the bundle: else the run was no baseline."""
+    wanted = hashlib.sha256(content).hexdigest()
+    for host in hosts:
+        if wanted not in ssh(host, f"sha256sum {ON_HOST}").stdout:
+            raise RuntimeError(f"{host.name} has not the bundle that pyinfra put there")
+
+
+if __name__ == "__main__":
+    only = sys.argv[1:]
+    if only != ["swarmops"]:
+        in_lab("pyinfra", measure_pyinfra)
+    if only != ["pyinfra"]:
+        in_lab("swarmops apply --only runtime", measure_push)
