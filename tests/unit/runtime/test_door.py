@@ -94,6 +94,14 @@ async def test_raft_comes_in_ahead_of_all_agents_that_wait() -> None:
     assert sorted(door.ports[1:]) == sorted(agent.port for agent in agents)
 
 
+async def test_what_is_written_leaves_at_once() -> None:
+    """Accepted connections don't gather small messages: an agent's orders are such."""
+    async with opened() as door:
+        door.knock(ALPN_AGENT)
+        await door.came(1)
+        assert door._in[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 async def test_no_turn_of_the_event_loop_begins_more_than_a_few_handshakes() -> None:
     """Everything else gets its turn between them."""
     async with opened() as door:
