@@ -67,7 +67,7 @@ class Bench:
     def power_on(self, name: str) -> None:
         """Start a node's agent."""
 
-        async def dial(addr: str, _period_s: float) -> Channel:
+        async def dial(addr: str) -> Channel:
             near, far = channel_pair()
             dispatcher = self.swarm.managers[addr].dispatcher
             serving = asyncio.create_task(dispatcher.serve(far, name, "10.0.0.1"))

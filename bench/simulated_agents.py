@@ -51,6 +51,7 @@ from swarmops.pki.root import new_request
 from swarmops.pki.tls import ALPN_AGENT, joining_client, unverified_client
 from swarmops.pki.wire import CertificateReply, CertificateRequest, RootReply
 from swarmops.runtime.dial import dial_session
+from swarmops.runtime.session_channel import SessionChannel
 
 JOINING_AT_ONCE = 8
 TOLD_EVERY_S = 0.25
@@ -59,8 +60,8 @@ NICE = 10
 BEAT = encode(Heartbeat())
 
 
-Dial = Callable[[str, float], Awaitable[Channel]]
-"""Opens a session with a manager; told the heartbeat's period."""
+Dial = Callable[[str], Awaitable[Channel]]
+"""Opens a session with a manager."""
 
 
 class Seen:
@@ -127,7 +128,7 @@ class Agent:
         while True:
             began_s = time.monotonic()
             with contextlib.suppress(ConnectionError, OSError, TimeoutError):
-                await self._session(await self._dial(addr, self._period_s))
+                await self._session(await self._dial(addr))
             addr = self._rng.choice([each for each in self._managers if each != addr])
             if time.monotonic() - began_s > USUAL.steady_s:
                 backoff_s = 0.0
@@ -150,6 +151,8 @@ class Agent:
                     self._confirm(self._unconfirmed.pop(frame.seq, []))
                 elif isinstance(frame, Welcome | NodeChanged):
                     self._period_s = frame.heartbeat_period_s
+                    if isinstance(channel, SessionChannel):
+                        channel.expect(self._period_s)
                     if not welcome:
                         welcome = True
                         self._seen.sessions += 1
@@ -217,9 +220,9 @@ async def join(
     return Tls(reply, key_pem), reply
 
 
-async def dial(tls: Tls, addr: str, period_s: float) -> Channel:
+async def dial(tls: Tls, addr: str) -> Channel:
     """Open a session."""
-    return await dial_session(addr, tls, period_s=period_s)  # type: ignore[arg-type]
+    return await dial_session(addr, tls)  # type: ignore[arg-type]
 
 
 async def root_of(addr: str) -> str:

@@ -27,7 +27,6 @@ from swarmops.agent.ingress.keeper import Keeper
 from swarmops.agent.machine_file import FILE as MACHINE_FILE
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
-from swarmops.model.defaults import HEARTBEAT_PERIOD_S
 from swarmops.model.node import Role
 from swarmops.model.session import Channel, NodeChanged, Welcome
 from swarmops.model.swarm import Peer
@@ -39,6 +38,7 @@ from swarmops.runtime.certificate import NodeCertificate
 from swarmops.runtime.dial import RemovedError, dial_session
 from swarmops.runtime.keyring import Keyring
 from swarmops.runtime.renewal import renewal_due
+from swarmops.runtime.session_channel import SessionChannel
 from swarmops.runtime.state import (
     STATE_FILE,
     NodeState,
@@ -95,7 +95,7 @@ class Daemon:
         self._role_task: asyncio.Task[None] | None = None
         self._last_manager = ""
         self._locking: asyncio.Task[None] | None = None
-        self._period_s = float(HEARTBEAT_PERIOD_S)
+        self._session: SessionChannel | None = None
         self.became_worker = asyncio.Event()
         self.welcomed = asyncio.Event()
         """A manager has taken this node's session: the swarm counts on it."""
@@ -262,11 +262,8 @@ class Daemon:
         self._last_manager = addr
         # Managers show the address that a session comes from: it shall be the advertised one.
         try:
-            return await dial_session(
-                addr,
-                self.certificate.tls,
-                own_address(state.advertise_addr),
-                period_s=self._period_s,
+            self._session = await dial_session(
+                addr, self.certificate.tls, own_address(state.advertise_addr)
             )
         except RemovedError as exc:
             if not self.removed:
@@ -274,6 +271,7 @@ class Daemon:
                 self.error = str(exc)
                 self._background.spawn(self._end_tasks())
             raise
+        return self._session
 
     async def _end_tasks(self) -> None:
         """End what the swarm has replaced elsewhere: nothing must run twice."""
@@ -283,7 +281,8 @@ class Daemon:
 
     def _on_node(self, frame: Welcome | NodeChanged) -> None:
         state = self._member()
-        self._period_s = frame.heartbeat_period_s
+        if self._session is not None:
+            self._session.expect(frame.heartbeat_period_s)
         managers = tuple(sorted(frame.managers, key=lambda peer: peer.node_id))
         if managers and managers != state.managers:
             self._remember(replace(state, managers=managers))

@@ -14,7 +14,6 @@ import aiohttp
 import msgspec
 
 from swarmops.errors import ApiError, SwarmopsError
-from swarmops.model.defaults import HEARTBEAT_PERIOD_S
 from swarmops.model.node import Role
 from swarmops.model.session import FRAME_BYTES_MAX
 from swarmops.pki.tls import (
@@ -35,16 +34,13 @@ from swarmops.pki.wire import (
     MemberRequest,
     RootReply,
 )
+from swarmops.runtime.session_channel import SessionChannel
 from swarmops.runtime.silence import end_when_silent
 
 Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
 _FORBIDDEN = 403
-_PINGS_PER_HEARTBEAT = 0.5
-"""A manager that answers no ping for one and a half of their periods is given up: it lost its
-power. In a swarm of thousands, whose heartbeats are rarer, so are pings: managers that are slow for
-a moment must not lose all agents at once, whose return would make them slower still."""
 
 
 class RemovedError(SwarmopsError):
@@ -94,44 +90,8 @@ async def dial_raft(
     return reader, writer, peer.node_id
 
 
-class SessionChannel:
-    """An agent's session as a WebSocket; frames are whole messages."""
-
-    def __init__(
-        self, client: aiohttp.ClientSession | None, socket: aiohttp.ClientWebSocketResponse
-    ) -> None:
-        self._client = client
-        self._socket = socket
-
-    async def send(self, frame: bytes) -> None:
-        """Send one frame; ConnectionError once the manager is gone."""
-        try:
-            await self._socket.send_bytes(frame)
-        except (aiohttp.ClientError, RuntimeError) as exc:
-            raise ConnectionError(str(exc)) from exc
-
-    async def receive(self) -> bytes:
-        """Return the next frame; ConnectionError once the manager is gone."""
-        message = await self._socket.receive()
-        if message.type is not aiohttp.WSMsgType.BINARY:
-            raise ConnectionError("the manager closed the session")
-        data: bytes = message.data
-        return data
-
-    async def close(self) -> None:
-        """End the session."""
-        await self._socket.close()
-        if self._client is not None:
-            await self._client.close()
-
-
-async def dial_session(
-    addr: str, tls: NodeTLS, source: str | None = None, *, period_s: float = HEARTBEAT_PERIOD_S
-) -> SessionChannel:
-    """Open an agent's session with a manager, from one of this machine's addresses if named.
-
-    ``period_s`` is the heartbeat's, as far as the agent was told.
-    """
+async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> SessionChannel:
+    """Open an agent's session with a manager, from one of this machine's addresses if named."""
     client = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             ssl=tls.client(ALPN_AGENT), limit=1, local_addr=(source, 0) if source else None
@@ -141,10 +101,7 @@ async def dial_session(
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             socket = await client.ws_connect(
-                f"https://{addr}/session",
-                heartbeat=period_s / _PINGS_PER_HEARTBEAT,
-                max_msg_size=FRAME_BYTES_MAX,
-                compress=0,
+                f"https://{addr}/session", max_msg_size=FRAME_BYTES_MAX, compress=0
             )
     except aiohttp.WSServerHandshakeError as exc:
         await client.close()
