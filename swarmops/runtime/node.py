@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import grp
 import logging
 import os
@@ -24,8 +23,10 @@ from aiohttp import web
 from swarmops.api import make_app, make_network_app
 from swarmops.errors import SwarmopsError
 from swarmops.runtime.access_port import AccessPort
+from swarmops.runtime.collector import Collector
 from swarmops.runtime.control import Control
 from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
+from swarmops.runtime.fair_loop import fair_loop
 from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
 from swarmops.runtime.notify import ending, notify, watchdog
@@ -45,7 +46,8 @@ def main() -> int:
     arguments = _arguments()
     _configure_logging(arguments.log_level)
     try:
-        asyncio.run(_run(arguments))
+        with asyncio.Runner(loop_factory=fair_loop) as runner:
+            runner.run(_run(arguments))
     except SwarmopsError as exc:
         sys.stderr.write(f"swarmops: {exc}\n")
         return 1
@@ -72,8 +74,7 @@ async def _run(arguments: argparse.Namespace) -> None:
     listening = await _serve(runner, _listen(arguments.socket))
     outside = await _runner(make_network_app(app))
     opening = asyncio.create_task(AccessPort(daemon, outside).run())
-    # What lives now lives for ever: the collector need not look at it again and again.
-    gc.freeze()
+    Collector().begin(loop)
     notify("READY=1")
     petting = asyncio.create_task(watchdog(lambda: True))
     try:
