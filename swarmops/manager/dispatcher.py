@@ -28,6 +28,7 @@ from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end, keep_running
 from swarmops.manager.lease import Lease
 from swarmops.manager.log_intake import LogIntake
+from swarmops.manager.pace import Pace
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming, until_beat_s
@@ -58,6 +59,7 @@ class Dispatcher:
         self._now = now
         self._timing = timing
         self._statuses = StatusWriter(store, timing)
+        self._pace = Pace()
         self._sessions: dict[str, Session] = {}
         self._ingress = IngressTable(store, self._ports_changed)
         self._serving: dict[asyncio.Task[None], None] = {}
@@ -155,6 +157,7 @@ class Dispatcher:
             hello.session_id,
             store=self._store,
             statuses=self._statuses,
+            pace=self._pace,
             managers=lambda: self._told[0],
             ingress=self._ingress,
             timing=self._timing,
@@ -254,7 +257,11 @@ class Dispatcher:
             await self._close_all()
 
     async def _close_all(self) -> None:
-        await asyncio.gather(*(session.close() for session in self._sessions.values()))
+        await asyncio.gather(*(self._close(session) for session in self._sessions.values()))
+
+    async def _close(self, session: Session) -> None:
+        await self._pace.turn()
+        await session.close()
 
     async def _watch_over_nodes(self) -> None:
         """Write DOWN for nodes whose session ended here and that have none by now."""

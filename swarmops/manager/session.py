@@ -21,6 +21,7 @@ from swarmops.manager.assignments import AssignmentSet
 from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end
 from swarmops.manager.log_intake import LogIntake
+from swarmops.manager.pace import Pace
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming
 from swarmops.model.base import given
@@ -61,6 +62,7 @@ class Session:
         *,
         store: Store,
         statuses: StatusWriter,
+        pace: Pace,
         managers: Callable[[], list[Peer]],
         ingress: IngressTable,
         timing: ManagerTiming,
@@ -75,6 +77,7 @@ class Session:
         self._channel = channel
         self._store = store
         self._statuses = statuses
+        self._pace = pace
         self._managers = managers
         self._ingress = ingress
         self._timing = timing
@@ -84,34 +87,34 @@ class Session:
         self._ports: dict[Key, None] = {}
         self._node_news = False
         self._complete = False
-        self._awake = asyncio.Event()
-        self._silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._welcomed = self._telling = False
+        self._reason: Exception | None = None
+        """Why it is ended from this side."""
         self._writes: dict[asyncio.Task[None], None] = {}
 
     def task_changed(self, task_id: str) -> None:
         """Tell the agent soon about this task."""
         self._changed[task_id] = None
-        self._awake.set()
+        self._tell_soon()
 
     def ports_changed(self, keys: set[Key]) -> None:
         """Tell the agent soon about these published ports."""
         self._ports.update(dict.fromkeys(sorted(keys)))
-        self._awake.set()
+        self._tell_soon()
 
     def node_changed(self) -> None:
         """Tell the agent soon about its node, the managers and the period."""
         self._node_news = True
-        self._awake.set()
+        self._tell_soon()
 
     def resync(self) -> None:
         """Tell the agent everything again."""
         self._complete = self._node_news = True
-        self._awake.set()
+        self._tell_soon()
 
     def give_up(self) -> None:
         """End the session as one whose agent is silent."""
-        if not self._silent.done():
-            self._silent.set_result(None)
+        self._hang_up(TimeoutError("the agent is silent"))
 
     async def close(self) -> None:
         """End the session from this side."""
@@ -119,19 +122,22 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the agent is gone or given up: ends with ConnectionError or TimeoutError."""
-        await self._send(Welcome(*self._news()))
-        await self._send(self._ingress.complete())
-        await self._send(self._assigned.complete())
-        halves = [asyncio.create_task(self._read()), asyncio.create_task(self._tell())]
         try:
-            await asyncio.wait([*halves, self._silent], return_when=asyncio.FIRST_COMPLETED)
-            for half in halves:
-                if half.done():
-                    await half
-            raise TimeoutError("the agent is silent")
+            await self._pace.turn()
+            await self._send(Welcome(*self._news()))
+            await self._send(self._ingress.complete())
+            await self._send(self._assigned.complete())
+            self._welcomed = True
+            self._tell_soon()
+            await self._read()
+        except ConnectionError:
+            if self._reason is not None:
+                raise self._reason from None
+            raise
         finally:
+            self._welcomed = False
             self.logs.fail()
-            await end([*halves, *self._writes])
+            await end(list(self._writes))
 
     async def _read(self) -> None:
         clock = asyncio.get_running_loop()
@@ -162,6 +168,7 @@ class Session:
 
     async def _take(self, frame: Statuses) -> None:
         await self._statuses.write(frame.statuses)
+        await self._pace.turn()
         with contextlib.suppress(ConnectionError):
             await self._send(Ack(frame.seq))
 
@@ -192,22 +199,38 @@ class Session:
         with contextlib.suppress(NotFound):
             await self._store.modify(self._store.nodes, self.node_id, change)
 
+    def _tell_soon(self) -> None:
+        """See to it that what changed is told, in a task that ends when it is: most are idle."""
+        if self._welcomed and not self._telling and self._has_news():
+            self._telling = True
+            self._background(self._tell())
+
+    def _has_news(self) -> bool:
+        return bool(self._changed or self._ports or self._node_news or self._complete)
+
     async def _tell(self) -> None:
-        while True:
-            await self._awake.wait()
-            await asyncio.sleep(self._timing.assignments_s)
-            self._awake.clear()
-            changed, self._changed = self._changed, {}
-            complete, self._complete = self._complete, False
-            node_news, self._node_news = self._node_news, False
-            ports, self._ports = self._ports, {}
-            if ports:  # ahead of the assignments: who shall stop gets no more connections
-                await self._send(self._ingress.changes(ports))
-            if node_news:
-                await self._send(NodeChanged(*self._news()))
-            frame = self._assigned.complete() if complete else self._assigned.changes(changed)
-            if frame is not None:
-                await self._send(frame)
+        try:
+            while self._has_news():
+                await asyncio.sleep(self._timing.assignments_s)
+                await self._pace.turn()
+                await self._tell_now()
+        except Exception as error:  # noqa: BLE001 - the session ends with it
+            self._hang_up(error)
+        finally:
+            self._telling = False
+
+    async def _tell_now(self) -> None:
+        changed, self._changed = self._changed, {}
+        complete, self._complete = self._complete, False
+        node_news, self._node_news = self._node_news, False
+        ports, self._ports = self._ports, {}
+        if ports:  # ahead of the assignments: who shall stop gets no more connections
+            await self._send(self._ingress.changes(ports))
+        if node_news:
+            await self._send(NodeChanged(*self._news()))
+        frame = self._assigned.complete() if complete else self._assigned.changes(changed)
+        if frame is not None:
+            await self._send(frame)
 
     def _news(self) -> tuple[Node, list[Peer], float, str, str]:
         store = self._store
@@ -222,6 +245,10 @@ class Session:
 
     async def _send(self, frame: Frame) -> None:
         await self._channel.send(encode(frame))
+
+    def _hang_up(self, reason: Exception) -> None:
+        self._reason = self._reason or reason
+        self._background(self._channel.close())
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a write go on while the next frames are read."""
