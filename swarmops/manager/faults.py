@@ -36,10 +36,12 @@ class Faults:
             if len(ends) > 10 * FAILURES_MAX:
                 ends.popleft()
 
+    def __bool__(self) -> bool:
+        """Whether there may be any failure at all."""
+        return bool(self._ends)
+
     def count(self, node_id: str, service_id: str, spec_version: int, now: datetime) -> int:
         """Return the failures within the window, 0 where they are too few to matter."""
-        if not self._ends:
-            return 0
         key = (node_id, service_id, spec_version)
         ends = self._ends.get(key)
         if ends is None:

@@ -8,7 +8,7 @@ takes the branch that has the fewest tasks of the service.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
 from swarmops.manager.constraints import label_value
@@ -25,8 +25,9 @@ class Ranking:
         loads: Sequence[NodeLoad],
         service_id: str,
         spread_over: Sequence[str],
-        failures: Callable[[str], int],
+        failures: Callable[[str], int] | None,
     ) -> None:
+        """``failures`` counts those of a node; None: nowhere has any."""
         self._service_id = service_id
         self._failures = failures
         self._leaves: dict[str, _Leaf] = {}
@@ -34,8 +35,8 @@ class Ranking:
 
     def _branch(self, loads: Sequence[NodeLoad], spread_over: Sequence[str]) -> _Inner | _Leaf:
         if not spread_over:
-            leaf = _Leaf(self._service_id, loads, self._rank)
-            self._leaves.update((load.node.id, leaf) for load in loads)
+            leaf = _Leaf(self._service_id, loads, self._failures)
+            self._leaves.update(dict.fromkeys(leaf.node_ids, leaf))
             return leaf
 
         def value(load: NodeLoad) -> str:
@@ -43,11 +44,6 @@ class Ranking:
 
         groups = groupby(sorted(loads, key=value), key=value)
         return _Inner([self._branch(list(group), spread_over[1:]) for _, group in groups])
-
-    def _rank(self, load: NodeLoad) -> Rank:
-        node_id = load.node.id
-        mine = load.active_of.get(self._service_id, 0)
-        return self._failures(node_id), mine, load.active, node_id
 
     def take(self) -> NodeLoad | None:
         """Take the best node out; None when none is left."""
@@ -62,13 +58,33 @@ class _Leaf:
     """Nodes that no preference tells apart."""
 
     def __init__(
-        self, service_id: str, loads: Sequence[NodeLoad], rank: Callable[[NodeLoad], Rank]
+        self,
+        service_id: str,
+        loads: Sequence[NodeLoad],
+        failures: Callable[[str], int] | None,
     ) -> None:
-        self._rank = rank
+        self._service_id = service_id
+        self._failures = failures
         self._loads = {load.node.id: load for load in loads}
-        self._heap = [rank(load) for load in loads]
+        if failures is None:  # as _rank, for each of thousands of nodes
+            self._heap: list[Rank] = [
+                (0, load.active_of.get(service_id, 0), load.active, node_id)
+                for node_id, load in self._loads.items()
+            ]
+        else:
+            self._heap = [self._rank(load) for load in loads]
         heapq.heapify(self._heap)
-        self.count: int = sum(load.active_of.get(service_id, 0) for load in loads)
+        self.count: int = sum([rank[1] for rank in self._heap])
+
+    def _rank(self, load: NodeLoad) -> Rank:
+        node_id = load.node.id
+        failed = 0 if self._failures is None else self._failures(node_id)
+        return failed, load.active_of.get(self._service_id, 0), load.active, node_id
+
+    @property
+    def node_ids(self) -> Iterable[str]:
+        """The nodes that it was made of."""
+        return self._loads.keys()
 
     def push(self, load: NodeLoad) -> None:
         heapq.heappush(self._heap, self._rank(load))

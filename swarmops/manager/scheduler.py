@@ -179,13 +179,15 @@ class Scheduler:
         loads = [self._loads[node_id]] if node_id in self._loads else []
         if not node_id:
             loads = list(self._loads.values())
-        changing = [each for each in checks if each.changing]
-        ranking = Ranking(
-            [load for load in self._fit_for(group, loads, checks) if _passes(load, changing)],
-            service_id,
-            _spread_over(tasks[0].spec),
-            lambda node: self._faults.count(node, service_id, version, now),
-        )
+        fit = self._fit_for(group, loads, checks)
+        if changing := [each for each in checks if each.changing]:
+            fit = [load for load in fit if _passes(load, changing)]
+
+        def failures(node: str) -> int:
+            return self._faults.count(node, service_id, version, now)
+
+        spread_over = _spread_over(tasks[0].spec)
+        ranking = Ranking(fit, service_id, spread_over, failures if self._faults else None)
         tried = _assign(tasks, ranking, checks, step, now)
         if len(tried) < len(tasks):
             rest = islice(self._tasks(store, group), len(tried), None)
