@@ -14,7 +14,7 @@ from swarmops.manager.absences import Absences, grace_s, mark_all_down
 from swarmops.manager.loop import LoopContext
 from swarmops.manager.timing import until_beat_s
 from swarmops.model.base import given
-from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Reachability
+from swarmops.model.node import ManagerStatus, Node, NodeState, Reachability
 from swarmops.store import Store
 
 
@@ -36,15 +36,12 @@ async def watch_over_nodes(context: LoopContext) -> None:
 
 def unheld(store: Store, leader_id: str) -> Iterator[Node]:
     """Yield the READY nodes whose session is held by nobody who could say that they are gone."""
-    holds: dict[str, bool] = {"": False, leader_id: True}
-    for node in store.nodes:
-        if node.status.state is not NodeState.READY:
+    for holder in store.nodes.holders():
+        if holder == leader_id or (holder and _answers(store.nodes.get(holder))):
             continue
-        holder = given(node.internal, NodeInternal()).session_holder
-        if holder not in holds:
-            holds[holder] = _answers(store.nodes.get(holder))
-        if not holds[holder]:
-            yield node
+        for node in store.nodes.by_holder(holder):
+            if node.status.state is NodeState.READY:
+                yield node
 
 
 def _answers(manager: Node | None) -> bool:

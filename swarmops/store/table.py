@@ -32,6 +32,10 @@ class Index(Generic[K, T]):
         group = self._groups.get(key)
         return group.values() if group else ()
 
+    def keys(self) -> Collection[K]:
+        """Return a live view of the keys that some object has."""
+        return self._groups.keys()
+
     def adopt(self, other: Index[K, T]) -> None:
         """Take over the groups of another index with the same key."""
         self._groups = other._groups
@@ -140,7 +144,7 @@ class NodeTable(Table[Node]):
             lambda node: given(node.description.hostname, "") or None
         )
         self._by_holder: Index[str, Node] = Index(
-            lambda node: given(node.internal, NodeInternal()).session_holder or None
+            lambda node: given(node.internal, NodeInternal()).session_holder
         )
         super().__init__("nodes", (self._by_role, self._by_hostname, self._by_holder))
 
@@ -153,8 +157,12 @@ class NodeTable(Table[Node]):
         return self._by_hostname.get(hostname)
 
     def by_holder(self, manager_id: str) -> Collection[Node]:
-        """Return the nodes whose session this manager holds."""
+        """Return the nodes whose session this manager holds; of "" those that have none."""
         return self._by_holder.get(manager_id)
+
+    def holders(self) -> Collection[str]:
+        """Return the managers that hold sessions, and "" if there are nodes without."""
+        return self._by_holder.keys()
 
 
 class TaskTable(Table[Task]):
