@@ -14,14 +14,14 @@ from datetime import datetime
 
 from swarmops.manager import global_, jobs, rebalance, restarts
 from swarmops.manager.loop import Step
-from swarmops.manager.places import is_job, live, unfit
+from swarmops.manager.places import is_job, live, stranded, unfit
 from swarmops.manager.restarts import PlaceStep
 from swarmops.manager.service_look import Key, ServiceLook, Turn
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name
 from swarmops.model.node import Node, NodeInternal
 from swarmops.model.service import Service, UpdateStatus
-from swarmops.model.task import Task
+from swarmops.model.task import Task, TaskState
 from swarmops.store import Event, Store, place_of
 
 MORE = "more"
@@ -40,14 +40,15 @@ class Orchestrator:
         self._once_more: set[str] = set()
         """Services that something happened to while they were looked at."""
 
-    def reset(self, store: Store) -> Iterator[Key]:
-        """Yield every service and every place."""
+    def reset(self, store: Store) -> Iterator[Key | None]:
+        """Yield every service, and every place but those where nothing can be to do."""
         self._looks.clear()
         self._once_more.clear()
         for service in list(store.services):
             yield service.id, ""
         for task in list(store.tasks):
-            yield task.service_id, place_of(task)
+            place = place_of(task)
+            yield None if _is_well(store, task, place) else (task.service_id, place)
             if task.service_id not in store.services:
                 yield task.service_id, ""
 
@@ -145,6 +146,16 @@ def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[
         return
     if service is None or (new is None and live(task)) or _is_watched(service):
         yield task.service_id, ""
+
+
+def _is_well(store: Store, task: Task, place: str) -> bool:
+    """Whether a task runs as it shall, alone in its place: most do when a leader begins."""
+    return (
+        task.status.state is TaskState.RUNNING
+        and task.desired_state is TaskState.RUNNING
+        and not stranded(task, store.nodes)
+        and len(store.tasks.by_place(task.service_id, place)) == 1
+    )
 
 
 def _is_global(service: Service) -> bool:

@@ -30,12 +30,15 @@ class Reaper:
 
     tables = ("tasks", "nodes", "clusters")
 
-    def reset(self, store: Store) -> Iterator[Key]:
-        """Yield every place."""
+    def reset(self, store: Store) -> Iterator[Key | None]:
+        """Yield every place but those with one task that stays."""
         for task in list(store.tasks):
-            yield task.service_id, place_of(task)
+            place = place_of(task)
+            alone = len(store.tasks.by_place(task.service_id, place)) == 1
+            stays = alone and not _removable(store, task)
+            yield None if stays else (task.service_id, place)
 
-    def observe(self, store: Store, event: Event) -> Iterable[Key]:
+    def observe(self, store: Store, event: Event) -> Iterable[Key | None]:
         """Return the places whose tasks came, ended or shall be removed."""
         new = event.new
         if isinstance(new, Task):

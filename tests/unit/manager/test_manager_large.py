@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from swarmops.manager.loop import Step
 from swarmops.manager.orchestrator import MORE, Orchestrator
+from swarmops.manager.reaper import Reaper
 from swarmops.manager.service_look import CHANGED_PER_STEP, LOOKED_PER_STEP
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
@@ -140,3 +141,56 @@ def test_the_tasks_of_a_large_service_that_is_removed_go_over_many_steps() -> No
     steps, _ = large.settle()
     assert steps >= TASKS // CHANGED_PER_STEP
     assert all(task.desired_state is TaskState.REMOVE for task in large.store.tasks)
+
+
+def test_a_new_leader_looks_at_no_place_that_is_well(prepared: Large) -> None:
+    """It passes all tasks once, and has only the service to look at, and none to delete."""
+    keys = [key for key in prepared.orchestrator.reset(prepared.store) if key is not None]
+    assert keys == [("web", "")]
+    assert [key for key in Reaper().reset(prepared.store) if key is not None] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": TaskStatus(state=TaskState.FAILED)},
+        {"desired_state": TaskState.SHUTDOWN},
+        {"status": TaskStatus(state=TaskState.STARTING)},
+        {"node_id": "gone"},
+        {"id": new_id(random.Random(2))},
+    ],
+    ids=["failed", "shall stop", "starts", "node is gone", "has another beside it"],
+)
+def test_a_new_leader_looks_at_every_other_place(change: dict[str, object]) -> None:
+    """Whatever the former one may have left undone there."""
+    store = _with_task(change)
+    assert ("web", "7") in list(Orchestrator(random.Random(1)).reset(store))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"desired_state": TaskState.REMOVE},
+        {"id": new_id(random.Random(2))},
+    ],
+    ids=["shall be removed", "has history"],
+)
+def test_a_new_leader_sees_whatever_may_be_deleted(change: dict[str, object]) -> None:
+    """Where the former one told a node to stop it, and where there is history."""
+    gone = {"status": TaskStatus(state=TaskState.SHUTDOWN), **change}
+    assert ("web", "7") in list(Reaper().reset(_with_task(gone)))
+
+
+def _with_task(change: dict[str, object]) -> Store:
+    """Return a store with a task that runs in slot 7, changed; or beside it, if its ID is."""
+    store = Store(now=lambda: NOW)
+    tx = Transaction()
+    tx.put(Node(id="n", status=NodeStatus(state=NodeState.READY)))
+    tx.put(Service(id="web", spec=ServiceSpec(name="web", task_template=SPEC)))
+    runs = TaskStatus(state=TaskState.RUNNING)
+    well = Task(id="t", service_id="web", slot=7, spec=SPEC, node_id="n", status=runs)
+    if "id" in change:
+        tx.put(well)
+    tx.put(replace(well, **change))
+    store.apply(1, tx.encode(NOW))
+    return store
