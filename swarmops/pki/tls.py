@@ -76,6 +76,7 @@ class NodeTLS:
     def _accepting(self) -> ssl.SSLContext:
         context = self._loaded(ssl.PROTOCOL_TLS_SERVER, list(ALPNS))
         context.verify_mode = ssl.CERT_OPTIONAL
+        context.num_tickets = 0  # no client of ours resumes a session
         return context
 
     def _loaded(self, protocol: int, alpns: list[str]) -> ssl.SSLContext:
