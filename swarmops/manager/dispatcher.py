@@ -37,7 +37,7 @@ from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Ro
 from swarmops.model.session import Channel, Hello, decode_agent_frame
 from swarmops.model.swarm import Peer
 from swarmops.model.task import Task
-from swarmops.store import Event, Store
+from swarmops.store import Event, Store, sliced
 
 log = structlog.get_logger(__name__)
 
@@ -197,7 +197,7 @@ class Dispatcher:
                 if resync:
                     for session in self._sessions.values():
                         session.resync()
-                for event in events:
+                async for event in sliced(events):
                     await self._route(event)
 
     async def _route(self, event: Event) -> None:

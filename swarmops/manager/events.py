@@ -22,7 +22,7 @@ from swarmops.model.node import ManagerStatus, Node
 from swarmops.model.object import Object, public
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service, UpdateStatus
-from swarmops.store import Event, Store
+from swarmops.store import Event, Store, sliced
 
 KEPT = 2048
 """So many past events are kept, and so far may a reader be behind."""
@@ -54,7 +54,7 @@ class EventHistory:
         with self._store.watch(*TYPES) as watch:
             while True:
                 events, _ = await watch.next()
-                for event in events:
+                async for event in sliced(events):
                     if (message := message_of(event, self._now())) is not None:
                         self._ring.append(message)
                         self.count += 1

@@ -17,7 +17,7 @@ from swarmops.model.node import Node, NodeState
 from swarmops.model.service import PortConfig, Service
 from swarmops.model.session import Backend, Ingress, PublishedPort
 from swarmops.model.task import Task, TaskState
-from swarmops.store import Event, Store
+from swarmops.store import Event, Store, sliced
 
 Key = tuple[str, int]
 """Protocol and published port."""
@@ -42,7 +42,9 @@ class IngressTable:
                 if resync:
                     self._tell(self._read_all())
                     continue
-                services = {each for event in events for each in concerned(self._store, event)}
+                services = {
+                    each async for event in sliced(events) for each in concerned(self._store, event)
+                }
                 self._tell({key for each in services for key in self._read_service(each)})
 
     def complete(self) -> Ingress:

@@ -42,7 +42,7 @@ from swarmops.store import Store, place_of
 Key = tuple[str, str]
 """A service's ID and one of its places; an empty place is the whole service."""
 
-LOOKED_PER_STEP = 4_000
+LOOKED_PER_STEP = 1_500
 """Tasks, places or nodes that are passed in one step."""
 CHANGED_PER_STEP = 200
 

@@ -21,7 +21,7 @@ from swarmops.store.errors import (
 from swarmops.store.store import Store
 from swarmops.store.table import NamedTable, NodeTable, Table, TaskTable, place_of
 from swarmops.store.transaction import Failure, Transaction
-from swarmops.store.watch import Event, Watch
+from swarmops.store.watch import Event, Watch, sliced
 
 __all__ = [
     "AlreadyExists",
@@ -45,4 +45,5 @@ __all__ = [
     "Watch",
     "WentBackwards",
     "place_of",
+    "sliced",
 ]

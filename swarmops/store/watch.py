@@ -7,7 +7,7 @@ events but never silently: it is told to read everything again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -15,6 +15,8 @@ from typing import Literal, Self
 from swarmops.model.object import Object
 
 QUEUE_EVENTS_MAX = 10_000
+EVENTS_PER_SLICE = 500
+"""Other work of the event loop gets its turn after so many events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,14 @@ class Watch:
         self._events.clear()
         self._resync = True
         self._awake.set()
+
+
+async def sliced(events: Iterable[Event]) -> AsyncIterator[Event]:
+    """Iterate over events, and let others have their turn after some of them."""
+    for place, event in enumerate(events, start=1):
+        yield event
+        if place % EVENTS_PER_SLICE == 0:
+            await asyncio.sleep(0)
 
 
 class Hub:
