@@ -10,8 +10,11 @@ import contextlib
 import gc
 import os
 import sys
+from asyncio import sslproto
 from collections.abc import Iterator
 
+_TLS_BUFFER_BYTES = 32 * 1024
+"""Of each connection; two of TLS's records."""
 _ENVIRONMENT = {
     "SSL_CERT_FILE": os.devnull,
     "SSL_CERT_DIR": os.devnull,
@@ -25,9 +28,11 @@ def imports() -> Iterator[None]:
 
     structlog draws tracebacks with rich if it can be imported; a daemon's log is lines of text.
     aiohttp reads the machine's certificate authorities at its import; nodes trust their swarm's
-    root alone. frozenlist's compiled part would be the only one that needs C++'s library. The
+    root alone. frozenlist's compiled part would be the only one that needs C++'s library. asyncio
+    takes a quarter of a megabyte for each TLS connection, and a manager may have thousands. The
     garbage collector has nothing to find among modules, which live for ever.
     """
+    sslproto.SSLProtocol.max_size = _TLS_BUFFER_BYTES
     before = {name: os.environ.get(name) for name in _ENVIRONMENT}
     without_rich = "rich" not in sys.modules
     gc.disable()

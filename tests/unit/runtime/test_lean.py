@@ -32,6 +32,27 @@ def test_a_bare_daemon_imports_nothing_that_only_managers_or_engines_need() -> N
     assert done.stdout.splitlines() == ["", "0"], done.stderr
 
 
+_CONNECTION = """
+import asyncio, ssl, tracemalloc
+from asyncio.sslproto import SSLProtocol
+from swarmops.runtime import lean
+with lean.imports():
+    pass
+loop, context = asyncio.new_event_loop(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tracemalloc.start()
+connection = SSLProtocol(loop, asyncio.Protocol(), context, None, server_side=True)
+print(tracemalloc.get_traced_memory()[0])
+"""
+
+
+def test_a_tls_connection_takes_little_memory() -> None:
+    """A manager has one for each agent of its, thousands of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CONNECTION], capture_output=True, text=True, check=False
+    )
+    assert int(done.stdout) < 50_000, done.stderr
+
+
 def test_nothing_of_it_is_left_when_the_imports_are_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
