@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import random
@@ -50,6 +49,8 @@ from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.pki.root import new_request
 from swarmops.pki.tls import ALPN_AGENT, joining_client, unverified_client
 from swarmops.pki.wire import CertificateReply, CertificateRequest, RootReply
+from swarmops.runtime import lean
+from swarmops.runtime.collector import Collector
 from swarmops.runtime.dial import dial_session
 from swarmops.runtime.session_channel import SessionChannel
 
@@ -237,6 +238,7 @@ async def root_of(addr: str) -> str:
 
 async def main(first: int, count: int, token: str, managers: list[str]) -> None:
     """Join them all, then keep them until stdin ends."""
+    Collector().begin(asyncio.get_running_loop())
     seen, rng = Seen(), random.Random(first)
     running: list[asyncio.Task[None]] = []
     names = [f"sim{number}" for number in range(first, first + count)]
@@ -266,8 +268,6 @@ async def main(first: int, count: int, token: str, managers: list[str]) -> None:
     running.append(asyncio.create_task(tell()))
     async with aiohttp.ClientSession(connector=connector) as client:
         await asyncio.gather(*(joiner(client) for _ in range(JOINING_AT_ONCE)))
-    gc.collect()
-    gc.freeze()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for task in running:
         task.cancel()
@@ -275,4 +275,6 @@ async def main(first: int, count: int, token: str, managers: list[str]) -> None:
 
 if __name__ == "__main__":
     os.nice(NICE)
+    with lean.imports():  # what makes a daemon small makes these small
+        pass
     asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]))
