@@ -43,7 +43,7 @@ def made(task: Task) -> tuple[datetime, int, str]:
 def live(task: Task) -> bool:
     """Whether the task is wanted to run, now or after its delay; a job's, to its end."""
     desired = task.desired_state
-    # Most are; comparing ranks costs five times as much, and this is asked most of all.
+    # Most are, and this is asked most of all.
     return desired is TaskState.RUNNING or desired.rank <= TaskState.COMPLETE.rank
 
 

@@ -16,6 +16,12 @@ from swarmops.model.service import GenericResource, PortConfig, TaskSpec
 class TaskState(Enum):
     """A task's states; ``rank`` orders them, and a task only ever moves to a higher rank."""
 
+    # Of each state, not looked up: managers ask for them several times with each change of a task.
+    rank: int
+    """The state's place in the order."""
+    terminal: bool
+    """Whether a task observed in this state will never run again."""
+
     NEW = "new"
     PENDING = "pending"
     ASSIGNED = "assigned"
@@ -31,18 +37,10 @@ class TaskState(Enum):
     REMOVE = "remove"
     ORPHANED = "orphaned"
 
-    @property
-    def rank(self) -> int:
-        """The state's place in the order."""
-        return _RANK[self]
-
-    @property
-    def terminal(self) -> bool:
-        """Whether a task observed in this state will never run again."""
-        return _RANK[self] > _RANK[TaskState.RUNNING]
-
-
-_RANK = {state: place for place, state in enumerate(TaskState)}
+    def __init__(self, _value: str) -> None:
+        before = type(self).__members__
+        self.rank = len(before)
+        self.terminal = "RUNNING" in before
 
 
 class ContainerStatus(Model, frozen=True):
