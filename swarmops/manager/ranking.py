@@ -8,13 +8,16 @@ takes the branch that has the fewest tasks of the service.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from swarmops.manager.constraints import label_value
 from swarmops.manager.load import NodeLoad
 
-Rank = tuple[int, int, int, str]
+Rank = tuple[int, int, int, str, NodeLoad]
+"""Failures, tasks of the service, tasks, the node's ID, so that no two are equal; and the node."""
+Failures = Callable[[str], int]
+Passes = Callable[[NodeLoad], bool]
 
 
 class Ranking:
@@ -25,25 +28,34 @@ class Ranking:
         loads: Sequence[NodeLoad],
         service_id: str,
         spread_over: Sequence[str],
-        failures: Callable[[str], int] | None,
+        *,
+        failures: Failures | None,
+        passes: Passes,
     ) -> None:
-        """``failures`` counts those of a node; None: nowhere has any."""
+        """``failures`` counts those of a node; None: nowhere has any.
+
+        ``passes`` is asked when a node's turn comes: of thousands most are never looked at.
+        """
         self._service_id = service_id
         self._failures = failures
+        self._passes = passes
         self._leaves: dict[str, _Leaf] = {}
         self._root = self._branch(loads, spread_over)
 
     def _branch(self, loads: Sequence[NodeLoad], spread_over: Sequence[str]) -> _Inner | _Leaf:
         if not spread_over:
-            leaf = _Leaf(self._service_id, loads, self._failures)
-            self._leaves.update(dict.fromkeys(leaf.node_ids, leaf))
-            return leaf
+            return _Leaf(loads, self._service_id, self._failures, self._passes)
 
         def value(load: NodeLoad) -> str:
             return label_value(spread_over[0], load.node) or ""
 
-        groups = groupby(sorted(loads, key=value), key=value)
-        return _Inner([self._branch(list(group), spread_over[1:]) for _, group in groups])
+        branches: list[_Inner | _Leaf] = []
+        for _, group in groupby(sorted(loads, key=value), key=value):
+            some = list(group)
+            branches.append(branch := self._branch(some, spread_over[1:]))
+            if isinstance(branch, _Leaf):
+                self._leaves.update((load.node.id, branch) for load in some)
+        return _Inner(branches)
 
     def take(self) -> NodeLoad | None:
         """Take the best node out; None when none is left."""
@@ -51,7 +63,8 @@ class Ranking:
 
     def put_back(self, load: NodeLoad) -> None:
         """Let a node that was taken, and has one task more now, be chosen again."""
-        self._leaves[load.node.id].push(load)
+        leaf = self._root if isinstance(self._root, _Leaf) else self._leaves[load.node.id]
+        leaf.push(load)
 
 
 class _Leaf:
@@ -59,17 +72,18 @@ class _Leaf:
 
     def __init__(
         self,
-        service_id: str,
         loads: Sequence[NodeLoad],
-        failures: Callable[[str], int] | None,
+        service_id: str,
+        failures: Failures | None,
+        passes: Passes,
     ) -> None:
         self._service_id = service_id
         self._failures = failures
-        self._loads = {load.node.id: load for load in loads}
-        if failures is None:  # as _rank, for each of thousands of nodes
+        self._passes = passes
+        if failures is None:  # as _rank, without a call for each of thousands of nodes
             self._heap: list[Rank] = [
-                (0, load.active_of.get(service_id, 0), load.active, node_id)
-                for node_id, load in self._loads.items()
+                (0, load.active_of.get(service_id, 0), load.active, load.node.id, load)
+                for load in loads
             ]
         else:
             self._heap = [self._rank(load) for load in loads]
@@ -79,21 +93,18 @@ class _Leaf:
     def _rank(self, load: NodeLoad) -> Rank:
         node_id = load.node.id
         failed = 0 if self._failures is None else self._failures(node_id)
-        return failed, load.active_of.get(self._service_id, 0), load.active, node_id
-
-    @property
-    def node_ids(self) -> Iterable[str]:
-        """The nodes that it was made of."""
-        return self._loads.keys()
+        return failed, load.active_of.get(self._service_id, 0), load.active, node_id, load
 
     def push(self, load: NodeLoad) -> None:
         heapq.heappush(self._heap, self._rank(load))
 
     def take(self) -> NodeLoad | None:
-        if not self._heap:
-            return None
-        self.count += 1
-        return self._loads[heapq.heappop(self._heap)[3]]
+        while self._heap:
+            load = heapq.heappop(self._heap)[4]
+            if self._passes(load):
+                self.count += 1
+                return load
+        return None
 
 
 class _Inner:

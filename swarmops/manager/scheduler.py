@@ -168,7 +168,7 @@ class Scheduler:
         self, store: Store, group: Group, tasks: list[Task], step: Step[Group], now: datetime
     ) -> int:
         """Decide about one group; return how much work it was."""
-        service_id, version, node_id = group
+        service_id, _, node_id = group
         service = store.services.get(service_id)
 
         def id_of(name: str) -> str:
@@ -179,16 +179,7 @@ class Scheduler:
         loads = [self._loads[node_id]] if node_id in self._loads else []
         if not node_id:
             loads = list(self._loads.values())
-        fit = self._fit_for(group, loads, checks)
-        if changing := [each for each in checks if each.changing]:
-            fit = [load for load in fit if _passes(load, changing)]
-
-        def failures(node: str) -> int:
-            return self._faults.count(node, service_id, version, now)
-
-        spread_over = _spread_over(tasks[0].spec)
-        ranking = Ranking(fit, service_id, spread_over, failures if self._faults else None)
-        tried = _assign(tasks, ranking, checks, step, now)
+        tried = _assign(tasks, self._ranking(group, tasks[0], loads, checks, now), step, now)
         if len(tried) < len(tasks):
             rest = islice(self._tasks(store, group), len(tried), None)
             _explain(rest, explain(checks, loads), step, now)
@@ -197,6 +188,33 @@ class Scheduler:
         for task_id, load in tried:
             load.remove(task_id)
         return len(loads) + len(tasks)
+
+    def _ranking(
+        self,
+        group: Group,
+        task: Task,
+        loads: list[NodeLoad],
+        checks: Sequence[Filter],
+        now: datetime,
+    ) -> Ranking:
+        """Rank the nodes that are fit for a group's tasks."""
+        service_id, version, _ = group
+        changing = [each for each in checks if each.changing]
+        spread_over = _spread_over(task.spec)
+        fit = self._fit_for(group, loads, checks)
+        if spread_over:  # what is full now doesn't count for its branch
+            fit = [load for load in fit if _passes(load, changing)]
+
+        def failures(node_id: str) -> int:
+            return self._faults.count(node_id, service_id, version, now)
+
+        return Ranking(
+            fit,
+            service_id,
+            spread_over,
+            failures=failures if self._faults else None,
+            passes=lambda load: _passes(load, changing),
+        )
 
     def _fit_for(
         self, group: Group, loads: list[NodeLoad], checks: Sequence[Filter]
@@ -211,12 +229,10 @@ class Scheduler:
 def _assign(
     tasks: Sequence[Task],
     ranking: Ranking,
-    checks: Sequence[Filter],
     step: Step[Group],
     now: datetime,
 ) -> list[tuple[str, NodeLoad]]:
     """Give nodes to as many tasks as fit; their loads bear them until the caller takes them off."""
-    changing = [each for each in checks if each.changing]
     tried: list[tuple[str, NodeLoad]] = []
     needs = reservations(tasks[0])
     generic = any(kind.startswith(GENERIC) for kind in needs)
@@ -240,8 +256,7 @@ def _assign(
         else:
             load.add(task.id, burden)
             step.tx.patch_task(task.id, node_id=load.node.id, status=status)
-        if _passes(load, changing):
-            ranking.put_back(load)
+        ranking.put_back(load)
     return tried
 
 
