@@ -126,7 +126,7 @@ class Orchestrator:
 
 
 def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[Key]:
-    """Return the place of a task that came, went, or changed one of its states."""
+    """Return the place of a task that went, or changed one of its states and isn't well."""
     task = new or old
     if task is None or not task.service_id:
         return
@@ -138,7 +138,9 @@ def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[
         )
         if same:
             return
-    yield task.service_id, place_of(task)
+    place = place_of(task)
+    if new is None or not _is_well(store, new, place):
+        yield task.service_id, place
     service = store.services.get(task.service_id)
     if service is not None and is_job(service):
         if new is None or new.status.state.terminal:
@@ -149,10 +151,10 @@ def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[
 
 
 def _is_well(store: Store, task: Task, place: str) -> bool:
-    """Whether a task runs as it shall, alone in its place: most do when a leader begins."""
+    """Whether a task runs, or soon will, alone in its place, as it shall: most do."""
     return (
-        task.status.state is TaskState.RUNNING
-        and task.desired_state is TaskState.RUNNING
+        task.desired_state is TaskState.RUNNING
+        and not task.status.state.terminal
         and not stranded(task, store.nodes)
         and len(store.tasks.by_place(task.service_id, place)) == 1
     )

@@ -155,11 +155,11 @@ def test_a_new_leader_looks_at_no_place_that_is_well(prepared: Large) -> None:
     [
         {"status": TaskStatus(state=TaskState.FAILED)},
         {"desired_state": TaskState.SHUTDOWN},
-        {"status": TaskStatus(state=TaskState.STARTING)},
+        {"desired_state": TaskState.READY},
         {"node_id": "gone"},
         {"id": new_id(random.Random(2))},
     ],
-    ids=["failed", "shall stop", "starts", "node is gone", "has another beside it"],
+    ids=["failed", "shall stop", "waits", "node is gone", "has another beside it"],
 )
 def test_a_new_leader_looks_at_every_other_place(change: dict[str, object]) -> None:
     """Whatever the former one may have left undone there."""
