@@ -48,6 +48,7 @@ MANAGERS = 3
 AGENT_PROCESSES = 2
 WITHIN_S = 1200.0
 PARALLELISM = 200
+"""Of an update, or a tenth of a service that is larger."""
 _TICKS_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -243,7 +244,9 @@ def service(name: str, replicas: int, arg: str = "1") -> ServiceSpec:
         name=name,
         task_template=TaskSpec(container_spec=ContainerSpec(image="host", args=["run", arg])),
         mode=ServiceMode(replicated=ReplicatedMode(replicas=replicas)),
-        update_config=UpdateConfig(parallelism=PARALLELISM, monitor=1_000_000_000),
+        update_config=UpdateConfig(
+            parallelism=max(PARALLELISM, replicas // 10), monitor=1_000_000_000
+        ),
     )
 
 
