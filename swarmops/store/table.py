@@ -20,37 +20,66 @@ T = TypeVar("T", bound=Object)
 K = TypeVar("K", bound=Hashable)
 
 
+class _Group(Collection[T]):
+    """A live view of some rows of a table."""
+
+    __slots__ = ("_ids", "_rows")
+
+    def __init__(self, ids: dict[str, None], rows: dict[str, T]) -> None:
+        self._ids = ids
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._rows.__getitem__, self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, obj: object) -> bool:
+        return any(obj == each for each in self)
+
+
 class Index(Generic[K, T]):
-    """Objects by a key that is computed of each; those with key None are left out."""
+    """IDs of a table's rows by a key that is computed of each; those with key None are left out.
+
+    It holds no rows: most changes leave the keys as they are, and so cost it nothing.
+    """
 
     def __init__(self, key: Callable[[T], K | None]) -> None:
         self._key = key
-        self._groups: dict[K, dict[str, T]] = {}
+        self._groups: dict[K, dict[str, None]] = {}
+        self._rows: dict[str, T] = {}
+
+    def bind(self, rows: dict[str, T]) -> None:
+        """Take note of the rows that the IDs are of."""
+        self._rows = rows
 
     def get(self, key: K) -> Collection[T]:
         """Return a live view of the objects with this key, the longest indexed first."""
         group = self._groups.get(key)
-        return group.values() if group else ()
+        return _Group(group, self._rows) if group else ()
 
     def keys(self) -> Collection[K]:
         """Return a live view of the keys that some object has."""
         return self._groups.keys()
 
     def adopt(self, other: Index[K, T]) -> None:
-        """Take over the groups of another index with the same key."""
-        self._groups = other._groups
+        """Take over the groups of another index with the same key, and its rows."""
+        self._groups, self._rows = other._groups, other._rows
 
     def move(self, old: T | None, new: T | None) -> None:
         """Take ``old`` out and ``new`` in; one of them may be None."""
         old_key = None if old is None else self._key(old)
         new_key = None if new is None else self._key(new)
-        if old is not None and old_key is not None and old_key != new_key:
+        if old_key == new_key:
+            return
+        if old is not None and old_key is not None:
             group = self._groups[old_key]
             del group[old.id]
             if not group:
                 del self._groups[old_key]
         if new is not None and new_key is not None:
-            self._groups.setdefault(new_key, {})[new.id] = new
+            self._groups.setdefault(new_key, {})[new.id] = None
 
 
 class Table(Generic[T]):
@@ -62,6 +91,8 @@ class Table(Generic[T]):
         """What error texts call one object of the table."""
         self._rows: dict[str, T] = {}
         self._indexes = indexes
+        for index in indexes:
+            index.bind(self._rows)
 
     def get(self, object_id: str) -> T | None:
         """Return the object with this ID."""
@@ -100,9 +131,12 @@ class Table(Generic[T]):
             self._rows[object_id] = new
         elif old is not None:
             del self._rows[object_id]
+        self._reindex(old, new)
+        return old
+
+    def _reindex(self, old: T | None, new: T | None) -> None:
         for index in self._indexes:
             index.move(old, new)
-        return old
 
     def adopt(self, other: Table[T]) -> None:
         """Take over the rows and indexes of another table of the same kind."""
@@ -178,6 +212,20 @@ class TaskTable(Table[Task]):
         super().__init__(
             "tasks", (self._by_service, self._by_node, self._by_place, self._unassigned)
         )
+
+    def _reindex(self, old: Task | None, new: Task | None) -> None:
+        """Leave alone the indexes of what seldom changes."""
+        same = (
+            old is not None
+            and new is not None
+            and old.service_id == new.service_id
+            and old.node_id == new.node_id
+            and old.slot == new.slot
+        )
+        if same:
+            self._unassigned.move(old, new)
+        else:
+            super()._reindex(old, new)
 
     def by_service(self, service_id: str) -> Collection[Task]:
         """Return the service's tasks."""

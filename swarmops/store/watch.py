@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
+
+import msgspec
 
 from swarmops.model.object import Object
 
@@ -19,8 +20,7 @@ EVENTS_PER_SLICE = 500
 """Other work of the event loop gets its turn after so many events."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One object's change at one log index."""
 
     table: str
