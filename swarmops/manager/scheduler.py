@@ -103,6 +103,8 @@ class Scheduler:
         return list(self._waiting) if old is None or _matters(old, new) else ()
 
     def _task_changed(self, store: Store, old: Task | None, new: Task | None) -> Iterable[Group]:
+        if old is not None and new is not None and _goes_on(old, new):
+            return ()
         groups: list[Group] = []
         if old is not None and _waits(old) and (new is None or not _waits(new)):
             self._forget(old)
@@ -293,6 +295,17 @@ def _waits(task: Task) -> bool:
         task.status.state in (TaskState.NEW, TaskState.PENDING)
         and task.desired_state.rank <= TaskState.COMPLETE.rank
         and not lacks_addresses(task)
+    )
+
+
+def _goes_on(old: Task, new: Task) -> bool:
+    """Whether a task's change is nothing to the scheduler: it went on where it is, as wanted."""
+    return (
+        old.status.state.rank >= TaskState.ASSIGNED.rank
+        and new.status.state.rank <= TaskState.RUNNING.rank
+        and old.desired_state is new.desired_state
+        and old.node_id == new.node_id
+        and old.assigned_generic_resources == new.assigned_generic_resources
     )
 
 
