@@ -12,19 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 
-import msgspec
-
-from swarmops.manager import extensions, filters
+from swarmops.manager import extensions, filters, placing
 from swarmops.manager.faults import Faults
 from swarmops.manager.filters import Filter
 from swarmops.manager.load import (
-    GENERIC,
-    Burden,
     NodeLoad,
     burden_of,
-    host_ports,
-    reservations,
-    units_of,
 )
 from swarmops.manager.loop import Step
 from swarmops.manager.ranking import Ranking
@@ -32,7 +25,7 @@ from swarmops.model.base import given
 from swarmops.model.defaults import placement
 from swarmops.model.node import Node, NodeInternal
 from swarmops.model.service import Service, SpreadOver, TaskSpec
-from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store import Event, Store
 from swarmops.store.networking import lacks_addresses
 
@@ -55,6 +48,8 @@ class Scheduler:
         self._faults = Faults()
         self._fit: dict[Group, list[NodeLoad]] = {}
         """Nodes that pass what placing doesn't change; kept while no node changes."""
+        self._told: dict[Group, tuple[str, int]] = {}
+        """Why groups wait whose tasks are being told, and how many, the first ones, were."""
         self._sociable: dict[Group, None] = {}
         """Waiting groups that may be placed once another service's task is."""
 
@@ -64,6 +59,7 @@ class Scheduler:
         self._loads = {}
         self._waiting.clear()
         self._fit.clear()
+        self._told.clear()
         self._sociable.clear()
         self._faults = Faults()
         for node in list(store.nodes):
@@ -141,6 +137,7 @@ class Scheduler:
     def _forget(self, task: Task) -> None:
         group = _group(task)
         self._waiting[group].pop(task.id, None)
+        self._told.pop(group, None)
         if not self._waiting[group]:
             del self._waiting[group]
             self._sociable.pop(group, None)
@@ -181,15 +178,29 @@ class Scheduler:
         loads = [self._loads[node_id]] if node_id in self._loads else []
         if not node_id:
             loads = list(self._loads.values())
-        tried = _assign(tasks, self._ranking(group, tasks[0], loads, checks, now), step, now)
+        ranking = self._ranking(group, tasks[0], loads, checks, now)
+        tried = placing.assign(tasks, ranking, step.tx, now)
         if len(tried) < len(tasks):
-            rest = islice(self._tasks(store, group), len(tried), None)
-            _explain(rest, explain(checks, loads), step, now)
+            self._explain(store, group, len(tried), placing.reason(checks, loads), step, now)
         elif len(self._waiting[group]) > len(tasks):
             step.again.append(group)
         for task_id, load in tried:
             load.remove(task_id)
         return len(loads) + len(tasks)
+
+    def _explain(  # noqa: PLR0917 - a group, and what was found out about it
+        self, store: Store, group: Group, placed: int, why: str, step: Step[Group], now: datetime
+    ) -> None:
+        """Write the reason on some of the group's tasks that wait, on the others in later steps."""
+        waiting = self._waiting[group]
+        told, end = self._told.get(group, ("", 0))
+        begin = max(placed, end if told == why else 0)
+        found = map(store.tasks.get, islice(waiting, begin, begin + PLACED_PER_STEP))
+        placing.explain([each for each in found if each and _waits(each)], why, step.tx, now)
+        self._told.pop(group, None)
+        if begin + PLACED_PER_STEP < len(waiting):
+            self._told[group] = why, begin + PLACED_PER_STEP
+            step.again.append(group)
 
     def _ranking(
         self,
@@ -205,7 +216,7 @@ class Scheduler:
         spread_over = _spread_over(task.spec)
         fit = self._fit_for(group, loads, checks)
         if spread_over:  # what is full now doesn't count for its branch
-            fit = [load for load in fit if _passes(load, changing)]
+            fit = [load for load in fit if placing.passes(load, changing)]
 
         def failures(node_id: str) -> int:
             return self._faults.count(node_id, service_id, version, now)
@@ -215,7 +226,7 @@ class Scheduler:
             service_id,
             spread_over,
             failures=failures if self._faults else None,
-            passes=lambda load: _passes(load, changing),
+            passes=lambda load: placing.passes(load, changing),
         )
 
     def _fit_for(
@@ -224,70 +235,8 @@ class Scheduler:
         fit = self._fit.get(group)
         if fit is None:
             lasting = [each for each in checks if not each.changing]
-            fit = self._fit[group] = [load for load in loads if _passes(load, lasting)]
+            fit = self._fit[group] = [load for load in loads if placing.passes(load, lasting)]
         return fit
-
-
-def _assign(
-    tasks: Sequence[Task],
-    ranking: Ranking,
-    step: Step[Group],
-    now: datetime,
-) -> list[tuple[str, NodeLoad]]:
-    """Give nodes to as many tasks as fit; their loads bear them until the caller takes them off."""
-    tried: list[tuple[str, NodeLoad]] = []
-    needs = reservations(tasks[0])
-    generic = any(kind.startswith(GENERIC) for kind in needs)
-    burden = Burden(tasks[0].service_id, True, needs, host_ports(tasks[0]))
-    status = TaskStatus(
-        timestamp=now, state=TaskState.ASSIGNED, message="scheduler assigned task to node"
-    )
-    for task in tasks:
-        load = ranking.take()
-        if load is None:
-            break
-        tried.append((task.id, load))
-        if generic:
-            chosen = load.choose(needs)
-            load.add(task.id, msgspec.structs.replace(burden, units=units_of(chosen)))
-            step.tx.put(
-                msgspec.structs.replace(
-                    task, node_id=load.node.id, status=status, assigned_generic_resources=chosen
-                )
-            )
-        else:
-            load.add(task.id, burden)
-            step.tx.patch_task(task.id, node_id=load.node.id, status=status)
-        ranking.put_back(load)
-    return tried
-
-
-def _passes(load: NodeLoad, checks: Sequence[Filter]) -> bool:
-    for each in checks:  # noqa: SIM110 - the innermost loop of all: no generator
-        if not each.check(load):
-            return False
-    return True
-
-
-def explain(checks: Sequence[Filter], loads: Iterable[NodeLoad]) -> str:
-    """Say why no node is fit: each node counts for the first filter that it fails."""
-    counts = [0] * len(checks)
-    for load in loads:
-        for place, each in enumerate(checks):
-            if not each.check(load):
-                counts[place] += 1
-                break
-    return filters.explain(list(zip(checks, counts, strict=True)))
-
-
-def _explain(tasks: Iterable[Task], reason: str, step: Step[Group], now: datetime) -> None:
-    """Write the reason on the tasks that don't carry it yet."""
-    status = TaskStatus(
-        timestamp=now, state=TaskState.PENDING, message="pending task scheduling", err=reason
-    )
-    for task in tasks:
-        if task.status.err != reason or task.status.state is not TaskState.PENDING:
-            step.tx.patch_task(task.id, status=status)
 
 
 def _waits(task: Task) -> bool:

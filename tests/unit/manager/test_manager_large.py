@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from swarmops.manager.loop import Step
 from swarmops.manager.orchestrator import MORE, Orchestrator
 from swarmops.manager.reaper import Reaper
+from swarmops.manager.scheduler import PLACED_PER_STEP, Scheduler
 from swarmops.manager.service_look import CHANGED_PER_STEP, LOOKED_PER_STEP
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
@@ -194,3 +195,26 @@ def _with_task(change: dict[str, object]) -> Store:
     tx.put(replace(well, **change))
     store.apply(1, tx.encode(NOW))
     return store
+
+
+def test_why_a_large_service_waits_is_told_over_many_steps() -> None:
+    """No node takes any of its tasks: in the end all say why, and no step wrote on many."""
+    store, tasks = Store(now=lambda: NOW), 3 * PLACED_PER_STEP + 1
+    tx = Transaction()
+    tx.put(Node(id="n"))
+    tx.put(Service(id="web", spec=ServiceSpec(name="web", task_template=SPEC)))
+    for slot in range(1, tasks + 1):
+        tx.put(Task(id=f"t{slot:05}", service_id="web", slot=slot, spec=SPEC))
+    store.apply(1, tx.encode(NOW))
+    scheduler = Scheduler()
+    groups = [group for group in scheduler.reset(store) if group is not None]
+    steps = 0
+    while groups:
+        step = scheduler.step(store, groups, NOW)
+        assert len(step.tx) <= PLACED_PER_STEP
+        groups, steps = step.again, steps + 1
+        if len(step.tx):
+            store.apply(store.applied + 1, step.tx.encode(NOW))
+    assert steps > tasks // PLACED_PER_STEP
+    reason = "no suitable node (1 node not available for new tasks)"
+    assert {task.status.err for task in store.tasks} == {reason}
