@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 from swarmops.cli.values import duration
 
 DEFAULT_PORT = 2376
@@ -22,7 +23,7 @@ def access() -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
 @click.option("--name", "names", multiple=True, help="Another name that managers are reached by")
 @common
-@pass_settings
+@on_fleet
 def enable(settings: Settings, port: int, names: tuple[str, ...]) -> None:
     """Serve the API on a TLS port of every manager, to those with a certificate."""
     from swarmops.cli.session import open_swarm
@@ -35,7 +36,7 @@ def enable(settings: Settings, port: int, names: tuple[str, ...]) -> None:
 
 @access.command("disable")
 @common
-@pass_settings
+@on_fleet
 def disable(settings: Settings) -> None:
     """Serve the API on unix sockets only. Certificates stay valid for the next 'enable'."""
     from swarmops.cli.session import open_swarm
@@ -60,7 +61,7 @@ def disable(settings: Settings) -> None:
     help="Write ca.pem, cert.pem and key.pem there instead",
 )
 @common
-@pass_settings
+@on_fleet
 def create(
     settings: Settings,
     *,
@@ -99,7 +100,7 @@ def create(
 @access.command("ls")
 @common
 @formatted
-@pass_settings
+@on_fleet
 def ls(settings: Settings) -> None:
     """List who has access."""
     from swarmops.cli.output import PEOPLE_COLUMNS, print_rows
@@ -109,14 +110,14 @@ def ls(settings: Settings) -> None:
     with open_swarm(settings) as swarm:
         state = swarm.client.access()
     if not state.port:
-        click.echo("The API is not served over the network ('swarmops access enable').", err=True)
+        say("The API is not served over the network ('swarmops access enable').")
     print_rows(rows(state), PEOPLE_COLUMNS, settings.format)
 
 
 @access.command("revoke")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @common
-@pass_settings
+@on_fleet
 def revoke(settings: Settings, names: tuple[str, ...]) -> None:
     """End access at once, on every manager; open streams too."""
     from swarmops.cli.session import open_swarm

@@ -11,7 +11,7 @@ import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
 from swarmops.cli.selecting import selecting
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.applied import Applied
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--reason", default="", help="Why; told to whoever finds the swarm locked meanwhile")
 @common
 @formatted
-@pass_settings
+@on_fleet
 def apply(
     settings: Settings,
     inventory: Path | None,
@@ -57,7 +57,6 @@ def apply(
         code = show_plan(settings, inventory, playbook, forks, wanted)
         raise click.exceptions.Exit(code)
 
-    from swarmops.cli import run_log
     from swarmops.cli.progress import make_progress
     from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
@@ -79,9 +78,8 @@ def apply(
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         # Who reviewed a plan has said yes to all that is in it.
-        settings.log = run_log.begin("apply")
         yes = yes or reviewed is not None
-        with make_progress(yes=yes, verbose=settings.verbose, log=settings.log) as progress:
+        with make_progress(yes=yes, verbose=settings.verbose) as progress:
             options = Options(playbook_name=named, reason=reason, reviewed=reviewed)
             applied = apply_fleet(fleet, progress, options)
     _print(applied, settings.format, time.monotonic() - began, progress.count())

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from swarmops.cli.files import forks_option, inventory_argument
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, formatted, on_fleet, pass_settings
 
 VARIABLE = "SWARMOPS_BACKUP_PASSPHRASE"
 PASSPHRASE = click.option(
@@ -28,7 +29,7 @@ def backup() -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @PASSPHRASE
 @common
-@pass_settings
+@on_fleet
 def create(settings: Settings, file: Path | None, passphrase_file: Path | None) -> None:
     """Write services, secrets, configs, networks, settings and node labels to FILE.
 
@@ -47,10 +48,7 @@ def create(settings: Settings, file: Path | None, passphrase_file: Path | None) 
     path = file or Path(f"{name}-{now:%Y%m%dT%H%M%SZ}{SUFFIX}")
     header = write_backup(path, taken, name, now, secret)
     for missing in taken.empty_secrets:
-        click.echo(
-            f"Warning: the content of secret {missing} is not in it: this backend never reveals it",
-            err=True,
-        )
+        say(f"Warning: the content of secret {missing} is not in it: this backend never reveals it")
     counts = ", ".join(f"{number} {kind}" for kind, number in header.counts.items())
     click.echo(f"{path}: {counts}")
 
@@ -87,7 +85,7 @@ def ls(settings: Settings, folder: Path) -> None:
 @PASSPHRASE
 @forks_option
 @common
-@pass_settings
+@on_fleet
 def restore(
     settings: Settings,
     file: Path,
@@ -114,7 +112,7 @@ def restore(
     for there in done.there:
         click.echo(f"{there}: was there already, left as it is")
     for what, why in done.lacking.items():
-        click.echo(f"Error: {what}: {why}", err=True)
+        say(f"Error: {what}: {why}")
     if done.lacking:
         raise click.exceptions.Exit(1)
 

@@ -1,12 +1,12 @@
 """The file that an unexpected error leaves behind: what ran, where, and the whole traceback.
 
-Called by ``main`` alone. Arguments are in it, environment variables are not: they hold secrets.
+Called by ``main`` alone. What was asked is in it, as in a run's log; environment variables and the
+words of commands are not: they hold secrets.
 """
 
 from __future__ import annotations
 
 import platform
-import sys
 import tempfile
 import traceback
 from datetime import UTC, datetime
@@ -16,13 +16,13 @@ from swarmops import __version__
 from swarmops.fleet.paths import state_dir
 
 
-def write_crash(error: Exception) -> Path:
+def write_crash(error: Exception, asked: str) -> Path:
     """Write the file; where the user's state folder can't be written, in the temporary one."""
     now = datetime.now(UTC)
     text = "\n".join(
         [
             f"swarmops {__version__}, Python {platform.python_version()}, {platform.platform()}",
-            f"{now.isoformat()}  {' '.join(sys.argv)}",
+            f"{now.isoformat()}  {asked}",
             "",
             *traceback.format_exception(error),
         ]

@@ -9,7 +9,8 @@ import click
 
 from swarmops.cli.completing import hosts
 from swarmops.cli.files import chosen, forks_option, inventory_argument
-from swarmops.cli.settings import Settings, common, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, on_fleet
 
 SOME_HOSTS = 3
 
@@ -26,7 +27,7 @@ SOME_HOSTS = 3
 )
 @forks_option
 @common
-@pass_settings
+@on_fleet
 def destroy(
     settings: Settings, inventory: Path | None, forks: int, *, yes: bool, limit: str | None
 ) -> None:
@@ -50,25 +51,22 @@ def destroy(
     chosen_hosts = list(read.hosts) if limit is None else match_hosts(limit, read)
     few = len(chosen_hosts) < len(read.hosts)
     if not yes and not _confirmed(", ".join(chosen_hosts), few=few):
-        click.echo("Nothing was changed.", err=True)
+        say("Nothing was changed.")
         raise click.exceptions.Exit(1)
 
     def on_host(name: str, error: str) -> None:
-        click.echo(f"{name}: {error or 'nothing of it is left'}", err=True)
+        say(f"{name}: {error or 'nothing of it is left'}")
 
-    def say(name: str, doing: str) -> None:
-        click.echo(f"{name}: {doing}", err=True)
+    def on_step(name: str, doing: str) -> None:
+        say(f"{name}: {doing}")
 
     with Shells() as shells:
         if few:
-            errors = retire(read, backend, shells, chosen_hosts, say=say, forks=forks)
+            errors = retire(read, backend, shells, chosen_hosts, say=on_step, forks=forks)
         else:
             errors = destroy_fleet(read, backend, shells, forks=forks, on_host=on_host)
     if errors:
-        click.echo(
-            f"Error: {', '.join(errors)}: not removed, see above; destroy again once that is cured",
-            err=True,
-        )
+        say(f"Error: {', '.join(errors)}: not removed, see above; destroy again once that is cured")
         raise click.exceptions.Exit(SOME_HOSTS)
     number = len(chosen_hosts)
     click.echo(f"The swarm is gone from {number} host{'s' * (number != 1)}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from swarmops.cli.files import chosen, forks_option, inventory_argument
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 
 @click.command()
@@ -17,7 +17,7 @@ from swarmops.cli.settings import Settings, common, formatted, pass_settings
 @forks_option
 @common
 @formatted
-@pass_settings
+@on_fleet
 def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything: bool) -> None:
     """Examine hosts and swarm; exit with 1 if there is a problem."""
     from swarmops.backends.base import load_backend

@@ -12,7 +12,7 @@ import click
 
 from swarmops.cli.completing import hosts
 from swarmops.cli.files import chosen, forks_option
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.fanout import Ran
@@ -48,7 +48,7 @@ def one_target(settings: Settings, pattern: str) -> Target:
 @forks_option
 @common
 @formatted
-@pass_settings
+@on_fleet
 def exec_(
     settings: Settings, pattern: str, command: tuple[str, ...], timeout_s: float, forks: int
 ) -> None:
@@ -92,7 +92,7 @@ def _show(ran: Ran) -> None:
 @click.argument("host", shell_complete=hosts)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @common
-@pass_settings
+@on_fleet
 def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
     """Open a shell on HOST with OpenSSH's ssh, or run COMMAND there."""
     from swarmops.errors import InputError
@@ -113,7 +113,7 @@ def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option("-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True)
 @common
-@pass_settings
+@on_fleet
 def logs(settings: Settings, host: str, *, follow: bool, tail: int) -> None:
     """Show the log of HOST's own runtime; services' output is 'swarmops service logs'."""
     from swarmops.fleet.journal import log_text

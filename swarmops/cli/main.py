@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from swarmops.cli.settings import Settings
-from swarmops.errors import SwarmopsError
+from swarmops.errors import InputError, SwarmopsError
 
 ERROR = 1
 SOMETHING = 2
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.log is not None:
         settings.log.write(f"exit code {code}")
         settings.log.close()
-        if code not in {0, SOMETHING}:
+        if code not in {0, SOMETHING} and not settings.is_input:
             click.echo(f"The log of this run: {settings.log.path}", err=True)
     return code
 
@@ -57,6 +57,7 @@ def _run(arguments: Sequence[str] | None, settings: Settings) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ERROR
     except SwarmopsError as error:
+        settings.is_input = isinstance(error, InputError)
         if settings.log is not None:
             settings.log.write(f"Error: {error}")
         if settings.debug:
@@ -67,7 +68,7 @@ def _run(arguments: Sequence[str] | None, settings: Settings) -> int:
         if settings.debug:
             _traceback()
         else:
-            click.echo(f"Error: {_unexpected(error)}", err=True)
+            click.echo(f"Error: {_unexpected(error, settings)}", err=True)
         return ERROR
     return outcome if isinstance(outcome, int) else 0
 
@@ -86,9 +87,10 @@ def _traceback() -> None:
     traceback.print_exc()
 
 
-def _unexpected(error: Exception) -> str:
+def _unexpected(error: Exception, settings: Settings) -> str:
     from swarmops.cli.crash import write_crash
 
     name = type(error).__name__
     what = f"{name}: {error}" if str(error) else name
-    return f"this should not have happened ({what}): the details are in {write_crash(error)}"
+    path = write_crash(error, settings.asked)
+    return f"this should not have happened ({what}): the details are in {path}"

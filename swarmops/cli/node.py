@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 import click
 
 from swarmops.cli.completing import nodes
-from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
 from swarmops.cli.values import duration
 
 NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True, shell_complete=nodes)
@@ -24,7 +25,7 @@ def node() -> None:
 @node.command("ls")
 @common
 @formatted
-@pass_settings
+@on_fleet
 def ls(settings: Settings) -> None:
     """List the nodes."""
     from swarmops.cli.output import NODE_COLUMNS, print_rows
@@ -39,7 +40,7 @@ def ls(settings: Settings) -> None:
 @NAMES
 @common
 @inspected
-@pass_settings
+@on_fleet
 def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
     """Show everything about nodes, in the form of Docker's API."""
     from swarmops.cli.output import print_objects
@@ -55,7 +56,7 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 @NAMES
 @common
 @formatted
-@pass_settings
+@on_fleet
 def ps(settings: Settings, names: tuple[str, ...]) -> None:
     """List the tasks on nodes."""
     from swarmops.cli.output import TASK_COLUMNS, print_rows
@@ -73,7 +74,7 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
     @node.command(name, help=help_)
     @NAMES
     @common
-    @pass_settings
+    @on_fleet
     def command(settings: Settings, /, names: tuple[str, ...]) -> None:
         from swarmops.cli.session import open_swarm
         from swarmops.fleet.contradiction import of_node
@@ -92,7 +93,7 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
                     said = of_node(swarm, one, availability=availability)
                 click.echo(f"{one} is {'now' if changed else 'already'} {done}.")
                 for sentence in said:
-                    click.echo(f"Warning: {sentence}", err=True)
+                    say(f"Warning: {sentence}")
 
 
 _change("promote", "Make nodes managers, and wait until they are.", "a manager", role="manager")
@@ -115,7 +116,7 @@ _change("activate", "Give nodes tasks again.", "active", availability="active")
     help="Wait no longer than this",
 )
 @common
-@pass_settings
+@on_fleet
 def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: int) -> None:
     """Move the tasks of nodes elsewhere, and wait until nothing runs there any more."""
     from swarmops.cli.session import open_swarm
@@ -126,18 +127,18 @@ def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: i
 
     patience = Patience(bound_s=timeout / 1e9) if wait else None
     with open_swarm(settings) as swarm:
-        for one in drain(swarm, names, patience, lambda text: click.echo(text, err=True)):
+        for one in drain(swarm, names, patience, say):
             click.echo(f"{one.name} is {'now' if one.changed else 'already'} drained.")
             said = of_node(swarm, one.name, availability=Availability.DRAIN)
             for sentence in [*one.warnings, *said]:
-                click.echo(f"Warning: {sentence}", err=True)
+                say(f"Warning: {sentence}")
 
 
 @node.command("rm")
 @NAMES
 @click.option("-f", "--force", is_flag=True, help="Also nodes that are not down")
 @common
-@pass_settings
+@on_fleet
 def rm(settings: Settings, names: tuple[str, ...], *, force: bool) -> None:
     """Make the swarm forget nodes."""
     from swarmops.cli.session import open_swarm
@@ -148,7 +149,4 @@ def rm(settings: Settings, names: tuple[str, ...], *, force: bool) -> None:
             host = remove(swarm, one, force=force)
             click.echo(f"{host} is removed.")
             if host in swarm.hosts:
-                click.echo(
-                    f"Warning: {swarm.choice.inventory} has {host}: the next apply joins it again",
-                    err=True,
-                )
+                say(f"Warning: {swarm.choice.inventory} has {host}: the next apply joins it again")

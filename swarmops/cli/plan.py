@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.say import say
 from swarmops.cli.selecting import selecting
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.selection import Wanted
@@ -27,7 +28,7 @@ SOME_HOSTS = 3
 @click.option("--out", type=click.Path(path_type=Path), help="Write the plan for 'apply --plan'")
 @common
 @formatted
-@pass_settings
+@on_fleet
 def plan(  # noqa: PLR0917 - a command's options
     settings: Settings,
     inventory: Path | None,
@@ -70,11 +71,11 @@ def show_plan(  # noqa: PLR0917 - a command's options
     locked = lock_warning(seen.observation)
     warnings = (*fleet.playbook.warnings, *made.warnings, *([locked] if locked else []))
     for warning in dict.fromkeys(warnings):
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}")
     for refusal in made.refusals:
-        click.echo(f"Error: {refusal}", err=True)
+        say(f"Error: {refusal}")
     for host, reason in made.problems.items():
-        click.echo(f"Error: {host}: {reason}", err=True)
+        say(f"Error: {host}: {reason}")
     click.echo(plan_json(made).decode() if settings.format == "json" else plan_text(made))
     sys.stdout.flush()
     if made.refusals:

@@ -6,6 +6,7 @@ Used by apply and destroy. Never decides anything, never writes to stdout.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-    from swarmops.cli.run_log import RunLog
-
+_log = logging.getLogger("swarmops.run")
 _DOING = {
     StepKind.INSTALL: "installing the runtime",
     StepKind.START: "starting the runtime",
@@ -74,13 +74,10 @@ def ending(ended: Ended) -> str:
 class Shown(Progress):
     """Base of both kinds: a context manager around what is shown."""
 
-    def __init__(
-        self, *, yes: bool = False, verbose: bool = False, log: RunLog | None = None
-    ) -> None:
+    def __init__(self, *, yes: bool = False, verbose: bool = False) -> None:
         self._said: set[str] = set()
         self._yes = yes
         self._verbose = verbose
-        self._log = log
         self._since = time.monotonic()
         self._current = ""
         self.spent: dict[str, float] = {}
@@ -88,8 +85,7 @@ class Shown(Progress):
 
     def log(self, text: str) -> None:
         """Write to the run's log only."""
-        if self._log is not None:
-            self._log.write(text)
+        _log.info("%s", text)
 
     def phase(self, text: str) -> None:
         """Count the time of what was done before."""
@@ -199,10 +195,8 @@ class Lines(Shown):
 class LiveTable(Shown):
     """One row per host or service, redrawn in place, with what it does now."""
 
-    def __init__(
-        self, *, yes: bool = False, verbose: bool = False, log: RunLog | None = None
-    ) -> None:
-        super().__init__(yes=yes, verbose=verbose, log=log)
+    def __init__(self, *, yes: bool = False, verbose: bool = False) -> None:
+        super().__init__(yes=yes, verbose=verbose)
         self._rows: dict[str, tuple[str, str, float]] = {}
         self._phase = ""
         self._live: Live | None = None
@@ -289,10 +283,10 @@ class LiveTable(Shown):
         return table
 
 
-def make_progress(*, yes: bool = False, verbose: bool = False, log: RunLog | None = None) -> Shown:
+def make_progress(*, yes: bool = False, verbose: bool = False) -> Shown:
     """Return what fits where stderr goes; ``yes``: nothing is asked."""
     from swarmops.fleet.credentials import of_this_run
 
-    shown = (LiveTable if sys.stderr.isatty() else Lines)(yes=yes, verbose=verbose, log=log)
+    shown = (LiveTable if sys.stderr.isatty() else Lines)(yes=yes, verbose=verbose)
     of_this_run().paused = shown.paused
     return shown

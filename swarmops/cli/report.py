@@ -12,6 +12,7 @@ import click
 
 from swarmops.cli.output import NODE_COLUMNS, SERVICE_COLUMNS, print_json, print_rows
 from swarmops.cli.progress import doing
+from swarmops.cli.say import say
 from swarmops.fleet.applied import Applied
 from swarmops.fleet.execute import State
 
@@ -49,33 +50,33 @@ def print_applied(
 
 def _print_refused(applied: Applied) -> None:
     for warning in applied.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}")
     for refusal in applied.refusals:
-        click.echo(f"Error: {refusal}", err=True)
+        say(f"Error: {refusal}")
     for host, reason in applied.problems.items():
-        click.echo(f"Error: {host}: {reason}", err=True)
+        say(f"Error: {host}: {reason}")
     if not applied.changed:
-        click.echo("Nothing was changed.", err=True)
+        say("Nothing was changed.")
 
 
 def _print_outcome(applied: Applied, seconds: float, spent: Mapping[str, float]) -> None:
     for end in applied.ended:
         if end.state is State.FAILED:
-            click.echo(f"Error: {end.step.target}: {doing(end.step)}: {end.reason}", err=True)
+            say(f"Error: {end.step.target}: {doing(end.step)}: {end.reason}")
     for reason, targets in _skipped(applied).items():
-        click.echo(f"Left out, since {reason}: {', '.join(targets)}", err=True)
+        say(f"Left out, since {reason}: {', '.join(targets)}")
     for host, reason in applied.problems.items():
-        click.echo(f"Error: {host}: {reason}", err=True)
+        say(f"Error: {host}: {reason}")
     for lack in applied.lacks:
-        click.echo(f"Error: not so in time: {lack}", err=True)
+        say(f"Error: not so in time: {lack}")
     _print_end(applied, seconds, spent)
 
 
 def _print_end(applied: Applied, seconds: float, spent: Mapping[str, float]) -> None:
     if applied.interrupted:
         done = [f"{e.step.target}: {doing(e.step)}" for e in applied.ended if e.succeeded]
-        click.echo(f"Interrupted. Done: {'; '.join(done) or 'nothing'}.", err=True)
-        click.echo("The next apply does the rest.", err=True)
+        say(f"Interrupted. Done: {'; '.join(done) or 'nothing'}.")
+        say("The next apply does the rest.")
     elif applied.exit_code and not applied.more:
         click.echo("Some of it is not as the playbook says; apply again once that is cured.")
     elif applied.more:

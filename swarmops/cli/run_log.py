@@ -1,23 +1,34 @@
 """The log file of one run: what was asked, every step with its time, every error in full.
 
-Begun by the commands that change a fleet; ``main`` names its path when the run fails. Arguments are
-in it, as they never hold secrets; environments, passwords and specs are not.
+Begun by ``settings.on_fleet`` for every command that talks to hosts; ``main`` names its path when
+the run fails. Whatever the operator's side logs goes there. Never in it: environments, passwords,
+specs, and the words of commands, for people put secrets there.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
 
 from swarmops import __version__
 from swarmops.fleet.paths import state_dir
 
-KEPT = 100
-"""So many log files are kept, the newest."""
+KEPT = 50
+"""So many log files of each command are kept, the newest."""
+_BYTES_MAX = 8 << 20
+"""A longer log begins anew, with the former beside it: a watch runs for months."""
+RUN = "swarmops.run"
+"""The logger of what is said of the run itself."""
+_VARIABLES = {"env"}
+_PROGRAMS = {"command", "entrypoint"}
+_WORDS = {"args"}
 
 
 class RunLog:
@@ -26,8 +37,16 @@ class RunLog:
     def __init__(self, path: Path, began: float) -> None:
         self.path = path
         self._began = began
+        self._bytes = 0
+        self._open()
+        self._handler = _Handler(self)
+        logger = logging.getLogger("swarmops")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(self._handler)
+
+    def _open(self) -> None:
         # Opened for its owner alone, since reasons of failures may quote what hosts said.
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = os.fdopen(handle, "w", encoding="utf-8", buffering=1)
 
     def write(self, text: str) -> None:
@@ -35,10 +54,16 @@ class RunLog:
         now = datetime.now(UTC)
         stamp = f"{now:%H:%M:%S.%f}"[:-3] + f" {time.monotonic() - self._began:8.3f}"
         for line in text.splitlines():
-            self._file.write(f"{stamp}  {line}\n")
+            self._bytes += self._file.write(f"{stamp}  {line}\n")
+        if self._bytes > _BYTES_MAX:
+            self._file.close()
+            self.path.replace(self.path.with_suffix(".log.1"))
+            self._bytes = 0
+            self._open()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; nothing that is logged goes there any more."""
+        logging.getLogger("swarmops").removeHandler(self._handler)
         self._file.close()
 
 
@@ -50,27 +75,49 @@ class _Handler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._log.write(f"{record.levelname.lower()} {record.name}: {record.getMessage()}")
+        head = "" if record.name == RUN else f"{record.levelname.lower()} {record.name}: "
+        self._log.write(f"{head}{record.getMessage()}")
 
 
-def begin(command: str) -> RunLog | None:
+def begin(command: str, asked: str = "") -> RunLog | None:
     """Begin the log of a run; None where no file can be written: that stops no run."""
     folder = state_dir() / "logs"
     now = datetime.now(UTC)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _prune(folder)
+        _prune(folder, command)
         log = RunLog(folder / f"{command}-{now:%Y%m%dT%H%M%S}-{os.getpid()}.log", time.monotonic())
     except OSError:
         return None
-    log.write(f"swarmops {__version__}, {now:%Y-%m-%d}: {' '.join(sys.argv[1:])}")
-    logger = logging.getLogger("swarmops")
-    logger.setLevel(logging.DEBUG)
-    logger.addHandler(_Handler(log))
+    log.write(f"swarmops {__version__}, {now:%Y-%m-%d}: {asked or command}")
     return log
 
 
-def _prune(folder: Path) -> None:
-    logs = sorted(folder.glob("*.log"), key=lambda path: path.stat().st_mtime)
+def _prune(folder: Path, command: str) -> None:
+    logs = sorted(folder.glob(f"{command}-2*.log"), key=lambda path: path.stat().st_mtime)
     for path in logs[: max(0, len(logs) - KEPT + 1)]:
         path.unlink(missing_ok=True)
+        path.with_suffix(".log.1").unlink(missing_ok=True)
+
+
+def asked(context: click.Context) -> str:
+    """Return what the user asked for, without the words that may hold a secret."""
+    said = [
+        f"{name}={_shown(name, value)}"
+        for name, value in context.params.items()
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    return " ".join([context.command_path.partition(" ")[2], *said])
+
+
+def _shown(name: str, value: Any) -> str:
+    if name in _VARIABLES:
+        return ",".join(f"{str(one).partition('=')[0]}=…" for one in value)
+    if name in _WORDS:
+        return "…"
+    if name in _PROGRAMS:
+        words = (value if isinstance(value, str) else " ".join(value)).split()
+        return " ".join([*words[:1], *(["…"] if words[1:] else [])])
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    return str(value)

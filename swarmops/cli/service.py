@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from swarmops.cli.completing import services
-from swarmops.cli.settings import Settings, common, formatted, inspected, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
 from swarmops.cli.values import cpus, duration, scale, size
 
 NAMES = click.argument(
@@ -25,7 +26,7 @@ def service() -> None:
 @service.command("ls")
 @common
 @formatted
-@pass_settings
+@on_fleet
 def ls(settings: Settings) -> None:
     """List the services."""
     from swarmops.cli.output import SERVICE_COLUMNS, print_rows
@@ -40,7 +41,7 @@ def ls(settings: Settings) -> None:
 @NAMES
 @common
 @formatted
-@pass_settings
+@on_fleet
 def ps(settings: Settings, names: tuple[str, ...]) -> None:
     """List the tasks of services, ended ones included as long as they are kept."""
     from swarmops.cli.output import TASK_COLUMNS, print_rows
@@ -56,7 +57,7 @@ def ps(settings: Settings, names: tuple[str, ...]) -> None:
 @NAMES
 @common
 @inspected
-@pass_settings
+@on_fleet
 def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
     """Show everything about services, in the form of Docker's API."""
     from swarmops.cli.output import print_objects
@@ -75,7 +76,7 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 @click.option("--since", default="", help="Only later lines: 10m ago, or 2026-01-02T03:04:05Z")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
 @common
-@pass_settings
+@on_fleet
 def logs(
     settings: Settings, name: str, *, follow: bool, tail: int | None, since: str, timestamps: bool
 ) -> None:
@@ -181,7 +182,7 @@ _detach = click.option("-d", "--detach", is_flag=True, help="Don't wait until it
 @_create_options
 @_detach
 @common
-@pass_settings
+@on_fleet
 def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **flags: Any) -> None:
     """Create a service of an image; 'host' as the image runs COMMAND without a container."""
     import shlex
@@ -202,7 +203,7 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
 @click.argument("scales", metavar="SERVICE=REPLICAS...", nargs=-1, required=True, type=scale)
 @_detach
 @common
-@pass_settings
+@on_fleet
 def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: bool) -> None:
     """Set how many tasks services have."""
     from swarmops.cli.session import open_swarm
@@ -233,7 +234,7 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
     help="Wait no longer than this",
 )
 @common
-@pass_settings
+@on_fleet
 def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, timeout: int) -> None:
     """Move the fewest tasks that make services even; each starts anew before it stops."""
     from swarmops.cli.session import open_swarm
@@ -246,16 +247,14 @@ def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, time
                 begin(swarm, name)
                 click.echo(f"{name}: rebalancing has begun.")
                 continue
-            done = rebalance(
-                swarm, name, Patience(timeout / 1e9), lambda text: click.echo(text, err=True)
-            )
+            done = rebalance(swarm, name, Patience(timeout / 1e9), say)
             click.echo(done.sentence())
 
 
 @service.command("rm")
 @NAMES
 @common
-@pass_settings
+@on_fleet
 def rm(settings: Settings, names: tuple[str, ...]) -> None:
     """Remove services; their tasks stop."""
     from swarmops.cli.session import open_swarm
@@ -272,7 +271,7 @@ def rm(settings: Settings, names: tuple[str, ...]) -> None:
 
 def _warn(sentences: list[str]) -> None:
     for sentence in sentences:
-        click.echo(f"Warning: {sentence}", err=True)
+        say(f"Warning: {sentence}")
 
 
 def _wait(client: Any, names: list[str]) -> None:

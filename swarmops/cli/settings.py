@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,11 @@ class Settings:
         self.format = "table"
         self.verbose = False
         self.log: RunLog | None = None
-        """Of this run, once a command has begun it."""
+        """Of this run, once a command has begun that works on a fleet."""
+        self.asked = ""
+        """The command with its options, without what may be secret."""
+        self.is_input = False
+        """The run ended for what the user gave: its sentence says all that a log could."""
         self.vault_files: tuple[str, ...] = ()
 
 
@@ -129,3 +134,22 @@ def inspected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 pass_settings = click.make_pass_decorator(Settings, ensure=True)
+"""For commands that only read and write files of this machine; the others have ``on_fleet``."""
+
+
+def on_fleet(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that talks to hosts or swarms the settings, and its run a log file."""
+
+    @functools.wraps(command)
+    def begun(*args: Any, **kwargs: Any) -> Any:
+        from swarmops.cli import run_log
+
+        context = click.get_current_context()
+        settings = context.ensure_object(Settings)
+        if settings.log is None:  # one command may call another
+            settings.asked = run_log.asked(context)
+            path = context.command_path.split()[1:] or [str(context.info_name)]
+            settings.log = run_log.begin("-".join(path), settings.asked)
+        return command(settings, *args, **kwargs)
+
+    return begun

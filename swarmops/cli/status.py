@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.settings import Settings, common, formatted, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.current import Choice
@@ -19,7 +20,7 @@ HOST_COLUMNS = {"HOST": "host", "RUNTIME": "runtime", "SWARM": "swarm", "PROBLEM
 @click.command()
 @common
 @formatted
-@pass_settings
+@on_fleet
 def status(settings: Settings) -> None:
     """Show how the hosts, the nodes and the services stand."""
     from swarmops.cli.output import print_json
@@ -38,7 +39,7 @@ def status(settings: Settings) -> None:
     else:
         _print(found)
     if found.error:
-        click.echo(f"Error: {found.error}", err=True)
+        say(f"Error: {found.error}")
         raise click.exceptions.Exit(1)
 
 

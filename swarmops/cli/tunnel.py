@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import chosen
-from swarmops.cli.settings import Settings, common, pass_settings
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, on_fleet, pass_settings
 
 if TYPE_CHECKING:
     from swarmops.fleet.access import Swarm
@@ -29,7 +30,7 @@ SOCKET = click.option(
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @SOCKET
 @common
-@pass_settings
+@on_fleet
 def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> None:
     """Serve the swarm's API on a local socket, over SSH.
 
@@ -44,13 +45,13 @@ def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> N
     where = path or tunnel_path(choice, state_dir())
 
     def complain(text: str) -> None:
-        click.echo(f"Error: {text}", err=True)
+        say(f"Error: {text}")
 
     with Swarm(choice) as swarm, Tunnel(where, _manager_of(swarm), complain):
         if command:
             raise click.exceptions.Exit(_run(command, where))
         click.echo(f"export DOCKER_HOST=unix://{where}")
-        click.echo("serving until Ctrl-C", err=True)
+        say("serving until Ctrl-C")
         threading.Event().wait()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import inventory_argument
-from swarmops.cli.settings import Settings, common, pass_settings
+from swarmops.cli.settings import Settings, common, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.lock import Lock
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @inventory_argument
 @click.option("--reason", required=True, help="Why; told to the one whose lock it was")
 @common
-@pass_settings
+@on_fleet
 def unlock_apply(settings: Settings, inventory: Path | None, reason: str) -> None:
     """Free the swarm for the next apply, whoever has locked it.
 

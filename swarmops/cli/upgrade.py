@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from swarmops.cli.files import inventory_argument, playbook_option
-from swarmops.cli.settings import common, formatted
+from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 
 @click.command()
@@ -18,9 +18,9 @@ from swarmops.cli.settings import common, formatted
 @click.option("--check", is_flag=True, help="Change nothing, show what would be done")
 @common
 @formatted
-@click.pass_context
+@on_fleet
 def upgrade(
-    context: click.Context,
+    settings: Settings,
     inventory: Path | None,
     playbook: Path | None,
     forks: int,
@@ -36,7 +36,8 @@ def upgrade(
     """
     from swarmops.cli.apply import apply
 
-    context.invoke(
+    del settings
+    click.get_current_context().invoke(
         apply,
         inventory=inventory,
         playbook=playbook,

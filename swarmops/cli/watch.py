@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.say import say
 from swarmops.cli.selecting import selecting
-from swarmops.cli.settings import Settings, common, pass_settings
+from swarmops.cli.settings import Settings, common, on_fleet
 from swarmops.cli.values import duration
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _GIT_WITHIN_S = 120
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve metrics on this port")
 @click.option("--rounds", type=click.IntRange(min=1), help="End after so many  [default: never]")
 @common
-@pass_settings
+@on_fleet
 def watch(
     settings: Settings,
     inventory: Path | None,
@@ -68,7 +69,7 @@ def watch(
         if not ended.error:
             click.echo(f"{at} {found}{'' if check or not ended.drift else ': corrected'}")
         else:
-            click.echo(f"{at} {found}: Error: {ended.error}", err=True)
+            say(f"{at} {found}: Error: {ended.error}")
         return ended
 
     watch_on(
@@ -106,7 +107,7 @@ def _round(
         fleet = open_fleet(choice.inventory, playbook, shells, forks, wanted)
         _, plan = look(fleet, Progress())
         for step in plan.steps:
-            click.echo(f"drift: {step.target}: {step.kind.value}: {step.reason}", err=True)
+            say(f"drift: {step.target}: {step.kind.value}: {step.reason}")
         wrong = "; ".join([*plan.refusals, *(f"{of}: {why}" for of, why in plan.problems.items())])
         if check or plan.empty or plan.refusals:
             return Round(drift=len(plan.steps), error=wrong)

@@ -7,6 +7,7 @@ where asking twice does no harm. It never interprets a body.
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 
 from swarmops.errors import SwarmopsError
 
+_log = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 STALE_AFTER_S = 5.0
 """A kept connection that idled this long is not trusted with a request that must not be repeated:
@@ -174,6 +176,7 @@ class Transport:
         self, connection: _Connection, method: str, target: str, body: bytes | None
     ) -> Answer:
         headers = {} if body is None else {"Content-Type": "application/json"}
+        before = self._clock()
         connection.request(method, target, body=body, headers=headers)
         response = connection.getresponse()
         answer = Answer(
@@ -183,6 +186,9 @@ class Transport:
         )
         self._kept = connection if connection.sock is not None else None
         self._used_at = self._clock()
+        # Never a body: specs hold environments, and secrets their content.
+        seconds = self._used_at - before
+        _log.debug("%s: %s %s: %d, %.3f s", self._name, method, target, answer.status, seconds)
         return answer
 
     def _drop(self) -> None:

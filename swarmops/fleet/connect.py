@@ -33,6 +33,7 @@ from swarmops.fleet.target import Target
 # Its threads log tracebacks of refused connections; ours are sentences.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
+_log = logging.getLogger(__name__)
 WINDOW_BYTES = 16 << 20
 _STARTS = threading.BoundedSemaphore(30)
 """Handshakes at once, whatever the forks: sshd's MaxStartups begins to refuse early."""
@@ -101,6 +102,8 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
                 time.sleep(min(_RETRY_S_MAX, 0.5 * 2**silent))
                 continue
             raise HostError(target.name, reason_of(error, at, target)) from error
+        seconds = time.monotonic() - before
+        _log.debug("%s: connected to %s in %.3f s", target.name, connection.host, seconds)
         return connection
 
 

@@ -5,6 +5,7 @@ Called by ``swarmops exec``. The command runs as the inventory says: as root whe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -15,6 +16,8 @@ from swarmops.fleet.observe import reason_of
 from swarmops.fleet.pool import FORKS, run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
+
+_log = logging.getLogger(__name__)
 
 
 class Ran(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +52,8 @@ def run_everywhere(
 
     def hear(name: str, outcome: Result | SwarmopsError) -> None:
         ended[name] = _ran(name, outcome)
+        # Never its words or its output: people put secrets there.
+        _log.debug("%s: a command ended with %s", name, ended[name].rc)
         on_done(ended[name])
 
     run_on(

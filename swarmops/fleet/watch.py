@@ -6,12 +6,14 @@ that fails makes the next one wait longer, up to ten times the interval.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import msgspec
 
 from swarmops.errors import Interrupted, SwarmopsError
 
+_log = logging.getLogger(__name__)
 SLOWER_MAX = 10
 
 
@@ -53,6 +55,7 @@ def watch(
         except SwarmopsError as error:
             ended = Round(error=str(error))
         figures.rounds += 1
+        _log.info("round %d: drift %d %s", figures.rounds, ended.drift, ended.error)
         figures.last = ended
         figures.drifted += bool(ended.drift)
         if ended.error:

@@ -81,7 +81,8 @@ def run(
     def call(*arguments: str) -> tuple[int, str, str]:
         code = main(arguments)
         captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        said = captured.err.partition("The log of this run: ")[0]  # it is test_cli_run_log's matter
+        return code, captured.out, said
 
     return call
 

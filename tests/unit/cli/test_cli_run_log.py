@@ -13,10 +13,25 @@ import pytest
 from swarmops.cli import completing, main, run_log
 from swarmops.cli.app import swarmops
 from swarmops.cli.progress import Lines
-from swarmops.cli.settings import Settings
-from swarmops.errors import SwarmopsError
+from swarmops.cli.settings import Settings, common, on_fleet
+from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.steps import Plan, Step, StepKind
+
+
+def leaves(
+    command: click.Command = swarmops, name: str = ""
+) -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with its name."""
+    if not isinstance(command, click.Group):
+        yield name, command
+        return
+    context = click.Context(command)
+    for verb in command.list_commands(context):
+        inner = command.get_command(context, verb)
+        assert inner is not None
+        yield from leaves(inner, f"{name} {verb}".strip())
+
 
 STEP = Step(id="start:h1", kind=StepKind.START, target="h1", reason="it stopped", proof="")
 
@@ -35,7 +50,7 @@ def test_log_has_it_all(state: Path, capsys: pytest.CaptureFixture[str]) -> None
     """What was asked, planned, begun and ended, with times; nobody else can read it."""
     log = run_log.begin("apply")
     assert log is not None
-    with Lines(verbose=True, log=log) as progress:
+    with Lines(verbose=True) as progress:
         progress.phase("doing 1 step")
         progress.planned(Plan(steps=(STEP,), warnings=("odd",), problems={"h2": "dead"}))
         progress.began(STEP)
@@ -55,11 +70,28 @@ def test_old_logs_go(state: Path) -> None:
     """The newest are kept, so the folder stays small."""
     (state / "logs").mkdir(parents=True)
     for number in range(run_log.KEPT + 5):
-        (state / "logs" / f"apply-{number:03}.log").touch()
+        (state / "logs" / f"apply-2026{number:03}.log").touch()
+        (state / "logs" / f"node-ls-2026{number:03}.log").touch()
     log = run_log.begin("apply")
     assert log is not None
     log.close()
-    assert len(list((state / "logs").iterdir())) == run_log.KEPT
+    assert len(list((state / "logs").glob("apply-*"))) == run_log.KEPT
+    assert len(list((state / "logs").glob("node-ls-*"))) == run_log.KEPT + 5
+
+
+def test_a_long_log_begins_anew(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch of months keeps its last two pieces, for its owner alone."""
+    monkeypatch.setattr(run_log, "_BYTES_MAX", 1000)
+    log = run_log.begin("watch")
+    assert log is not None
+    for number in range(100):
+        log.write(f"round {number} {'.' * 50}")
+    log.close()
+    files = sorted((state / "logs").iterdir())
+    assert [path.suffix for path in files] == [".log", ".1"]
+    assert all(path.stat().st_size < 1100 for path in files)
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in files)
+    assert "round 99" in "".join(path.read_text() for path in files)
 
 
 def test_no_log_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,21 +101,84 @@ def test_no_log_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert run_log.begin("apply") is None
 
 
-def test_path_is_told(state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A run that fails names its log, which ends with the error and the exit code."""
+@pytest.mark.parametrize(
+    ("error", "told"), [(SwarmopsError("the moon is down"), True), (InputError("a typo"), False)]
+)
+def test_path_is_told(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, error: Exception, *, told: bool
+) -> None:
+    """A run that fails names its log, which has it all; a wrong input's sentence is enough."""
 
-    @click.command()
-    @click.pass_obj
+    @click.command("fail")
+    @common
+    @on_fleet
     def fail(settings: Settings) -> None:
-        settings.log = run_log.begin("apply")
-        raise SwarmopsError("the moon is down: wait")
+        del settings
+        raise error
 
     monkeypatch.setattr("swarmops.cli.app.swarmops", fail)
     assert main([]) == 1
     (path,) = (state / "logs").iterdir()
-    assert capsys.readouterr().err.endswith(f"The log of this run: {path}\n")
+    assert capsys.readouterr().err.endswith(f"The log of this run: {path}\n") is told
     assert path.read_text().rstrip().endswith("exit code 1")
-    assert "the moon is down" in path.read_text()
+    assert str(error) in path.read_text()
+
+
+LOCAL = {"inventory", "completion", "schema", "backup ls", "context create", "context rm"}
+"""These talk to nobody and change no swarm: there is nothing to log."""
+NEEDED = {
+    "exec": ["all", "true"],
+    "service create": ["host"],
+    "service scale": ["web=1"],
+    "access create": ["ada", "--role", "read"],
+    "unlock-apply": ["--reason", "why"],
+    "watch": ["--rounds", "1", "--interval", "1ms"],
+}
+
+
+@pytest.mark.parametrize("name", [name for name, _ in leaves() if name not in LOCAL])
+def test_every_command_that_talks_to_hosts_has_a_log(
+    name: str, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file a run, named after the command, even where it gets no further than the inventory."""
+    monkeypatch.setenv("SWARMOPS_INVENTORY", str(tmp_path / "absent.yml"))
+    monkeypatch.setenv("SWARMOPS_BACKUP_PASSPHRASE", "x")
+    monkeypatch.chdir(tmp_path)
+    command = dict(leaves())[name]
+    required = [one for one in command.params if isinstance(one, click.Argument) and one.required]
+    words = NEEDED.get(name, [f"some{n}" for n, _ in enumerate(required)])
+    assert main([*name.split(), *words]) == 1
+    (path,) = (state / "logs").iterdir()
+    assert path.name.startswith(f"{name.replace(' ', '-')}-2")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.read_text().splitlines()[-1].endswith("exit code 1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["exec", "--timeout", "1", "all", "--", "mysql", "-phunter2"],
+        ["ssh", "host1", "mysql -phunter2"],
+        ["tunnel", "--", "docker", "login", "-p", "hunter2"],
+        ["service", "create", "-e", "K=hunter2", "--entrypoint", "x hunter2", "host", "hunter2"],
+    ],
+)
+def test_no_secret_is_logged(
+    words: list[str], state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What people put into environments and command lines stays out, of reports of defects too."""
+    monkeypatch.setenv("SWARMOPS_INVENTORY", str(tmp_path / "i.yml"))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("swarmops.fleet.current._recorded", fail)
+    monkeypatch.setattr("sys.argv", ["swarmops", *words])
+    assert main(words) == 1
+    texts = [path.read_text() for path in (state / "logs").iterdir()]
+    assert len(texts) == 2
+    assert all(f"{words[0]} " in text for text in texts)
+    assert [text for text in texts if "hunter2" in text] == []
 
 
 def context(**params: Any) -> click.Context:
