@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check format
+.PHONY: help demo demo-down test check format docs
 
 help:
 	@echo "make demo       three managers, two workers and a service, on loopback, without root"
 	@echo "make demo-down  remove all of it"
 	@echo "make check      the fast tests: format, lint, types, import layers, unit tests"
 	@echo "make test       everything; as root also the lab of real hosts"
+	@echo "make docs       docs/reference and schemas, made from the code"
 	@echo "make lab-up N=6, make lab-down   the lab alone"
 	@echo "make sim SEEDS=10000             groups of managers under faults, on a virtual clock"
 	@echo "make sim-swarm SEEDS=300         whole swarms under changes and faults, likewise"
@@ -35,6 +36,9 @@ demo-down: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(READY)
+	$(BIN)/python -m swarmops.cli.reference
 
 check: $(READY)
 	$(BIN)/ruff format --check .

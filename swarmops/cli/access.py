@@ -20,7 +20,9 @@ def access() -> None:
 
 
 @access.command("enable")
-@click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="Port"
+)
 @click.option("--name", "names", multiple=True, help="Another name that managers are reached by")
 @common
 @on_fleet
@@ -49,11 +51,21 @@ def disable(settings: Settings) -> None:
 
 @access.command("create")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["admin", "read"]), required=True)
-@click.option("--expires", type=duration, default=YEAR, metavar="duration", show_default=True)
+@click.option("--role", type=click.Choice(["admin", "read"]), required=True, help="What they may")
+@click.option(
+    "--expires",
+    type=duration,
+    default=YEAR,
+    metavar="duration",
+    show_default=True,
+    help="How long it is valid",
+)
 @click.option("--host", default="", help="Where to connect to  [default: a manager's address]")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="[default: NAME.dockercontext]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write  [default: NAME.dockercontext]",
 )
 @click.option(
     "--pem",
@@ -72,7 +84,13 @@ def create(
     output: Path | None,
     pem: Path | None,
 ) -> None:
-    """Make a certificate for NAME, and write it as a Docker context to hand over."""
+    """Make a certificate for NAME, and write it as a Docker context to hand over.
+
+    \b
+    Examples:
+      swarmops access create ada --role admin
+      swarmops access create prometheus --role read --pem certs/
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet import people
     from swarmops.model.access import AccessRole

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from swarmops import __version__
+from swarmops.cli.exits import EPILOG
 from swarmops.cli.lazy import Lazy, LazyGroup
 from swarmops.cli.settings import common
 
@@ -37,6 +38,7 @@ COMMANDS = {
 @click.group(
     cls=LazyGroup,
     lazy=COMMANDS,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, "--version", message="swarmops %(version)s")

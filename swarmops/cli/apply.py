@@ -48,8 +48,15 @@ def apply(
 ) -> None:
     """Make the swarm what its playbook says; do only what is missing.
 
-    Exits with 0 when all is as it should be, 3 when some hosts are not, 4 when somebody else has
-    locked the swarm, 1 for all else that is wrong, 130 after Ctrl-C. With --check as plan does.
+    Waits, bounded, until every node is ready in its role and every service runs. A host that fails
+    is named with its reason, and what depends on it is left out; the others go on. With --check it
+    exits as plan does.
+
+    \b
+    Examples:
+      swarmops apply inventories/prod.yml
+      swarmops apply --check
+      swarmops apply -l 'web[1:3]' --serial 1
     """
     if check:
         from swarmops.cli.plan import show_plan

@@ -13,7 +13,14 @@ VARIABLE = "_SWARMOPS_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @pass_settings
 def completion(settings: Settings, shell: str) -> None:
-    """Print the shell's completion; with bash: eval "$(swarmops completion bash)"."""
+    """Print what a shell needs to complete commands, options and live names.
+
+    \b
+    To install it:
+      echo 'eval "$(swarmops completion bash)"' >> ~/.bashrc
+      echo 'eval "$(swarmops completion zsh)"' >> ~/.zshrc
+      swarmops completion fish > ~/.config/fish/completions/swarmops.fish
+    """
     del settings
     from click.shell_completion import get_completion_class
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 
 from swarmops.cli.completing import hosts
+from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option, inventory_argument
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, on_fleet
-
-SOME_HOSTS = 3
 
 
 @click.command()

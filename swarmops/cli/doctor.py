@@ -19,7 +19,11 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 @formatted
 @on_fleet
 def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything: bool) -> None:
-    """Examine hosts and swarm; exit with 1 if there is a problem."""
+    """Find what is wrong with hosts and swarm, or soon will be, and what cures it.
+
+    Looks at each host's runtime, clock, disk, certificate and Raft's lag, and at how many managers
+    may still be lost. Exits with 1 if there is a problem, with 0 if there are warnings only.
+    """
     from swarmops.backends.base import load_backend
     from swarmops.cli.output import print_json, print_table
     from swarmops.fleet.backend_of import backend_name, inventory_of

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.completing import hosts
+from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.fanout import Ran
     from swarmops.fleet.target import Target
-
-SOME_FAILED = 3
 
 
 def targets_of(settings: Settings, pattern: str) -> list[Target]:
@@ -44,7 +43,14 @@ def one_target(settings: Settings, pattern: str) -> Target:
 @click.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("pattern", shell_complete=hosts)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), default=60, show_default=True)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=60,
+    show_default=True,
+    help="Give it up after so many seconds",
+)
 @forks_option
 @common
 @formatted
@@ -54,8 +60,12 @@ def exec_(
 ) -> None:
     """Run COMMAND on every host that PATTERN names, as the inventory's user (or root).
 
-    PATTERN is Ansible's: all, a group, host[1:3], 'web:!host2'. Options of COMMAND come after --.
-    Exits with 3 if it failed somewhere.
+    PATTERN is Ansible's. Options of COMMAND come after --. Exits with 3 if it failed somewhere.
+
+    \b
+    Examples:
+      swarmops exec all -- uptime
+      swarmops exec 'web:!web3' -- df -h /var
     """
     from swarmops.cli.output import print_json
     from swarmops.fleet.fanout import run_everywhere
@@ -75,7 +85,7 @@ def exec_(
     if not plain:
         print_json(sorted(ran, key=lambda one: [target.name for target in targets].index(one.host)))
     if any(not one.ok for one in ran):
-        raise click.exceptions.Exit(SOME_FAILED)
+        raise click.exceptions.Exit(SOME_HOSTS)
 
 
 def _show(ran: Ran) -> None:
@@ -94,7 +104,10 @@ def _show(ran: Ran) -> None:
 @common
 @on_fleet
 def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
-    """Open a shell on HOST with OpenSSH's ssh, or run COMMAND there."""
+    """Open a shell on HOST with OpenSSH's ssh, or run COMMAND there.
+
+    The inventory's user, port and key are used; COMMAND may come after --.
+    """
     from swarmops.errors import InputError
     from swarmops.fleet.known_hosts import default_path
     from swarmops.fleet.openssh import ssh_argv
@@ -111,7 +124,9 @@ def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
 @click.command()
 @click.argument("host", shell_complete=hosts)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
-@click.option("-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option(
+    "-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True, help="So many lines"
+)
 @common
 @on_fleet
 def logs(settings: Settings, host: str, *, follow: bool, tail: int) -> None:

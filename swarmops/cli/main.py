@@ -13,12 +13,9 @@ from collections.abc import Sequence
 
 import click
 
+from swarmops.cli.exits import ERROR, INTERRUPTED, SOMETHING
 from swarmops.cli.settings import Settings
 from swarmops.errors import InputError, SwarmopsError
-
-ERROR = 1
-SOMETHING = 2
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -96,8 +96,18 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
                     say(f"Warning: {sentence}")
 
 
-_change("promote", "Make nodes managers, and wait until they are.", "a manager", role="manager")
-_change("demote", "Make managers workers, and wait until they are.", "a worker", role="worker")
+_change(
+    "promote",
+    "Make nodes managers, and wait until each is reachable as one.",
+    "a manager",
+    role="manager",
+)
+_change(
+    "demote",
+    "Make managers workers, and wait until each has left the managers' group.",
+    "a worker",
+    role="worker",
+)
 _change("pause", "Give nodes no new tasks.", "paused", availability="pause")
 _change("activate", "Give nodes tasks again.", "active", availability="active")
 
@@ -118,7 +128,11 @@ _change("activate", "Give nodes tasks again.", "active", availability="active")
 @common
 @on_fleet
 def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: int) -> None:
-    """Move the tasks of nodes elsewhere, and wait until nothing runs there any more."""
+    """Move the tasks of nodes elsewhere, and wait until nothing runs there any more.
+
+    Names what had to go and runs nowhere. After --timeout it fails with the tasks that still run
+    and why; the swarm goes on. Of a node that is down nothing is waited for.
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.contradiction import of_node
     from swarmops.fleet.drain import drain
@@ -140,7 +154,7 @@ def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: i
 @common
 @on_fleet
 def rm(settings: Settings, names: tuple[str, ...], *, force: bool) -> None:
-    """Make the swarm forget nodes."""
+    """Make the swarm forget nodes that are down."""
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.oneoff import remove
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from swarmops.cli.exits import ERROR, SOME_HOSTS, SOMETHING
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
 from swarmops.cli.say import say
 from swarmops.cli.selecting import selecting
@@ -15,10 +16,6 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 if TYPE_CHECKING:
     from swarmops.fleet.selection import Wanted
-
-ERROR = 1
-SOMETHING = 2
-SOME_HOSTS = 3
 
 
 @click.command()
@@ -37,10 +34,15 @@ def plan(  # noqa: PLR0917 - a command's options
     wanted: Wanted,
     out: Path | None,
 ) -> None:
-    """Show what apply would do.
+    """Show what apply would do, and change nothing.
 
     Exits with 0 when nothing needs doing, 2 when something does, 3 when some hosts can't be told
     or done, 1 when nothing can.
+
+    \b
+    Examples:
+      swarmops plan inventories/prod.yml
+      swarmops plan --out plan.json && swarmops apply --plan plan.json
     """
     raise click.exceptions.Exit(show_plan(settings, inventory, playbook, forks, wanted, out))
 

@@ -40,10 +40,20 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Only these hosts, no services",
         ),
         click.option(
-            "--tags", "--only", "only", metavar="WHAT,...", help="Only runtime, nodes, services"
+            "--tags",
+            "--only",
+            "only",
+            metavar="WHAT,...",
+            help="Only these of runtime, nodes, services",
         ),
-        click.option("--serial", metavar="N|N%", help="So many hosts at a time, one batch to end"),
-        click.option("--replace-dead", is_flag=True, help="Give up managers that are down"),
+        click.option(
+            "--serial",
+            metavar="N|N%",
+            help="So many hosts at a time; each batch after the success of the one before",
+        ),
+        click.option(
+            "--replace-dead", is_flag=True, help="Replace managers that are down and out of reach"
+        ),
     )
     for option in reversed(options):
         collected = option(collected)

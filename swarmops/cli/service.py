@@ -73,14 +73,23 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 @click.argument("name", metavar="SERVICE", shell_complete=services)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option("-n", "--tail", type=click.IntRange(min=0), help="Only each task's last lines")
-@click.option("--since", default="", help="Only later lines: 10m ago, or 2026-01-02T03:04:05Z")
+@click.option("--since", default="", help="Only later lines: 10m, or 2026-01-02T03:04:05Z")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
 @common
 @on_fleet
 def logs(
     settings: Settings, name: str, *, follow: bool, tail: int | None, since: str, timestamps: bool
 ) -> None:
-    """Show what the service's tasks print, on all nodes."""
+    """Show what the service's tasks print, on all nodes, each line with its task and host.
+
+    What went to stderr goes to stderr. If a node can't be asked, the rest is shown, then an error
+    names it.
+
+    \b
+    Examples:
+      swarmops service logs -f web
+      swarmops service logs --since 10m -t web
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.logs import service_lines
 
@@ -118,7 +127,13 @@ _COUNT = click.IntRange(0)
 _MODES = click.Choice(["replicated", "global", "replicated-job", "global-job"])
 _CREATE_OPTIONS = (
     _text("--name", help_="The service's name"),
-    click.option("--mode", type=_MODES, default="replicated", show_default=True, help="Mode"),
+    click.option(
+        "--mode",
+        type=_MODES,
+        default="replicated",
+        show_default=True,
+        help="Replicas, one task a node, or a job",
+    ),
     click.option("--replicas", type=_COUNT, help="Number of tasks"),
     click.option("--max-concurrent", type=_COUNT, help="Tasks of a job at once"),
     click.option("--replicas-max-per-node", type=_COUNT, help="Most tasks on one node"),
@@ -184,7 +199,16 @@ _detach = click.option("-d", "--detach", is_flag=True, help="Don't wait until it
 @common
 @on_fleet
 def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **flags: Any) -> None:
-    """Create a service of an image; 'host' as the image runs COMMAND without a container."""
+    """Create a service of an image, and wait until its tasks run.
+
+    The image 'host' runs COMMAND without a container. Options come before the image; everything
+    after it is the command.
+
+    \b
+    Examples:
+      swarmops service create --name web -p 8080:80 --replicas 3 nginx:1.27
+      swarmops service create --name ping host ping -c 3 192.0.2.1
+    """
     import shlex
 
     from swarmops.cli.session import open_swarm
@@ -205,7 +229,12 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
 @common
 @on_fleet
 def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: bool) -> None:
-    """Set how many tasks services have."""
+    """Set how many tasks services have, and wait until they run.
+
+    \b
+    Example:
+      swarmops service scale web=5 worker=2
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.contradiction import of_scale
     from swarmops.fleet.lists import find_service
@@ -236,7 +265,11 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
 @common
 @on_fleet
 def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, timeout: int) -> None:
-    """Move the fewest tasks that make services even; each starts anew before it stops."""
+    """Move the fewest tasks that make services even over zones and nodes, once.
+
+    Each starts anew before it stops. Returns when none moves any more; after --timeout it fails,
+    and the swarm goes on.
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.rebalance import begin, rebalance
     from swarmops.fleet.waiting import Patience

@@ -22,7 +22,7 @@ HOST_COLUMNS = {"HOST": "host", "RUNTIME": "runtime", "SWARM": "swarm", "PROBLEM
 @formatted
 @on_fleet
 def status(settings: Settings) -> None:
-    """Show how the hosts, the nodes and the services stand."""
+    """Show how the hosts, the nodes and the services stand, and which revision is applied."""
     from swarmops.cli.output import print_json
     from swarmops.fleet.access import Swarm
     from swarmops.fleet.current import choose

@@ -34,8 +34,13 @@ SOCKET = click.option(
 def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> None:
     """Serve the swarm's API on a local socket, over SSH.
 
-    With COMMAND, as in 'swarmops tunnel -- docker node ls': run it with DOCKER_HOST set, and end
-    with it. Without: serve until Ctrl-C.
+    With COMMAND: run it with DOCKER_HOST set, and end with it. Without: serve until Ctrl-C. Up to
+    eight connections at a time.
+
+    \b
+    Examples:
+      swarmops tunnel -- docker node ls
+      swarmops tunnel --socket /tmp/prod.sock
     """
     from swarmops.fleet.access import Swarm
     from swarmops.fleet.paths import state_dir

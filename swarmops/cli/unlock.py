@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @common
 @on_fleet
 def unlock_apply(settings: Settings, inventory: Path | None, reason: str) -> None:
-    """Free the swarm for the next apply, whoever has locked it.
+    """Free a swarm that an apply has locked and will never free.
 
     An apply that still runs begins no further step once it sees that.
     """

@@ -50,7 +50,16 @@ def watch(
     metrics_port: int | None,
     rounds: int | None,
 ) -> None:
-    """Reconcile the swarm with its playbook again and again; report what had drifted."""
+    """Apply again and again, and report what had drifted.
+
+    The files are read anew for each round. After a round that failed the next one comes later, up
+    to ten times the interval.
+
+    \b
+    Examples:
+      swarmops watch inventories/prod.yml --interval 5m --git
+      swarmops watch --check --metrics-port 9323
+    """
     from swarmops.fleet.watch import Figures
     from swarmops.fleet.watch import watch as watch_on
 

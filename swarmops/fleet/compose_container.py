@@ -22,15 +22,7 @@ from swarmops.model.service import ContainerSpec, DNSConfig, HealthConfig, Ulimi
 
 
 def _healthcheck(entry: Entry) -> HealthConfig:
-    table: Table = {
-        "test": ("test", _health_test),
-        "interval": ("interval", duration),
-        "timeout": ("timeout", duration),
-        "start_period": ("start_period", duration),
-        "start_interval": ("start_interval", duration),
-        "retries": ("retries", count),
-    }
-    found = fields(entry, table, also=["disable"])
+    found = fields(entry, HEALTH, also=["disable"])
     disable = entry.get("disable")
     if disable is not None and disable.boolean():
         if len(found) > 0:
@@ -46,6 +38,16 @@ def _health_test(entry: Entry) -> list[str]:
     if not test or test[0] not in {"NONE", "CMD", "CMD-SHELL"}:
         entry.expected("a string, or a list that begins with NONE, CMD or CMD-SHELL")
     return test
+
+
+HEALTH: Table = {
+    "test": ("test", _health_test),
+    "interval": ("interval", duration),
+    "timeout": ("timeout", duration),
+    "start_period": ("start_period", duration),
+    "start_interval": ("start_interval", duration),
+    "retries": ("retries", count),
+}
 
 
 def _hosts(entry: Entry) -> list[str]:
@@ -111,12 +113,12 @@ CONTAINER: Table = {
     "ulimits": ("ulimits", _ulimits),
     "oom_score_adj": ("oom_score_adj", Entry.integer),
 }
-_DNS: Table = {
+DNS: Table = {
     "dns": ("nameservers", Entry.strings),
     "dns_search": ("search", Entry.strings),
     "dns_opt": ("options", Entry.strings),
 }
-KEYS = frozenset({*CONTAINER, *_DNS, "volumes", "tmpfs"})
+KEYS = frozenset({*CONTAINER, *DNS, "volumes", "tmpfs"})
 
 
 def container_spec(service: Entry) -> ContainerSpec:
@@ -128,7 +130,7 @@ def container_spec(service: Entry) -> ContainerSpec:
     }
     dns = {
         attribute: read(value)
-        for key, (attribute, read) in _DNS.items()
+        for key, (attribute, read) in DNS.items()
         if (value := service.get(key)) is not None
     }
     if dns:

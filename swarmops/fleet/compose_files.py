@@ -24,7 +24,7 @@ def file_mode(entry: Entry) -> int:
     return mode
 
 
-_LONG: Table = {
+LONG: Table = {
     "source": ("source", Entry.name),
     "target": ("name", Entry.name),
     "uid": ("uid", Entry.string),
@@ -35,7 +35,7 @@ _LONG: Table = {
 
 def _reference(entry: Entry, folder: str) -> tuple[str, FileTarget]:
     if isinstance(entry.value, dict):
-        found = fields(entry, _LONG)
+        found = fields(entry, LONG)
         if "source" not in found:
             entry.fail(f"{entry.key} needs source: the name in the swarm")
     else:

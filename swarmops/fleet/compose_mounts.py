@@ -14,7 +14,7 @@ from swarmops.fleet.compose_files import file_mode
 from swarmops.fleet.entry import Entry
 from swarmops.model.service import BindOptions, Mount, TmpfsOptions, VolumeOptions
 
-_PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
+PROPAGATIONS = ("private", "rprivate", "shared", "rshared", "slave", "rslave")
 _IGNORED_OPTIONS = ("rw", "z", "Z", "cached", "delegated", "consistent")
 
 
@@ -44,7 +44,7 @@ def _short(entry: Entry) -> Mount:
             found["read_only"] = True
         elif option == "nocopy" and not bind:
             found["volume_options"] = VolumeOptions(no_copy=True)
-        elif option in _PROPAGATIONS and bind:
+        elif option in PROPAGATIONS and bind:
             found["bind_options"] = BindOptions(propagation=option)
         elif option not in _IGNORED_OPTIONS:
             entry.fail(f"{entry.key}: unknown option '{option}' of '{entry.value}': use ro or rw")
@@ -52,29 +52,28 @@ def _short(entry: Entry) -> Mount:
 
 
 def _bind(entry: Entry) -> BindOptions:
-    table: Table = {
-        "propagation": ("propagation", lambda item: item.choice(*_PROPAGATIONS)),
-        "create_host_path": ("create_mountpoint", Entry.boolean),
-    }
-    return BindOptions(**fields(entry, table, also=["selinux"]))
+    return BindOptions(**fields(entry, BIND, also=["selinux"]))
 
 
 def _volume(entry: Entry) -> VolumeOptions:
-    table: Table = {
-        "nocopy": ("no_copy", Entry.boolean),
-        "labels": ("labels", pairs),
-        "subpath": ("subpath", Entry.name),
-    }
-    return VolumeOptions(**fields(entry, table))
+    return VolumeOptions(**fields(entry, VOLUME))
 
 
 def _tmpfs(entry: Entry) -> TmpfsOptions:
-    return TmpfsOptions(
-        **fields(entry, {"size": ("size_bytes", size), "mode": ("mode", file_mode)})
-    )
+    return TmpfsOptions(**fields(entry, TMPFS))
 
 
-_LONG: Table = {
+BIND: Table = {
+    "propagation": ("propagation", lambda item: item.choice(*PROPAGATIONS)),
+    "create_host_path": ("create_mountpoint", Entry.boolean),
+}
+VOLUME: Table = {
+    "nocopy": ("no_copy", Entry.boolean),
+    "labels": ("labels", pairs),
+    "subpath": ("subpath", Entry.name),
+}
+TMPFS: Table = {"size": ("size_bytes", size), "mode": ("mode", file_mode)}
+LONG: Table = {
     "type": ("type", lambda entry: entry.choice("volume", "bind", "tmpfs", "npipe", "cluster")),
     "source": ("source", Entry.name),
     "target": ("target", lambda entry: _target(entry, entry.name())),
@@ -87,7 +86,7 @@ _LONG: Table = {
 
 
 def _long(entry: Entry) -> Mount:
-    found = fields(entry, _LONG)
+    found = fields(entry, LONG)
     for needed in ("type", "target"):
         if needed not in found:
             entry.fail(f"{entry.key} needs {needed}")

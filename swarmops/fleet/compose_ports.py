@@ -70,7 +70,7 @@ def _number(entry: Entry) -> int:
     return entry.integer(1, _PORT_MAX)
 
 
-_LONG: Table = {
+LONG: Table = {
     "target": ("target_port", _number),
     "published": ("published_port", _number),
     "protocol": ("protocol", lambda entry: entry.choice("tcp", "udp", "sctp")),
@@ -80,7 +80,7 @@ _LONG: Table = {
 
 
 def _long(entry: Entry) -> PortConfig:
-    found = fields(entry, _LONG, also=["app_protocol"])
+    found = fields(entry, LONG, also=["app_protocol"])
     if "target_port" not in found:
         entry.fail(f"{entry.key} needs target: the port inside the task")
     return PortConfig(**{"protocol": "tcp", "publish_mode": "ingress"} | found)

@@ -31,6 +31,23 @@ OUR_VARS = frozenset(
         "swarmops_socket",
     }
 )
+ANSIBLE_VARS: dict[str, tuple[str, ...]] = {
+    "ansible_host": ("ansible_ssh_host",),
+    "ansible_port": ("ansible_ssh_port",),
+    "ansible_user": ("ansible_ssh_user",),
+    "ansible_connection": (),
+    "ansible_ssh_private_key_file": ("ansible_private_key_file",),
+    "ansible_password": ("ansible_ssh_pass",),
+    "ansible_ssh_common_args": (),
+    "ansible_ssh_extra_args": (),
+    "ansible_host_key_checking": ("ansible_ssh_host_key_checking",),
+    "ansible_ssh_timeout": ("ansible_timeout",),
+    "ansible_ssh_retries": (),
+    "ansible_become": (),
+    "ansible_become_password": ("ansible_become_pass",),
+    "ansible_python_interpreter": (),
+}
+"""Those of Ansible's variables that are read here, with their other spellings."""
 _SOCKET_BYTES_MAX = 107  # what Linux takes in sun_path
 _SSH_WORDS = ("ssh", "smart", "paramiko", "paramiko_ssh", "ansible.builtin.ssh")
 _LOCAL_WORDS = ("local", "ansible.builtin.local")
@@ -102,22 +119,17 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
         vars={key: entry.value for key, entry in variables.items()},
         origins={key: entry.where for key, entry in variables.items()},
         connection="local" if local else "ssh",
-        address=read("ansible_host", Entry.name, "ansible_ssh_host") or name,
-        port=read("ansible_port", _port_value, "ansible_ssh_port"),
-        user=read("ansible_user", Entry.name, "ansible_ssh_user"),
-        password=read("ansible_password", Entry.string, "ansible_ssh_pass"),
-        private_key_files=read(
-            "ansible_ssh_private_key_file", _keys_value, "ansible_private_key_file"
-        )
-        or (),
+        address=read("ansible_host", Entry.name) or name,
+        port=read("ansible_port", _port_value),
+        user=read("ansible_user", Entry.name),
+        password=read("ansible_password", Entry.string),
+        private_key_files=read("ansible_ssh_private_key_file", _keys_value) or (),
         ssh_args=read.ssh_args(),
-        connect_timeout_s=read("ansible_ssh_timeout", _seconds_value, "ansible_timeout") or 10,
+        connect_timeout_s=read("ansible_ssh_timeout", _seconds_value) or 10,
         connect_retries=read("ansible_ssh_retries", _retries_value) or 0,
-        host_key_checking=read(
-            "ansible_host_key_checking", _checking_value, "ansible_ssh_host_key_checking"
-        ),
+        host_key_checking=read("ansible_host_key_checking", _checking_value),
         become=bool(read("ansible_become", Entry.boolean)),
-        become_password=read("ansible_become_password", Entry.string, "ansible_become_pass"),
+        become_password=read("ansible_become_password", Entry.string),
         python=read.python(),
         data_dir=read("swarmops_data_dir", path_value) or "/var/lib/swarmops",
         socket=socket,
@@ -134,9 +146,9 @@ class _Reader:
         self.variables = variables
         self.scope = scope
 
-    def __call__(self, name: str, convert: Any, *aliases: str) -> Any:
-        """Return a variable's value, or that of its first alias that is set; None if none is."""
-        entry = self.entry(name, *aliases)
+    def __call__(self, name: str, convert: Any) -> Any:
+        """Return a variable's value, or that of another spelling; None if none is set."""
+        entry = self.entry(name, *ANSIBLE_VARS.get(name, ()))
         return None if entry is None else convert(entry)
 
     def entry(self, *names: str) -> Entry | None:

@@ -1,212 +1,160 @@
-"""JSON Schemas of playbooks and inventories, so that editors complete and check them.
+"""JSON Schemas of playbooks and inventories, so that editors complete, explain and check them.
 
-Called by ``swarmops schema`` and by the test that keeps ``schemas/`` as this says. Keys are from
-the readers' own tables; the readers stay the judges, and know more than a schema can say. Values
-may be templates anywhere, so every value may also be a text with ``{{``.
+Called by ``swarmops schema``, by ``reference`` and by the test that keeps ``schemas/`` as this
+says. Keys are from the readers' own tables, sentences from ``meanings``; the readers stay the
+judges, and know more than a schema can say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from swarmops.fleet import compose, compose_container, hooks, host, materials
-from swarmops.fleet.compose_fields import Table, count, duration, environment, pairs, size, words
-from swarmops.fleet.entry import Entry
+import msgspec
+
+from swarmops.fleet import compose, hooks, host, materials, meanings
+from swarmops.fleet.meanings import Meaning
 from swarmops.fleet.playbook import KEYS, SWARM
-
-Schema = dict[str, Any]
+from swarmops.fleet.schema_service import service_schema
+from swarmops.fleet.schema_types import (
+    DEFS,
+    Schema,
+    choice,
+    either,
+    keys,
+    list_of,
+    map_of,
+    mapping,
+    ref,
+    table,
+)
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_TEMPLATE: Schema = {"type": "string", "pattern": r"\{[{%]"}
-_STRING: Schema = {"type": ["string", "number"]}
-_BOOLEAN: Schema = {"anyOf": [{"type": "boolean"}, {"enum": ["yes", "no", "on", "off"]}, _TEMPLATE]}
-_COUNT: Schema = {"anyOf": [{"type": "integer", "minimum": 0}, _TEMPLATE]}
-_SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
-_STRINGS: Schema = {"anyOf": [_STRING, {"type": "array", "items": _STRING}]}
-_PAIRS: Schema = {
-    "anyOf": [
-        {"type": "object", "additionalProperties": _SCALAR},
-        {"type": "array", "items": {"type": "string"}},
-    ]
-}
-_OF_READER: Mapping[Callable[..., Any], Schema] = {
-    Entry.name: _STRING,
-    Entry.string: _STRING,
-    Entry.boolean: _BOOLEAN,
-    Entry.strings: _STRINGS,
-    Entry.integer: {"anyOf": [{"type": "integer"}, _TEMPLATE]},
-    count: _COUNT,
-    duration: _STRING,
-    size: _STRING,
-    pairs: _PAIRS,
-    environment: _PAIRS,
-    words: _STRINGS,
-}
-
-
-def _object(properties: Mapping[str, Schema], *, extra: str = "") -> Schema:
-    """Return a mapping of these keys; null is an empty one."""
-    found: Schema = {
-        "type": ["object", "null"],
-        "properties": dict(properties),
-        "additionalProperties": False,
-    }
-    return found | ({"patternProperties": {extra: {}}} if extra else {})
-
-
-def _map_of(schema: Schema) -> Schema:
-    return {"type": ["object", "null"], "additionalProperties": schema}
-
-
-def _table(table: Table) -> dict[str, Schema]:
-    return {key: _OF_READER.get(read, {}) for key, (_, read) in table.items()}
-
-
-def _choice(*names: str) -> Schema:
-    return {"anyOf": [{"enum": list(names)}, _TEMPLATE]}
-
-
-def _keys(names: Iterable[str], schema: Schema | None = None) -> dict[str, Schema]:
-    return {name: schema or {} for name in names}
-
-
-def _deploy() -> Schema:
-    rollout = {
-        **_keys(("parallelism",), _COUNT),
-        **_keys(("delay", "monitor", "max_failure_ratio"), _STRING),
-        "order": _choice("stop-first", "start-first"),
-    }
-    resources = {**_keys(("cpus", "memory"), _STRING), "pids": _COUNT, "generic_resources": {}}
-    return _object(
-        {
-            "mode": _choice("replicated", "global", "replicated-job", "global-job"),
-            "replicas": _COUNT,
-            "endpoint_mode": _choice("vip", "dnsrr"),
-            "labels": _PAIRS,
-            "update_config": _object(
-                {**rollout, "failure_action": _choice("pause", "continue", "rollback")}
-            ),
-            "rollback_config": _object({**rollout, "failure_action": _choice("pause", "continue")}),
-            "resources": _object(
-                {"limits": _object(resources), "reservations": _object(resources)}
-            ),
-            "restart_policy": _object(
-                {
-                    "condition": _choice("none", "on-failure", "any"),
-                    **_keys(("delay", "window"), _STRING),
-                    "max_attempts": _COUNT,
-                    "backoff": _object(_keys(("factor", "max"), _STRING)),
-                }
-            ),
-            "placement": _object(
-                {
-                    "constraints": _STRINGS,
-                    "preferences": {"type": "array", "items": _object({"spread": _STRING})},
-                    "max_replicas_per_node": _COUNT,
-                }
-            ),
-        }
-    )
-
-
-def _service() -> Schema:
-    properties = {
-        **_keys(compose.IGNORED),
-        **_keys(compose_container.KEYS),
-        **_table(compose_container.CONTAINER),
-        **_keys(("ports", "networks", "logging", "volumes", "tmpfs", "secrets", "configs")),
-        "deploy": _deploy(),
-        "env_file": {},
-        "extends": {},
-    }
-    return _object(properties, extra="^x-")
-
-
-def _material() -> Schema:
-    return _object(
-        {
-            **_keys(materials.SOURCES, _STRING),
-            "command": _STRINGS,
-            "external": _BOOLEAN,
-            "labels": _PAIRS,
-            "name": _STRING,
-        }
-    )
-
-
-def _network() -> Schema:
-    return _object(
-        {
-            **_keys(("driver", "name"), _STRING),
-            **_keys(("internal", "attachable", "enable_ipv6", "external"), _BOOLEAN),
-            **_keys(("driver_opts", "labels"), _PAIRS),
-            "ipam": {},
-        }
-    )
-
-
-def _hook() -> Schema:
-    return _object({"command": _STRINGS, "hosts": _STRING, "timeout": _STRING})
-
-
-def _stack() -> Schema:
-    long = _object({"compose": _STRINGS, "env_file": _STRINGS, "variables": _PAIRS})
-    return {"anyOf": [_STRINGS, long]}
+_GROUP = {"$ref": "#/$defs/group"}
 
 
 def playbook_schema() -> Schema:
     """Return the schema of playbooks."""
+    material = {
+        **keys(materials.SOURCES, ref("text")),
+        "command": ref("texts"),
+        "external": ref("boolean"),
+        "labels": ref("pairs"),
+        "name": ref("text"),
+    }
+    hook = mapping({"command": ref("texts"), "hosts": ref("text"), "timeout": ref("duration")})
     parts: dict[str, Schema] = {
-        "swarm": _object(_table(SWARM)),
-        "nodes": _map_of(
-            _object(
+        "swarm": mapping(table(SWARM) | {"replace_dead_after": ref("duration")}),
+        "nodes": map_of(
+            mapping(
                 {
-                    "role": _choice("manager", "worker"),
-                    "availability": _choice("active", "pause", "drain"),
-                    "labels": _map_of(_SCALAR),
+                    "role": choice("manager", "worker"),
+                    "availability": choice("active", "pause", "drain"),
+                    "labels": map_of(ref("scalar")),
                 }
             )
         ),
-        "services": _map_of(_service()),
-        "stacks": _map_of(_stack()),
-        "secrets": _map_of(_material()),
-        "configs": _map_of(_material()),
-        "networks": _map_of(_network()),
-        "prune": _BOOLEAN,
-        "include": _STRINGS,
-        "vars": _map_of({}),
-        "hooks": _object(_keys(hooks.WHEN, {"type": "array", "items": _hook()})),
+        "services": map_of(service_schema()),
+        "stacks": map_of(either(ref("texts"), mapping(_STACK))),
+        "secrets": map_of(mapping({k: v for k, v in material.items() if k != "content"})),
+        "configs": map_of(mapping(material)),
+        "networks": map_of(_network()),
+        "prune": ref("boolean"),
+        "include": ref("texts"),
+        "vars": map_of({}),
+        "hooks": mapping(keys(hooks.WHEN, list_of(hook))),
     }
-    return {
-        "$schema": DIALECT,
-        "title": "swarmops playbook",
-        **_object({key: parts.get(key, {}) for key in KEYS}),
-    }
+    schema = explained(mapping({key: parts[key] for key in KEYS}), meanings.PLAYBOOK)
+    return {"$schema": DIALECT, "title": "swarmops playbook", **schema, "$defs": DEFS}
+
+
+_STACK = {"compose": ref("texts"), "env_file": ref("texts"), "variables": ref("pairs")}
+
+
+def _network() -> Schema:
+    subnet = mapping(keys(("subnet", "ip_range", "gateway"), ref("text")))
+    return mapping(
+        {
+            **keys(("driver", "name"), ref("text")),
+            **keys(("internal", "attachable", "enable_ipv6", "external"), ref("boolean")),
+            **keys(("driver_opts", "labels"), ref("pairs")),
+            "ipam": mapping({"driver": ref("text"), "config": list_of(subnet), "options": {}}),
+        }
+    )
+
+
+_VARIABLES: dict[str, Schema] = {
+    "ansible_connection": choice("ssh", "local"),
+    "ansible_port": ref("port"),
+    "ansible_ssh_private_key_file": ref("texts"),
+    **keys(("ansible_become", "swarmops_install_docker"), ref("boolean")),
+    **keys(("ansible_ssh_timeout", "ansible_ssh_retries"), ref("count")),
+    "ansible_host_key_checking": choice("accept-new", "yes", "ask", "no"),
+}
 
 
 def inventory_schema() -> Schema:
     """Return the schema of inventories in YAML; variables of Ansible's and one's own are free."""
+    names = sorted({*host.ANSIBLE_VARS, *host.OUR_VARS})
     variables: Schema = {
         "type": ["object", "null"],
-        "properties": _keys(sorted(host.OUR_VARS)),
+        # Of Ansible's nothing is checked here: it takes more words than are read.
+        "properties": {
+            name: {} if name in host.ANSIBLE_VARS else _VARIABLES.get(name, ref("text"))
+            for name in names
+        },
         # A misspelt variable of ours is an error, as the reader has it.
         "patternProperties": {"^(?!swarmops_)": {}},
         "additionalProperties": False,
     }
-    group: Schema = {
-        "type": ["object", "null"],
-        "properties": {
-            "hosts": _map_of(variables),
-            "vars": variables,
-            "children": _map_of({"$ref": "#/$defs/group"}),
-        },
-        "additionalProperties": False,
-    }
+    group = mapping(
+        {
+            "hosts": map_of({"$ref": "#/$defs/variables"}),
+            "vars": {"$ref": "#/$defs/variables"},
+            "children": map_of(_GROUP),
+        }
+    )
     return {
         "$schema": DIALECT,
         "title": "swarmops inventory",
         "type": "object",
-        "additionalProperties": {"$ref": "#/$defs/group"},
-        "$defs": {"group": group},
+        "additionalProperties": _GROUP,
+        "$defs": {
+            "group": explained(group, meanings.GROUP),
+            "variables": explained(variables, meanings.VARIABLES),
+            **DEFS,
+        },
     }
+
+
+def variable_types() -> dict[str, Schema]:
+    """Return what each variable of an inventory takes, Ansible's too: for people to read."""
+    return {
+        name: _VARIABLES.get(name, ref("text"))
+        for name in (*host.ANSIBLE_VARS, *sorted(host.OUR_VARS))
+    }
+
+
+def explained(schema: Schema, of: Mapping[str, Meaning]) -> Schema:
+    """Return the schema with a sentence for every key. KeyError: ``meanings`` lacks one."""
+    # Through bytes, since parts of it are one object in several places.
+    found: Schema = msgspec.json.decode(msgspec.json.encode(schema))
+    for path, name, inner in properties(found):
+        if name in compose.IGNORED and inner.get("deprecated"):
+            inner["description"] = "Ignored with a warning: a swarm has no such thing."
+        else:
+            inner["description"] = of[path].sentence
+    return found
+
+
+def properties(schema: Schema, path: str = "") -> Iterator[tuple[str, str, Schema]]:
+    """Yield every key at any depth: its path (``nodes.*.role``, ``ports[].mode``), name, schema."""
+    for option in schema.get("anyOf", []):
+        yield from properties(option, path)
+    if isinstance(schema.get("items"), dict):
+        yield from properties(schema["items"], f"{path}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from properties(schema["additionalProperties"], f"{path}.*" if path else "*")
+    for name, inner in schema.get("properties", {}).items():
+        inner_path = f"{path}.{name}" if path else name
+        yield inner_path, name, inner
+        yield from properties(inner, inner_path)

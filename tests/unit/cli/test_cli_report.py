@@ -1,15 +1,11 @@
-"""What apply says while it works and at its end, and that the reference names every option."""
+"""What apply says while it works and at its end."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import click
 import pytest
 
-from swarmops.cli import app
 from swarmops.cli.progress import Lines, LiveTable
 from swarmops.cli.report import print_applied, print_applied_json, program
 from swarmops.fleet.applied import Applied
@@ -177,30 +173,3 @@ def test_live_table() -> None:
     cells = [[str(cell) for cell in column.cells] for column in drawn.columns]
     assert cells[0] == ["h1", "h2"]
     assert cells[1] == ["starting the runtime: done (1.2 s)", "joining as manager 0 s"]
-
-
-def every_command(
-    command: click.Command, context: click.Context, name: str = ""
-) -> Iterator[tuple[str, click.Command]]:
-    """Yield all commands with their names."""
-    yield name, command
-    if isinstance(command, click.Group):
-        for verb in command.list_commands(context):
-            inner = command.get_command(context, verb)
-            assert inner is not None
-            yield from every_command(inner, context, f"{name} {verb}".strip())
-
-
-def test_reference() -> None:
-    """docs/cli.md names every command and every option."""
-    text = (Path(__file__).parents[3] / "docs/cli.md").read_text()
-    context = click.Context(app.swarmops)
-    missing = []
-    for name, command in every_command(app.swarmops, context):
-        if not isinstance(command, click.Group) and f"`swarmops {name}" not in text:
-            missing.append(name)
-        for option in command.params:
-            if isinstance(option, click.Option) and option.opts[-1] not in text:
-                known = option.opts[-1] in {"--version", "--help", "--inventory"}
-                missing += [] if known else [f"{name} {option.opts[-1]}"]
-    assert missing == []
