@@ -1,6 +1,6 @@
 """The engine completed: messages in, membership, the tick; what the seam drives.
 
-The top layer over PySyncObj (see ``engine_core``). ``Raft`` calls the public methods, on one
+The top layer over PySyncObj (see ``engine_core``). ``Run`` calls the public methods, on one
 thread; nothing here waits, sleeps or touches a disk or a socket.
 """
 

@@ -1,6 +1,6 @@
 """What this member has proposed and not yet seen applied: numbered, sent, sent again, answered.
 
-Owned by ``Raft``. A request goes to whoever leads, under the same number however often it is sent;
+Owned by ``Run``. A request goes to whoever leads, under the same number however often it is sent;
 it is answered when it is applied here, or when its bound has passed. Never applies anything.
 """
 

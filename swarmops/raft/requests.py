@@ -1,6 +1,6 @@
 """Questions that only the leader can answer, asked from any member: reads and membership.
 
-Owned by ``Raft``. Each is answered here when this member leads, else sent to the leader and asked
+Owned by ``Run``. Each is answered here when this member leads, else sent to the leader and asked
 again, of whoever leads then, until the caller's bound. Every action may be asked for twice.
 """
 

@@ -1,6 +1,6 @@
 """Taking, sending and installing snapshots: the loop decides, the snapshot lane works.
 
-Driven by ``Raft``, between the engine and the snapshot files. A snapshot is taken while commands go
+Driven by ``Run``, between the engine and the snapshot files. A snapshot is taken while commands go
 on being applied; it travels chunk by chunk, each acknowledged when it is written, so that a slow
 follower costs one chunk of memory; it is installed only when it is whole, durable and newer.
 """

@@ -1,6 +1,6 @@
 """How messages travel: the protocol that a simulation replaces, and the real one over streams.
 
-``Raft`` hands messages to ``send`` and gets the others' through the upcalls. ``StreamTransport``
+``Run`` hands messages to ``send`` and gets the others' through the upcalls. ``StreamTransport``
 dials each peer and writes to what it dialled, reads from what it accepted. TLS and the check of
 certificates are the runtime's; that the peer is a member, and which, is checked here.
 """

@@ -101,7 +101,7 @@ class Machine:
             return
         self.is_running = False
         self._process.end()
-        self.raft._halt()
+        self.raft._running.halt()
         self._network.hang_up(self._transport, quietly=power)
         self._ended.set_result(None)
         if power:
@@ -111,7 +111,7 @@ class Machine:
     @property
     def leads(self) -> bool:
         """Whether Raft says that it may act as the leader."""
-        return self.is_running and self.raft._engine is not None and self.raft.status().is_leader
+        return self.is_running and self.raft._run is not None and self.raft.status().is_leader
 
 
 class SeenStore(Store):

@@ -212,7 +212,7 @@ class Nemesis:
         """Say whether a removal is under way, perhaps uncommitted: one of two can't be lost."""
         world = self._world
         ids = {m.me.raft_id for m in world.wanted()}
-        in_effect = [m.raft._engine.configuration for m in world.running() if m.raft._engine]
+        in_effect = [m.raft._running.engine.configuration for m in world.running() if m.raft._run]
         settled = all(c.voter_ids == ids and not c.learners for c in in_effect)
         return bool(world.orders) or not world.is_whole() or not settled
 
@@ -227,6 +227,6 @@ class Nemesis:
             self._world.order(self._world.ask_quietly(asked, work))
 
     def _snapshot(self) -> None:
-        if (member := self._one()) is not None and member.raft._engine is not None:
+        if (member := self._one()) is not None and member.raft._run is not None:
             self._note("snapshot forced", member)
             member.raft.snapshot_now()

@@ -90,7 +90,7 @@ class Invariants:
 
     def _changes(self, member: SimMember, index: int, term: int) -> None:
         """One change of membership at a time: a leader makes none before the last is committed."""
-        engine: Any = member.raft._engine
+        engine: Any = member.raft._run.engine if member.raft._run is not None else None
         if engine is not None and engine.is_leading() and engine.term() == term:
             last = engine.configuration_index()
             if last > engine.commit_index():
@@ -107,18 +107,17 @@ class Invariants:
 
     def opened(self, member: SimMember) -> None:
         """Durability: what was promised before the crash is there after it."""
-        journal: Journal = member.raft._journal
+        journal: Journal = member.raft._running.journal
         if journal.getCurrentTerm() < member.promised_term:
             self.fail(member, f"forgot term {member.promised_term}")
-        last = member.raft._journal.last_index
+        last = member.raft._running.journal.last_index
         if last < member.promised_snapshot:
             self.fail(member, f"ends at {last}, promised a snapshot at {member.promised_snapshot}")
         for index, term in member.promised.items():
             if index >= journal.first_index and journal.term_at(index) != term:
                 found = journal.term_at(index)
                 self.fail(member, f"lost entry {index} of term {term} (now {found}), promised")
-        engine = member.raft._engine
-        assert engine is not None
+        engine = member.raft._running.engine
         member.commit_seen = engine.commit_index()
         member.led_term = 0
         member.applied_seen = engine.applied_index()
@@ -132,10 +131,11 @@ class Invariants:
 
     def after(self, member: SimMember) -> None:
         """Look at a member that did something."""
-        engine: Any = member.raft._engine
-        if engine is None or not member.is_running:
+        run = member.raft._run
+        if run is None or not member.is_running:
             return
-        if member.raft._stopped and not member.stopping:
+        engine: Any = run.engine
+        if run.stopped and not member.stopping:
             self.fail(member, "gave up by itself")
         if engine.is_leading():
             self._leads(member, engine)
@@ -160,8 +160,8 @@ class Invariants:
                 self.fail(member, f"leads term {term}, which is not on its disk")
             self._has_everything(member, term)
             for rival in self._members.values():
-                if rival is not member and rival.is_running and rival.raft._engine is not None:
-                    old = rival.raft._engine
+                if rival is not member and rival.is_running and rival.raft._run is not None:
+                    old = rival.raft._running.engine
                     if old.is_leading() and old.term() < term and old.lease_reads():
                         self.fail(member, f"was elected within the lease of {rival.name}")
         elif self.leaders and term < max(self.leaders) and engine.lease_reads():
@@ -169,7 +169,7 @@ class Invariants:
 
     def _has_everything(self, member: SimMember, term: int) -> None:
         """Leader completeness: all that was committed in earlier terms is in the new one's log."""
-        journal: Journal = member.raft._journal
+        journal: Journal = member.raft._running.journal
         for index in range(max(journal.first_index, 2), self.committed_to + 1):
             committed = self.committed.get(index)
             if committed and committed[0] < term and journal.term_at(index) != committed[0]:
@@ -178,7 +178,7 @@ class Invariants:
     def _commits(self, member: SimMember, engine: Any, commit: int) -> None:
         if commit < member.commit_seen:
             self.fail(member, f"commit index went back from {member.commit_seen} to {commit}")
-        journal: Journal = member.raft._journal
+        journal: Journal = member.raft._running.journal
         for index in range(max(member.commit_seen + 1, journal.first_index, 2), commit + 1):
             command, _, term = journal[index - journal.first_index]
             found = (int(term), zlib.crc32(command))  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ class Invariants:
                     member,
                     f"two entries are committed at {index}: {found}, {self.committed[index]}",
                 )
-        newest = member.raft._snapshots._newest
+        newest = member.raft._running.snapshots._newest
         if engine.applied_index() > max(commit, newest.index if newest else 0):
             self.fail(member, "applied what is not committed")
         member.commit_seen = commit
@@ -210,8 +210,8 @@ class Invariants:
         """State-machine equality, at each index; and no command twice."""
         if again:
             self.fail(member, f"applied command {command_id} twice, the second time at {index}")
-        journal: Journal = member.raft._journal
-        newest = member.raft._snapshots._newest
+        journal: Journal = member.raft._running.journal
+        newest = member.raft._running.snapshots._newest
         if index > max(journal.durable_index, newest.index if newest else 0):
             self.fail(member, f"applies entry {index}, which is not durable here")
         found = (command_id, chain)
@@ -224,7 +224,7 @@ class Invariants:
 
     def sent(self, member: SimMember, to: str, message: Message) -> None:
         """Note what a message promises; it must be true from here on, whatever crashes."""
-        journal: Journal = member.raft._journal
+        journal: Journal = member.raft._running.journal
         if isinstance(message, Append | AppendAck | SnapshotAck | Vote | VoteReply):
             pre = isinstance(message, Vote | VoteReply) and message.pre
             if not pre:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from unittest import mock
 
 from swarmops.raft import Member, Raft, RaftError
-from swarmops.raft import raft as raft_module
+from swarmops.raft import run as run_module
 from swarmops.raft.messages import Message
 from tests.sim.raft.disk import Cut, SimDisk
 from tests.sim.raft.invariants import WatchedJournal
@@ -127,8 +127,8 @@ class SimMember:
         self.stopping = True
         self.process.end()
         self.is_running = False
-        if self.raft._engine is not None:
-            self.raft._halt()
+        if self.raft._run is not None:
+            self.raft._running.halt()
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -144,4 +144,4 @@ def watch_journals(world: World) -> mock._patch[type]:
             self.owner = next(m for m in owners.values() if m.disk is disk)
             self.invariants = world.invariants
 
-    return mock.patch.object(raft_module, "Journal", Watched)
+    return mock.patch.object(run_module, "Journal", Watched)

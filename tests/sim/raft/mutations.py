@@ -28,10 +28,11 @@ from swarmops.raft import (
     storage,
     termfile,
 )
-from swarmops.raft import raft as raft_module
+from swarmops.raft.listener import Listener
 from swarmops.raft.logfile import LogWriter
 from swarmops.raft.messages import AppendAck, VoteReply
 from swarmops.raft.progress import Progress
+from swarmops.raft.run import Run
 from swarmops.raft.seam import Timing
 from swarmops.raft.sessions import Sessions
 from swarmops.raft.snapshots import SnapshotWriter
@@ -220,14 +221,14 @@ _original_add: Callable[..., membership.Configuration] = membership.add
 
 
 def _say_nothing(self, raft_id) -> None:
-    if raft_id == self._me.raft_id:
-        self._clock.call_soon(self._leave)
+    if raft_id == self._raft_id:
+        self.clock.call_soon(self._leave)
 
 
 def _silence() -> ExitStack:
     stack = ExitStack()
-    stack.enter_context(mock.patch.object(raft_module.Raft, "removed", _say_nothing))
-    stack.enter_context(mock.patch.object(raft_module.Raft, "is_removed", lambda self, _: False))
+    stack.enter_context(mock.patch.object(Run, "removed", _say_nothing))
+    stack.enter_context(mock.patch.object(Listener, "is_removed", lambda self, _: False))
     stack.enter_context(mock.patch.object(_T, "refuse_removed", lambda self, _: False))
     return stack
 
@@ -532,7 +533,7 @@ TABLE = [
     Mutation(
         "strangers are never heard",
         "a member that was away while the group changed stays behind",
-        _replace(raft_module.Raft, "stranger_dialled", lambda self, member: False),
+        _replace(Listener, "stranger_dialled", lambda self, member: False),
         stories.a_member_was_away_while_the_group_changed,
     ),
     Mutation(

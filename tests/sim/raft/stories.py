@@ -376,7 +376,7 @@ async def an_old_snapshot_comes_again(world: World) -> None:
     await _write(world, 20)
     await world.settle()
     for chunk in chunks:
-        away.process.run(away.raft.message_received, leader.me.raft_id, chunk)
+        away.process.run(away.raft._running.listener.message_received, leader.me.raft_id, chunk)
         await asyncio.sleep(0.1)
     await _write(world, 1)
     await world.settle()
@@ -420,7 +420,13 @@ async def a_first_chunk_comes_again(world: World) -> None:
             first.append(chunk)
         elif chunk.number in {2, 4}:
             loop, sender = asyncio.get_running_loop(), leader.me.raft_id
-            loop.call_later(0.02, away.process.run, away.raft.message_received, sender, first[0])
+            loop.call_later(
+                0.02,
+                away.process.run,
+                away.raft._running.listener.message_received,
+                sender,
+                first[0],
+            )
 
     await _snapshot_under_way(world, meddle)
     assert first
@@ -435,7 +441,9 @@ async def an_answer_of_a_former_run_comes_late(world: World) -> None:
             meddled.append(3)
             old = SnapshotAck(chunk.term, chunk.round, chunk.index, 6, False)
             loop, sender = asyncio.get_running_loop(), away.me.raft_id
-            loop.call_soon(leader.process.run, leader.raft.message_received, sender, old)
+            loop.call_soon(
+                leader.process.run, leader.raft._running.listener.message_received, sender, old
+            )
 
     await _snapshot_under_way(world, meddle)
     assert meddled

@@ -100,7 +100,7 @@ class World:
 
     def running(self) -> list[SimMember]:
         """List the members that run and have opened their disk."""
-        return [m for m in self.members.values() if m.is_running and m.raft._engine is not None]
+        return [m for m in self.members.values() if m.is_running and m.raft._run is not None]
 
     def any_running(self, rng: random.Random) -> SimMember | None:
         """Choose one that runs."""
@@ -347,7 +347,7 @@ class World:
         for member in self.members.values():
             me = member.me.raft_id
             if me in voters:
-                if not member.is_running or member.raft._engine is None or member.stopping:
+                if not member.is_running or member.raft._run is None or member.stopping:
                     return f"{member.name} votes but is down ({member.fate})"
                 if member.raft.status().voters != status.voters:
                     return f"{member.name} knows other voters"
@@ -397,7 +397,7 @@ class World:
         """Put everyone's view at the end of the trace."""
         for member in self.members.values():
             state = "down"
-            if member.is_running and member.raft._engine is not None:
+            if member.is_running and member.raft._run is not None:
                 status = member.raft.status()
                 names = {m.me.raft_id: m.name for m in self.members.values()}
                 known = sorted(names[v.raft_id] for v in status.members)
@@ -405,8 +405,8 @@ class World:
                 state = (
                     f"leader {names.get(status.leader or '')} term {status.term} "
                     f"commit {status.commit_index} applied {status.applied_index} "
-                    f"last {member.raft._journal.last_index} durable "
-                    f"{member.raft._journal.durable_index} knows {known} linked {linked} "
+                    f"last {member.raft._running.journal.last_index} durable "
+                    f"{member.raft._running.journal.durable_index} knows {known} linked {linked} "
                     f"disk {status.disk_error}"
                 )
             self.trace.add(member.name, "ends %s: %s", member.fate, state)

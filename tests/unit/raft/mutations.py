@@ -33,6 +33,7 @@ from swarmops.raft import (
     records,
     replication,
     requests,
+    run,
     sealing,
     snapshots,
     storage,
@@ -280,9 +281,9 @@ def _unbounded() -> ExitStack:
 
 def _apply_bare(self, index, command) -> None:
     request = commands.request(command)
-    result = self._machine.apply(index, command[commands.HEADER_BYTES :])
-    if request.session == self._proposals.session:
-        self._proposals.applied(request.number, result, None)
+    result = self._environment.state_machine.apply(index, command[commands.HEADER_BYTES :])
+    if request.session == self.proposals.session:
+        self.proposals.applied(request.number, result, None)
 
 
 def _never_again(self, now) -> None:
@@ -413,7 +414,7 @@ TABLE = [
     Mutation(
         "a callback's error is the engine's",
         "a raising callback wedges the member or applies twice",
-        _replace(raft, "_call", lambda callback, *arguments: callback(*arguments)),
+        _replace(run, "_call", lambda callback, *arguments: callback(*arguments)),
         test_elections.test_a_leadership_callback_that_raises_harms_nothing,
     ),
     Mutation(
@@ -545,7 +546,7 @@ TABLE = [
     Mutation(
         "a command's error is the engine's",
         "an exception in a command wedges the node",
-        _replace(raft.Raft, "apply", _apply_bare),
+        _replace(run.Run, "apply", _apply_bare),
         _in_group(test_group.test_a_raising_command_reaches_its_proposer_and_harms_nothing_else),
     ),
     Mutation(

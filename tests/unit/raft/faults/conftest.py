@@ -270,7 +270,7 @@ class VirtualMember:
         if not self.is_off:
             self.is_off = True
             self.transport.upcalls = None
-            self.raft._halt()
+            self.raft._running.halt()
             self.disk.lose_power(self.world.rng)
             self.world.relink()
 

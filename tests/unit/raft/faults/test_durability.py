@@ -250,7 +250,7 @@ def test_whatever_goes_wrong_in_the_log_lane_nothing_unwritten_is_promised(run: 
         await world.form(3)
         leader = await world.leader()
         victim = next(m for m in world.alive() if m is not leader)
-        commit = victim.raft._writer.commit
+        commit = victim.raft._running.writer.commit
         failures = [MemoryError(), MemoryError()]
 
         def failing(batch: Any) -> None:
@@ -258,11 +258,11 @@ def test_whatever_goes_wrong_in_the_log_lane_nothing_unwritten_is_promised(run: 
                 raise failures.pop()
             commit(batch)
 
-        victim.raft._writer.commit = failing
+        victim.raft._running.writer.commit = failing
         await leader.raft.propose(b"a")
         await world.eventually(lambda: "MemoryError" in (victim.status().disk_error or ""))
-        last = victim.raft._journal.last_index
-        assert victim.raft._journal.durable_index < last
+        last = victim.raft._running.journal.last_index
+        assert victim.raft._running.journal.durable_index < last
         await leader.raft.propose(b"b")
         await world.eventually(lambda: victim.status().disk_error is None)
         await world.converge()

@@ -67,7 +67,7 @@ def test_an_isolated_leader_stops_serving_before_another_can_be_elected(run: Any
             await asyncio.sleep(0.005)
         assert stopped_at is not None
         assert stopped_at - cut_at < world.timing.election_min_s
-        assert not old.raft._core.is_leading()
+        assert not old.raft._running.engine.is_leading()
         with pytest.raises(NoLeader):
             await old.raft.read_barrier(timeout_s=1)
         with pytest.raises((NoLeader, ProposalTimeout)):
@@ -183,7 +183,7 @@ def test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes(run: Any
         old.power_off()
         now = asyncio.get_running_loop().time()
         for member in left:
-            member.raft._core._SyncObj__raftElectionDeadline = now + 0.6
+            member.raft._running.engine._SyncObj__raftElectionDeadline = now + 0.6
         await asyncio.sleep(0.6)
         await world.leader(timeout_s=0.15)
 

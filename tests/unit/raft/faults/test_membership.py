@@ -83,7 +83,7 @@ def test_changes_asked_for_at_once_are_made_one_after_the_other(run: Any):
     async def scenario(world: Any) -> None:
         await world.form(3)
         leader = await world.leader()
-        engine = leader.raft._core
+        engine = leader.raft._running.engine
         uncommitted: list[int] = []
         change = engine.change
 
@@ -145,7 +145,7 @@ def test_membership_after_a_restart_is_the_logs_not_the_arguments(run: Any):
             again.power_off()
             await again.start("open", [world.members[3].me])
             await again.raft.wait(lambda s: len(s.voters) == 5, timeout_s=10)
-            assert again.raft._core.configuration.voter_ids == {
+            assert again.raft._running.engine.configuration.voter_ids == {
                 m.me.raft_id for m in world.members.values()
             }
 
@@ -161,12 +161,12 @@ def test_an_uncommitted_change_is_rolled_back_with_its_entry(run: Any):
         world.isolate(next(n for n, m in world.members.items() if m is old))
         with pytest.raises((NoLeader, ProposalTimeout)):
             await old.raft.add_member(member(30), timeout_s=2)
-        assert old.raft._core.configuration.member(member(30).raft_id) is not None
+        assert old.raft._running.engine.configuration.member(member(30).raft_id) is not None
         new = await world.leader()
         await new.raft.propose(b"other")
         world.heal()
         await world.converge()
-        assert old.raft._core.configuration.member(member(30).raft_id) is None
+        assert old.raft._running.engine.configuration.member(member(30).raft_id) is None
 
     run(scenario)
 
@@ -185,13 +185,13 @@ def test_a_snapshot_holds_the_committed_configuration(run: Any):
         await asyncio.sleep(0.2)
         with pytest.raises((NoLeader, ProposalTimeout)):
             await asking
-        newest = leader.raft._snapshots._newest
+        newest = leader.raft._running.snapshots._newest
         leader.power_off()
         assert newest is not None
         leader.disk.files = {n: c for n, c in leader.disk.files.items() if "log" not in n}
         await leader.start("open")
-        assert leader.raft._core.configuration.member(member(30).raft_id) is None
-        assert len(leader.raft._core.configuration.voters) == 3
+        assert leader.raft._running.engine.configuration.member(member(30).raft_id) is None
+        assert len(leader.raft._running.engine.configuration.voters) == 3
 
     run(scenario)
 

@@ -57,7 +57,7 @@ class Follower:
     @property
     def journal(self) -> Any:
         """The follower's log."""
-        return self.member.raft._journal
+        return self.member.raft._running.journal
 
 
 def entry(term: int, text: str) -> tuple[int, bytes]:
@@ -262,7 +262,7 @@ def test_a_late_refusal_never_goes_behind_what_was_acknowledged(run: Any):
             await leader.raft.propose(b"%d" % n)
         follower = next(m for m in world.alive() if m is not leader)
         await world.converge()
-        engine = leader.raft._core
+        engine = leader.raft._running.engine
         match = {node.id: at for node, at in engine._SyncObj__raftMatchIndex.items()}
         sent: list[int] = []
 
@@ -320,8 +320,8 @@ def test_an_acknowledgement_of_an_older_term_counts_for_nothing(run: Any):
         world.watch = lambda sender, _to, _message: sender == leader.me.raft_id
         waiting = asyncio.ensure_future(leader.raft.propose(b"b", timeout_s=5))
         await asyncio.sleep(0.05)
-        engine = leader.raft._core
-        last = leader.raft._journal.last_index
+        engine = leader.raft._running.engine
+        last = leader.raft._running.journal.last_index
         for follower in followers:
             late = AppendAck(engine.term() - 1, 1, True, last, 0)
             leader.transport.upcalls.message_received(follower.me.raft_id, late)
