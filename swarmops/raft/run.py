@@ -70,21 +70,7 @@ class Run:
             lanes=e.lanes,
         )
         self.proposals = Proposals(e.rng.getrandbits(63), e.clock, e.timing)
-        self.snapshots = Snapshots(
-            disk=e.disk,
-            data_key=e.data_key,
-            rng=e.rng,
-            lanes=e.lanes,
-            clock=e.clock,
-            timing=e.timing,
-            state_machine=e.state_machine,
-            sessions=sessions,
-            journal=self.journal,
-            newest=opened.snapshot,
-            send=e.transport.send,
-            installed=self._snapshot_installed,
-        )
-        self.engine = self.snapshots.engine = Engine(
+        self.engine = Engine(
             raft_id=self._raft_id,
             journal=self.journal,
             configurations=opened.configurations,
@@ -94,6 +80,21 @@ class Run:
             # Time-outs are drawn with each message; they need spread, not the system's entropy.
             rng=random.Random(e.rng.getrandbits(64)),  # noqa: S311 - as just said
             timing=e.timing,
+        )
+        self.snapshots = Snapshots(
+            disk=e.disk,
+            data_key=e.data_key,
+            rng=e.rng,
+            lanes=e.lanes,
+            clock=e.clock,
+            timing=e.timing,
+            engine=self.engine,
+            state_machine=e.state_machine,
+            sessions=sessions,
+            journal=self.journal,
+            newest=opened.snapshot,
+            send=e.transport.send,
+            installed=self._snapshot_installed,
         )
         self.journal.on_durable = self.engine.disk_landed
         self.journal.on_error = self._disk_failed
@@ -166,7 +167,7 @@ class Run:
             self._leader_before = leader
             self.proposals.resend_all()
             if leader[0] != self._raft_id:
-                self.snapshots.stop_sending()
+                self.snapshots.sender.stop()
         self.proposals.send(leader[0], self._raft_id, engine.submit, send)
         if not self._guarded(engine.tick):
             return
@@ -240,11 +241,11 @@ class Run:
 
     def snapshot_chunk(self, raft_id: str, message: SnapshotChunk) -> None:
         """Take a chunk from the leader."""
-        self.snapshots.received(raft_id, message)
+        self.snapshots.receiver.received(raft_id, message)
 
     def snapshot_acknowledged(self, raft_id: str, message: SnapshotAck) -> None:
         """Send a follower the next chunk."""
-        self.snapshots.acknowledged(raft_id, message)
+        self.snapshots.sender.acknowledged(raft_id, message)
 
     def removed(self, raft_id: str) -> None:
         """Tell a member that its removal is committed, or stop when it is this one."""

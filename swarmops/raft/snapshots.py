@@ -7,10 +7,12 @@ seals its own copies under its own data key.
 
 from __future__ import annotations
 
+import logging
 import random
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -25,6 +27,7 @@ _MAGIC = b"SWOPSNP1"
 _HEADER = struct.Struct(f">8sQQ{FINGERPRINT_BYTES}s{SALT_BYTES}sI")
 HEADER_BYTES = _HEADER.size
 META, CHUNK, END = 16, 17, 18
+_logger = logging.getLogger(__name__)
 
 
 class SnapshotId(msgspec.Struct, frozen=True, order=True):
@@ -209,3 +212,18 @@ class SnapshotReader:
             raise StorageCorrupt(self._path, self._offset, "a record was altered")
         self._offset += len(data)
         return record.kind, clear
+
+
+def or_close(reader: SnapshotReader, work: Callable[[], Any]) -> Any:
+    """Do something with a reader that nobody else could close if it fails."""
+    try:
+        return work()
+    except BaseException:
+        reader.close()
+        raise
+
+
+def ignore_result(_result: Any, error: BaseException | None) -> None:
+    """Hear how clearing up on a lane ended: nobody waits for it."""
+    if error is not None:
+        _logger.warning("cleaning up after a snapshot failed: %s", error)

@@ -35,8 +35,9 @@ from swarmops.raft.progress import Progress
 from swarmops.raft.run import Run
 from swarmops.raft.seam import Timing
 from swarmops.raft.sessions import Sessions
+from swarmops.raft.snapshot_receiver import SnapshotReceiver
+from swarmops.raft.snapshot_sender import SnapshotSender
 from swarmops.raft.snapshots import SnapshotWriter
-from swarmops.raft.snapshotting import Snapshots
 from tests.sim.raft import stories
 from tests.sim.raft.disk import SimDisk
 from tests.sim.raft.stories import Story
@@ -280,27 +281,27 @@ def _no_snapshot_written(disk, data_key, rng, which, content) -> None:
 
 
 def _unaware(method: Callable[..., None]) -> Callable[..., None]:
-    """Run a method of Snapshots as if nothing had been applied yet."""
+    """Run a method of the receiver as if nothing had been applied yet."""
 
     def run(self, *arguments) -> None:
-        applied, self.engine._SyncObj__raftLastApplied = self.engine.applied_index(), 0
+        applied, self._engine._SyncObj__raftLastApplied = self._engine.applied_index(), 0
         try:
             method(self, *arguments)
         finally:
-            if self.engine._SyncObj__raftLastApplied == 0:
-                self.engine._SyncObj__raftLastApplied = applied
+            if self._engine._SyncObj__raftLastApplied == 0:
+                self._engine._SyncObj__raftLastApplied = applied
 
     return run
 
 
 _take_any = mock.patch.multiple(
-    Snapshots,
-    received=_unaware(Snapshots.received),
-    _install=_unaware(Snapshots._install),
+    SnapshotReceiver,
+    received=_unaware(SnapshotReceiver.received),
+    _install=_unaware(SnapshotReceiver._install),
 )
 
 
-_original_received = Snapshots.received
+_original_received = SnapshotReceiver.received
 
 
 def _begin_anew(self, leader, message) -> None:
@@ -309,7 +310,7 @@ def _begin_anew(self, leader, message) -> None:
     _original_received(self, leader, message)
 
 
-_original_acknowledged = Snapshots.acknowledged
+_original_acknowledged = SnapshotSender.acknowledged
 
 
 def _never_go_back(self, raft_id, message) -> None:
@@ -497,13 +498,13 @@ TABLE = [
     Mutation(
         "a repeated first chunk begins a snapshot anew",
         "leader and follower wait for each other for ever",
-        _replace(Snapshots, "received", _begin_anew),
+        _replace(SnapshotReceiver, "received", _begin_anew),
         stories.a_first_chunk_comes_again,
     ),
     Mutation(
         "a follower that wants an earlier chunk is never believed",
         "a snapshot never installs after an old answer",
-        _replace(Snapshots, "acknowledged", _never_go_back),
+        _replace(SnapshotSender, "acknowledged", _never_go_back),
         stories.an_answer_of_a_former_run_comes_late,
     ),
     Mutation(

@@ -43,6 +43,7 @@ from swarmops.raft import (
 from swarmops.raft import disk as disk_module
 from swarmops.raft.journal import Journal
 from swarmops.raft.proposals import Proposals
+from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
 from swarmops.raft.snapshotting import Snapshots
 from tests.unit.raft import test_group, test_power, test_storage, test_wire
@@ -209,18 +210,18 @@ def _fields(message: Any) -> list[Any]:
 
 
 def _write_timed(self, leader, message, incoming) -> None:
-    self._began = self._clock.time()
+    self._began = self._engine._clock()
     _write(self, leader, message, incoming)
 
 
 def _answer_in_time(self, leader, message, number, *, done) -> None:
-    if number and self._clock.time() - self._began > 1.0:
+    if number and self._engine._clock() - self._began > 1.0:
         self._incoming = None
         return
     _answer(self, leader, message, number, done=done)
 
 
-_write, _answer = Snapshots._write, Snapshots._answer
+_write, _answer = SnapshotReceiver._write, SnapshotReceiver._answer
 
 
 # Membership.
@@ -450,7 +451,7 @@ TABLE = [
     Mutation(
         "a snapshot begins again when a chunk takes longer than a second",
         "a snapshot slower than the time-out never installs",
-        lambda: mock.patch.multiple(Snapshots, _write=_write_timed, _answer=_answer_in_time),
+        lambda: mock.patch.multiple(SnapshotReceiver, _write=_write_timed, _answer=_answer_in_time),
         test_replication.test_a_large_snapshot_on_a_slow_disk_installs_under_load_without_an_election,
         {"seed": 0},
     ),
