@@ -19,7 +19,8 @@ from swarmops.raft.errors import (
 from swarmops.raft.raft import Raft, new_raft_id
 from swarmops.raft.recovery import force_new_cluster
 from swarmops.raft.seam import COMMAND_BYTES_MAX, Clock, Member, StateMachine, Status, Timing
-from swarmops.raft.transport import StreamTransport, Transport
+from swarmops.raft.streams import StreamTransport
+from swarmops.raft.transport import Transport
 
 __all__ = [
     "COMMAND_BYTES_MAX",

@@ -26,6 +26,7 @@ from swarmops.raft import (
     elections,
     engine,
     engine_core,
+    frames,
     logfile,
     membership,
     messages,
@@ -37,8 +38,8 @@ from swarmops.raft import (
     sealing,
     snapshots,
     storage,
+    streams,
     termfile,
-    transport,
 )
 from swarmops.raft import disk as disk_module
 from swarmops.raft.journal import Journal
@@ -266,14 +267,14 @@ def _decode_pickle(body: bytes) -> Any:
 
 
 async def _greet_anyone(self, reader, writer, peer_node_id) -> str:
-    hello: Any = messages.decode(await transport._read_frame(reader))
+    hello: Any = messages.decode(await frames.read_frame(reader))
     return str(hello.sender)
 
 
 def _unbounded() -> ExitStack:
     stack = ExitStack()
     for name in ("_QUEUE_BYTES_MAX", "_QUEUE_MESSAGES_MAX"):
-        stack.enter_context(mock.patch.object(transport, name, 1 << 40))
+        stack.enter_context(mock.patch.object(streams, name, 1 << 40))
     return stack
 
 
@@ -515,26 +516,26 @@ TABLE = [
     Mutation(
         "pickle is understood",
         "the first frame is unpickled: remote code execution",
-        _replace(transport, "decode", _decode_pickle),
+        _replace(streams, "decode", _decode_pickle),
         test_wire.test_what_is_not_a_members_proper_message_ends_the_connection,
         {"data": test_wire.HELLO + test_wire.frame(pickle.dumps({"type": "append_entries"}))},
     ),
     Mutation(
         "anybody may speak",
         "impersonation without authentication",
-        _replace(transport.StreamTransport, "_greet", _greet_anyone),
+        _replace(streams.StreamTransport, "_greet", _greet_anyone),
         test_wire.test_a_certificate_of_another_node_speaks_for_nobody,
     ),
     Mutation(
         "the removed may speak",
         "a removed node never hears of its removal",
-        _replace(transport.StreamTransport, "_greet", _greet_anyone),
+        _replace(streams.StreamTransport, "_greet", _greet_anyone),
         test_wire.test_a_removed_member_that_dials_is_told,
     ),
     Mutation(
         "frames of any size",
         "no frame limit",
-        _replace(transport, "FRAME_BYTES_MAX", 1 << 40),
+        _replace(frames, "FRAME_BYTES_MAX", 1 << 40),
         test_wire.test_what_is_not_a_members_proper_message_ends_the_connection,
         {"data": test_wire.HELLO + (messages.FRAME_BYTES_MAX + 1).to_bytes(4, "big")},
     ),
