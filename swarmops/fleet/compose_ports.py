@@ -6,10 +6,13 @@ Called by ``swarmops.fleet.compose``; pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from swarmops.fleet.compose_fields import Table, fields
 from swarmops.fleet.entry import Entry
-from swarmops.model.service import PortConfig
+from swarmops.model import defaults
+from swarmops.model.base import given
+from swarmops.model.service import PortConfig, ServiceSpec
 
 _RANGE = r"(\d{1,5})(?:-(\d{1,5}))?"
 _SHORT = re.compile(rf"(?:{_RANGE}:)?{_RANGE}(?:/(tcp|udp|sctp))?")
@@ -19,15 +22,43 @@ _WANTED = "a port like 8080:80, 80 or 8000-8009:80-89/udp"
 
 def ports(entry: Entry) -> list[PortConfig]:
     """Return the published ports, sorted as ``docker stack deploy`` sorts them."""
-    found = [
-        port
-        for item in entry.items()
-        for port in ([_long(item)] if isinstance(item.value, dict) else _short(item))
-    ]
+    found: list[PortConfig] = []
+    published: set[tuple[int, str]] = set()
+    for item in entry.items():
+        for port in [_long(item)] if isinstance(item.value, dict) else _short(item):
+            number, protocol = given(port.published_port, 0), given(port.protocol, "tcp")
+            if number and (number, protocol) in published:
+                item.fail(f"{entry.key} has {number}/{protocol} twice: keep one")
+            published.add((number, protocol))
+            found.append(port)
     return sorted(
         found,
         key=lambda port: (port.published_port or 0, port.target_port or 0, port.protocol or ""),
     )
+
+
+def refuse_taken(
+    entry: Entry, added: Mapping[str, ServiceSpec], others: Mapping[str, ServiceSpec]
+) -> None:
+    """Fail if an added service publishes a port of another one, unless both do so in mode host."""
+    taken = {port: name for name, spec in others.items() for port in _published(spec)}
+    for name, spec in added.items():
+        for number, protocol, mode in sorted(_published(spec)):
+            for theirs in ("ingress", "host"):
+                other = taken.get((number, protocol, theirs))
+                if other is not None and not mode == theirs == "host":
+                    entry.fail(
+                        f"services '{other}' and '{name}' both publish {number}/{protocol}: give"
+                        " one of them another port"
+                    )
+
+
+def _published(spec: ServiceSpec) -> set[tuple[int, str, str]]:
+    return {
+        (number, given(port.protocol, "tcp"), given(port.publish_mode, "ingress"))
+        for port in defaults.ports(spec)
+        if (number := given(port.published_port, 0))
+    }
 
 
 def _short(entry: Entry) -> list[PortConfig]:

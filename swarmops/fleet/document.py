@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from swarmops.errors import InputError
 from swarmops.fleet import vault
+
+if TYPE_CHECKING:
+    from ruamel.yaml.error import MarkedYAMLError
 
 Path_ = tuple[str | int, ...]
 """Keys and indexes from the top of a document down to one value."""
@@ -74,12 +77,7 @@ def parse_document(text: str, name: str, *, secret: bool = False) -> Document:
     try:
         root = YAML(typ="safe", pure=True).compose(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise InputError(
-            f"{place}: not valid YAML: {error.problem or error.context}: check the indentation,"
-            " the brackets and the quotes there"
-        ) from None
+        raise InputError(f"{name}{_syntax(error)}") from None
     except YAMLError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name}: not valid YAML: {reason}: remove that character") from None
@@ -89,6 +87,19 @@ def parse_document(text: str, name: str, *, secret: bool = False) -> Document:
         return Document(name=name, value=None, lines={(): 1})
     reader = _Reader(name, secret=secret)
     return Document(name=name, value=reader.read(root, ()), lines=reader.lines)
+
+
+def _syntax(error: MarkedYAMLError) -> str:
+    """Return ``:line:column: what is wrong: what to do``, of what was begun if the text ended."""
+    cure = "check the indentation, the brackets and the quotes there"
+    problem = error.problem or error.context
+    mark = error.problem_mark or error.context_mark
+    if "end of stream" in problem and error.context_mark:
+        problem, mark = "what begins here never ends", error.context_mark
+    elif "'\\t'" in problem:
+        problem, cure = "a tab can't begin anything", "write spaces there"
+    place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+    return f"{place}: not valid YAML: {problem}: {cure}"
 
 
 class _Reader:

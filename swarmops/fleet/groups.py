@@ -19,6 +19,8 @@ from swarmops.fleet.nearest import did_you_mean
 from swarmops.fleet.ranges import expand
 
 SECTIONS = ("hosts", "children", "vars")
+_OF_PLAYBOOKS = ("swarm", "nodes", "services", "stacks")
+"""What playbooks begin with: such a key that holds no group is a playbook in the wrong place."""
 _WITH_PORT = re.compile(r"(?P<name>[^:\[\]]+(?:\[[^\[\]]*\][^:\[\]]*)*):(?P<port>\d+)")
 Vars = dict[str, Entry]
 
@@ -104,10 +106,19 @@ def read_groups(documents: Document | Sequence[Document], known_vars: frozenset[
         for name, entry in top.mapping():
             if name in SECTIONS:
                 entry.fail(f"'{name}' must be inside a group: put it under 'all:'")
+            if name in _OF_PLAYBOOKS and not _is_group(entry.value):
+                entry.fail(
+                    f"'{name}' belongs in a playbook, and this is read as an inventory: give the"
+                    " playbook with -p, or as swarmops_playbook in an inventory's vars"
+                )
             reader.group(name, entry)
         _set_depths(reader.result, top)
     _leave_ungrouped(reader.result)
     return reader.result
+
+
+def _is_group(value: Any) -> bool:
+    return not value or (isinstance(value, dict) and not value.keys().isdisjoint(SECTIONS))
 
 
 def _leave_ungrouped(groups: Groups) -> None:

@@ -16,6 +16,7 @@ from swarmops.errors import InputError
 from swarmops.fleet.compose import read_service
 from swarmops.fleet.compose_fields import Table, count, duration, fields
 from swarmops.fleet.compose_merge import resolved
+from swarmops.fleet.compose_ports import refuse_taken
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.hooks import Hooks, read_hooks
@@ -155,11 +156,13 @@ def _contents(top: Entry, backend: str, folder: Path, scope: Scope) -> Stack:
                     " backend"
                 )
             spec, more = read_service(name, body)
+            refuse_taken(body.get("ports") or body, {name: spec}, found.services)
             found = _with(found, Stack(services={name: spec}, warnings=more))
     if entry := top.get("stacks"):
         for name, stack in read_stacks(entry, folder, scope):
             if twice := sorted(stack.services.keys() & found.services.keys()):
                 entry.fail(f"stack '{name}' and services both have '{twice[0]}': rename one")
+            refuse_taken(entry, stack.services, found.services)
             found = _with(found, stack)
     return found
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from swarmops.fleet.compose import read_service
 from swarmops.fleet.compose_fields import Table, fields, pairs
 from swarmops.fleet.compose_merge import joined, read_env_file, resolved
+from swarmops.fleet.compose_ports import refuse_taken
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.interpolation import interpolated
@@ -109,6 +110,7 @@ def build_stack(name: str, document: Document, folder: Path, scope: Scope) -> St
         if "networks" not in entry.value and not _is_process(spec):
             joins_default = True
             spec = _attached(spec, [NetworkAttachmentConfig(target="default", aliases=[local])])
+        refuse_taken(entry.get("ports") or entry, {local: spec}, services)
         services[prefix + local] = _placed(spec, entry, names)
     if joins_default and "default" not in networks:
         wanted = NetworkCreate(name=f"{prefix}default", driver="overlay")

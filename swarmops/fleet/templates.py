@@ -147,7 +147,7 @@ class Scope(Mapping[str, Any]):
         for name in missing:
             if error.message == f"{name!r} is undefined":
                 cure = did_you_mean(name, self)
-                cure = cure if cure.startswith("did") else "define it in the inventory's vars"
+                cure = cure if cure.startswith("did") else "define it under vars"
                 return f"{where}: {what}: the variable '{name}' is undefined: {cure}"
         return f"{where}: {what}: {error.message}: define it, or give it a default"
 

@@ -224,7 +224,7 @@ BAD = [
     ),
     (
         "all: {vars: {swarmops_socket: '{{ nope }}/s'}, hosts: {a: }}",
-        "1: swarmops_socket: the variable 'nope' is undefined: define it in the inventory's vars",
+        "1: swarmops_socket: the variable 'nope' is undefined: define it under vars",
     ),
     (
         "all: {vars: {swarmops_socket: '{{ inventory_dri }}/s'}, hosts: {a: }}",
@@ -261,7 +261,11 @@ BAD = [
     ("all: {hosts: {a: {v: !Foo abc}}}", "1: the tag !Foo means nothing here"),
     ("all:\n  hosts: a: b", "2:11: not valid YAML: mapping values are not allowed here"),
     ("all: &a\n  hosts: *a", "an alias that holds itself"),
-    ("all:\n\thosts:", "2:1: not valid YAML: found character '\\t'"),
+    ("all:\n\thosts:", "2:1: not valid YAML: a tab can't begin anything: write spaces there"),
+    ("all:\n  hosts: {a: 'b\n", "2:14: not valid YAML: what begins here never ends: check"),
+    ("services: {web: {image: a}}", "1: 'services' belongs in a playbook, and this is read as"),
+    ("nodes: [a]", "1: 'nodes' belongs in a playbook"),
+    ("services: {host: {a: }}", "1: 'services' belongs in a playbook"),
 ]
 
 

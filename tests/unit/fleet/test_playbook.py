@@ -28,6 +28,7 @@ all:
   children:
     edge: {hosts: {host4: , host5: {disk: ssd}}}
 """
+HOST_PORT = "[{target: 80, published: 80, mode: host}]"
 
 
 def inventory(text: str = FIVE) -> Inventory:
@@ -190,6 +191,18 @@ def test_warnings(text: str, hosts: str, warning: str):
         ("services: {web: nginx}", "services.web must be a mapping with an image, not 'nginx'"),
         ("services: {web: {image: a}, web: {image: b}}", "'web' is here twice"),
         ("swarm: {managers: 3", "not valid YAML"),
+        (
+            "services:\n  a: {image: i, ports: ['80:80']}\n  b: {image: i, ports: ['80:81']}",
+            "prod.yml:3: services 'a' and 'b' both publish 80/tcp: give one of them another port",
+        ),
+        (
+            f"services: {{a: {{image: i, ports: ['80:80']}}, b: {{image: i, ports: {HOST_PORT}}}}}",
+            "prod.yml:1: services 'a' and 'b' both publish 80/tcp",
+        ),
+        (
+            "services: {a: {image: i, ports: ['79-80:79-80', '80:81']}}",
+            "prod.yml:1: services.a.ports has 80/tcp twice: keep one",
+        ),
     ],
 )
 def test_errors(text: str, sentence: str):
@@ -198,6 +211,17 @@ def test_errors(text: str, sentence: str):
         play(text)
     assert sentence in str(caught.value)
     assert str(caught.value).startswith("prod.yml:")
+
+
+def test_ports_that_do_not_clash():
+    """One number may be a TCP and a UDP port, two services' in mode host, and chosen twice."""
+    assert play(f"""
+services:
+  a: {{image: i, ports: {HOST_PORT}}}
+  b: {{image: i, ports: {HOST_PORT}}}
+  c: {{image: i, ports: ["53:53", "53:53/udp", "90", "91"]}}
+  d: {{image: i, ports: ["90"]}}
+""").services.keys() == set("abcd")
 
 
 def test_a_worker_can_not_be_forced_to_manage():
