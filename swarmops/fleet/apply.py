@@ -33,6 +33,7 @@ from swarmops.fleet.selection import Selection
 from swarmops.fleet.steps import Plan, StepKind
 from swarmops.fleet.supply import Supply
 from swarmops.fleet.waiting import Patience, wait_until
+from swarmops.model import defaults
 from swarmops.model.base import given
 
 ROUNDS_MAX = 3
@@ -223,13 +224,11 @@ def _outcome(
 def _concluded(
     fleet: Fleet, applied: Applied, managers: Managers, hosts: list[str], progress: Progress
 ) -> Applied:
-    """Wait for what was changed, and look how the swarm stands; what fails there is a lack."""
+    """Wait until it is so, and look how the swarm stands; what fails there is a lack."""
     if not managers.known or applied.interrupted:
         return applied
     try:
-        if applied.changed:
-            progress.phase("waiting until the swarm is as the playbook says")
-            applied = _converged(fleet, applied, managers, hosts)
+        applied = _converged(fleet, applied, managers, hosts, progress)
         nodes, services = tables(managers)
     except SwarmopsError as error:
         return msgspec.structs.replace(applied, lacks=(*applied.lacks, str(error)))
@@ -238,11 +237,22 @@ def _concluded(
     return msgspec.structs.replace(applied, nodes=nodes, services=services)
 
 
-def _converged(fleet: Fleet, applied: Applied, managers: Managers, hosts: list[str]) -> Applied:
-    """Wait until nodes are ready and services run, of those that nothing went wrong with."""
+def _converged(
+    fleet: Fleet, applied: Applied, managers: Managers, hosts: list[str], progress: Progress
+) -> Applied:
+    """Wait until nodes are ready and services run, of those that nothing went wrong with.
+
+    Also where nothing was to do: what the last apply did not wait for may not run. Of jobs only
+    those that were begun now are waited for; others may be between two runs, or in one.
+    """
     wrong = {end.step.target for end in applied.ended if not end.succeeded} | set(applied.problems)
+    begun = {end.step.target for end in applied.ended if end.step.on_service}
     reached = [host for host in hosts if host not in wrong]
-    services = [name for name in fleet.playbook.services if name not in wrong]
+    services = [
+        name
+        for name, spec in fleet.playbook.services.items()
+        if name not in wrong and (name in begun or not defaults.mode_name(spec).endswith("-job"))
+    ]
     if not fleet.selection.wants_services:
         services = []
 
@@ -251,6 +261,9 @@ def _converged(fleet: Fleet, applied: Applied, managers: Managers, hosts: list[s
         running = managers.ask(lambda manager: services_lack(manager, services))
         return "\n".join([*missing_nodes(nodes, reached), *running])
 
+    if not applied.changed and not lacks():
+        return applied
+    progress.phase("waiting until the swarm is as the playbook says")
     left = wait_until(lacks, CONVERGE_PATIENCE)
     return msgspec.structs.replace(applied, lacks=tuple(left.splitlines()))
 

@@ -26,7 +26,13 @@ from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.fleet.waiting import Patience
 from swarmops.model.node import NodeState
-from swarmops.model.service import ReplicatedMode, Service, ServiceMode, ServiceSpec
+from swarmops.model.service import (
+    ReplicatedJobMode,
+    ReplicatedMode,
+    Service,
+    ServiceMode,
+    ServiceSpec,
+)
 from swarmops.model.swarm import SwarmInfo
 
 if TYPE_CHECKING:
@@ -120,16 +126,41 @@ def test_forms(lab: Lab) -> None:
 def test_nothing_to_do(lab: Lab) -> None:
     """With nothing to do nothing is done nor waited for, and the tables come all the same."""
     lab.fake.add("h1", manager=True)
-    lab.fake.add("h2", state=NodeState.DOWN)
+    lab.fake.add("h2")
     lab.plans = [Plan()]
     applied = lab.apply()
     assert (applied.exit_code, applied.changed, applied.lacks) == (0, False, ())
     assert len(applied.nodes) == 2
 
 
+def test_nothing_to_do_and_not_well(lab: Lab) -> None:
+    """What an apply before this one did not wait for is not called well by the next one."""
+    lab.fake.add("h1", manager=True)
+    lab.fake.add("h2", state=NodeState.DOWN)
+    lab.fake.services["web"] = Service(id="id-web", spec=WEB)
+    lab.plans = [Plan()]
+    applied = lab.apply()
+    assert applied.lacks == ("h2 is no node that answers", "web: 0 of 1 tasks run")
+    assert (applied.exit_code, applied.changed) == (3, False)
+
+
+def test_a_job_between_its_runs_is_well(lab: Lab) -> None:
+    """A job that this apply did not begin is not waited for."""
+    nightly = ServiceSpec(name="web", mode=ServiceMode(replicated_job=ReplicatedJobMode()))
+    lab.fleet = msgspec.structs.replace(
+        lab.fleet, playbook=msgspec.structs.replace(lab.fleet.playbook, services={"web": nightly})
+    )
+    lab.fake.add("h1", manager=True)
+    lab.fake.add("h2")
+    lab.fake.services["web"] = Service(id="id-web", spec=nightly)
+    lab.plans = [Plan()]
+    assert lab.apply().exit_code == 0
+
+
 def test_nothing_to_do_but_a_dead_lock(lab: Lab) -> None:
     """A killed apply whose last request went through: the next does nothing and frees its lock."""
     lab.fake.add("h1", manager=True)
+    lab.fake.add("h2")
     left = {LOCK_LABEL: encode(Lock(id="a", owner="o", reason="r", since_s=0, renewed_s=0))}
     cluster = lab.fake.cluster
     spec = msgspec.structs.replace(cluster.spec, labels=left)
