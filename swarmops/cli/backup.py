@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -61,8 +62,11 @@ def create(settings: Settings, file: Path | None, passphrase_file: Path | None) 
 def ls(settings: Settings, folder: Path) -> None:
     """List the backups in FOLDER; no passphrase is needed."""
     from swarmops.cli.output import print_json, print_table
+    from swarmops.errors import InputError
     from swarmops.fleet.backup_file import SUFFIX, read_header
 
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the one that has the backups")
     found = [(path, read_header(path)) for path in sorted(folder.glob(f"*{SUFFIX}"))]
     if settings.format == "json":
         print_json([{"file": str(path), "header": header} for path, header in found])
@@ -99,8 +103,9 @@ def restore(
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.backup import put_back
-    from swarmops.fleet.backup_file import read_backup
+    from swarmops.fleet.backup_file import read_backup, read_header
 
+    read_header(file)  # what is no backup is told before anybody is asked for a passphrase
     held = read_backup(file, _passphrase(passphrase_file, confirm=False))
     if inventory is not None:
         _form(inventory, forks)
@@ -144,6 +149,11 @@ def _passphrase(file: Path | None, *, confirm: bool) -> str:
             raise InputError(f"the passphrase file {file} is no UTF-8 text") from error
     elif os.environ.get(VARIABLE):
         found = os.environ[VARIABLE]
+    elif not sys.stdin.isatty():
+        raise InputError(
+            f"the backup's passphrase is asked for, and nobody is here to answer: set {VARIABLE}"
+            " or give --passphrase-file"
+        )
     else:
         found = click.prompt(
             "Passphrase", hide_input=True, confirmation_prompt=confirm, err=True, type=str
