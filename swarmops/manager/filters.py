@@ -123,8 +123,9 @@ class Executor:
         return not PROCESS_EXECUTOR.issuperset(executors)
 
     def explain(self, count: int) -> str:
-        """Docker's words: an executor is a plugin."""
-        return f"missing plugin on {count} {_nodes(count)}"
+        """Ours: an engine of Docker's always has its executor."""
+        lacking = "executor for processes" if self._as_process else "container engine"
+        return f"no {lacking} on {count} {_nodes(count)}"
 
 
 class Drivers:

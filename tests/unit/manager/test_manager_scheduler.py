@@ -206,8 +206,8 @@ HOST_PORT = EndpointSpec(
             {},
             "insufficient resources on 1 node",
         ),
-        (spec("host"), {"executors": ("docker",)}, "missing plugin on 1 node"),
-        (spec("busybox"), {"executors": ("process",)}, "missing plugin on 1 node"),
+        (spec("host"), {"executors": ("docker",)}, "no executor for processes on 1 node"),
+        (spec("busybox"), {"executors": ("process",)}, "no container engine on 1 node"),
         (
             with_drivers(volume="nosuch"),
             {"drivers": [("Volume", "local")]},
@@ -456,7 +456,7 @@ def test_a_preassigned_task_is_only_validated() -> None:
         swarm.put(Task(id=f"t{node_id}", service_id="g", node_id=node_id, spec=spec()))
     swarm.schedule()
     assert swarm.store.tasks["tn1"].status.state is TaskState.ASSIGNED
-    assert swarm.reasons() == {"no suitable node (missing plugin on 1 node)"}
+    assert swarm.reasons() == {"no suitable node (no executor for processes on 1 node)"}
 
 
 def test_tasks_that_shall_not_run_are_left_alone() -> None:

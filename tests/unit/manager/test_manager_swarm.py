@@ -259,7 +259,7 @@ async def test_agents_are_kept_for_a_heartbeats_period_without_a_leader() -> Non
 
 @virtual
 async def test_a_task_waits_with_its_reason_and_runs_when_it_can() -> None:
-    """No node has the executor: Docker's reason stands on the task, until one comes."""
+    """No node has the executor: the reason stands on the task, until one comes."""
     async with lab(managers=1, workers=1) as swarm:
         for node_id in ("m1", "w1"):
             await swarm.agents[node_id].power_off()
@@ -268,7 +268,7 @@ async def test_a_task_waits_with_its_reason_and_runs_when_it_can() -> None:
         await swarm.until(lambda: len(swarm.agents["w1"].news) > 0)
         busybox = TaskSpec(container_spec=ContainerSpec(image="busybox"))
         box = await swarm.create("box", 1, busybox)
-        reason = "no suitable node (missing plugin on 2 nodes)"
+        reason = "no suitable node (no container engine on 2 nodes)"
         await swarm.until(lambda: [task.status.err for task in swarm.store.tasks] == [reason])
         [task] = swarm.store.tasks
         assert task.status.state is TaskState.PENDING
