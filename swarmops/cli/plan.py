@@ -78,7 +78,8 @@ def show_plan(  # noqa: PLR0917 - a command's options
         say(f"Error: {refusal}")
     for host, reason in made.problems.items():
         say(f"Error: {host}: {reason}")
-    click.echo(plan_json(made).decode() if settings.format == "json" else plan_text(made))
+    if text := plan_json(made).decode() if settings.format == "json" else plan_text(made):
+        click.echo(text)
     sys.stdout.flush()
     if made.refusals:
         return ERROR

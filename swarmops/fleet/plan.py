@@ -197,10 +197,14 @@ def _too_few(
     silent = [host for host in possible if host in roster.problems]
     chosen = choose_managers(inventory, playbook, observation, roster)
     if silent and len(silent) * 2 >= len(possible):
+        which = (
+            "no host that may be a manager can be used"
+            if silent == possible
+            else f"{len(silent)} of the {len(possible)} hosts that may be managers can't be used"
+        )
         return (
-            f"{len(silent)} of the {len(possible)} hosts that may be managers can't be used"
-            f" ({silent[0]}: {roster.problems[silent[0]]}), and might be a swarm already: bring"
-            " them back, or take them out of the inventory"
+            f"{which} ({silent[0]}: {roster.problems[silent[0]]}), and there might be a swarm"
+            " already: bring them back, or take them out of the inventory"
         )
     if not any(host in roster.joining for host in chosen):
         return (

@@ -382,8 +382,11 @@ def test_problems(world: str, playbook: str, host: str, problem: str):
         ("a=leader, b=other manager", "a and b manage different swarms"),
         ("a=manager, b=manager, c=unreachable", "no manager tells its state, c can't be reached"),
         ("a=worker, b=new", "a is in a swarm, but no manager tells its state"),
-        ("a=new, b=unreachable, c=unreachable", "might be a swarm already"),
-        ("a=unreachable", "might be a swarm already"),
+        (
+            "a=new, b=unreachable, c=unreachable",
+            "2 of the 3 hosts that may be managers can't be used (b: ",
+        ),
+        ("a=unreachable", "no host that may be a manager can be used (a: "),
     ],
 )
 def test_refusals(world: str, refusal: str):
