@@ -7,17 +7,20 @@ for the role that the swarm gives the node, and the reply says which.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model.swarm import Peer
 from swarmops.pki.identity import Credentials, load_credentials, save_credentials
 from swarmops.pki.tls import NodeTLS
-from swarmops.pki.wire import CertificateReply
+from swarmops.pki.wire import CertificateReply, CertificateRequest
 from swarmops.runtime.dial import renewed_certificate
 from swarmops.runtime.keyring import Keyring
 from swarmops.runtime.keys import new_key
+
+Issue = Callable[[CertificateRequest], Awaitable[CertificateReply]]
 
 
 class NodeCertificate:
@@ -69,13 +72,24 @@ class NodeCertificate:
     def _passphrase(self) -> str:
         return self._keyring.derived("node key").hex()
 
-    async def renew(self, managers: Iterable[Peer]) -> CertificateReply:
-        """Get a new certificate from any of these managers; raises what the last one said."""
+    async def renew(
+        self, managers: Iterable[Peer], issue_here: Issue | None = None
+    ) -> CertificateReply:
+        """Get a new certificate from any of these managers; raises what the last one said.
+
+        A manager whom no other one answers issues its own (``issue_here``): it needs no connection
+        for that, which nobody would accept once the certificate has expired.
+        """
         key_pem, csr_pem = await new_key()
         failure: SwarmopsError = ApiError(503, "no manager is known")
-        for peer in managers:
+        ways: list[Callable[[], Awaitable[CertificateReply]]] = [
+            partial(renewed_certificate, peer.addr, self.tls, csr_pem) for peer in managers
+        ]
+        if issue_here is not None:
+            ways.append(partial(issue_here, CertificateRequest(csr_pem=csr_pem)))
+        for ask in ways:
             try:
-                reply = await renewed_certificate(peer.addr, self.tls, csr_pem)
+                reply = await ask()
             except SwarmopsError as exc:
                 failure = exc
                 continue

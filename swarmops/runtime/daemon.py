@@ -413,8 +413,9 @@ class Daemon:
         """Get a new certificate in the role that the swarm now gives this node."""
         async with self._renewing:
             state = self._member()
-            others_first = sorted(state.managers, key=lambda peer: peer.node_id == state.node_id)
-            reply = await self.certificate.renew(others_first)
+            others = [peer for peer in state.managers if peer.node_id != state.node_id]
+            here = self.manager.issue_own if self.manager is not None else None
+            reply = await self.certificate.renew(others, here)
             self._remember(
                 replace(self._member(), certificate=reply.described, certified=reply.role)
             )

@@ -228,6 +228,13 @@ class ManagerPart:
         """Issue a certificate."""
         return await self._authority.issue(request, shown)
 
+    async def issue_own(self, request: CertificateRequest) -> CertificateReply:
+        """Issue this node's own certificate, in the role that the swarm gives it."""
+        own = PeerIdentity(
+            node_id=self._state.node_id, role=Role.MANAGER, cluster_id=self._state.cluster_id
+        )
+        return await self._authority.issue(request, own)
+
     async def add_member(self, request: MemberRequest, peer: PeerIdentity) -> MemberReply:
         """Take a manager into the group; refused unless the swarm made the node a manager."""
         node = self.store.nodes.get(peer.node_id)
