@@ -38,6 +38,8 @@ ANSWER_S = 30.0
 """How long an engine may take to answer a request that takes the connection over."""
 PING_AGE_S = 30.0
 _HEAD_BYTES_MAX = 64 * 1024
+_ENGINES = frozenset(("build", "commit", "containers", "exec", "images", "plugins", "volumes"))
+_NO_ENGINE = ": this node has no Docker Engine, which this is for; swarm mode has docker service"
 _OURS = frozenset(
     (
         "access",
@@ -149,7 +151,8 @@ class EngineBehind:
         if parts[1] in _OURS or any(part in ("", ".", "..") for part in parts[1:]):
             raise ApiError(404, errors.PAGE_NOT_FOUND)
         if self._path is None or not self._path.is_socket():
-            raise ApiError(404, errors.PAGE_NOT_FOUND)
+            why = _NO_ENGINE if parts[1] in _ENGINES else ""
+            raise ApiError(404, errors.PAGE_NOT_FOUND + why)
         if not self.is_open_to(request):
             # 404, for clients such as `docker inspect` look here before they ask for what is ours.
             raise ApiError(

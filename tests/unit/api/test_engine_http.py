@@ -246,7 +246,7 @@ async def test_a_client_that_left_a_silent_stream_is_noticed(behind: Behind):
 
 
 async def test_without_an_engine_there_is_a_json_404(behind: Behind):
-    """Whether none is expected or none is there."""
+    """Whether none is expected or none is there, who asks for containers learns it."""
     behind.node.engine_socket = None
     for path in (None, behind.folder / "nothing"):
         app = make_app(behind.node)
@@ -260,7 +260,10 @@ async def test_without_an_engine_there_is_a_json_404(behind: Behind):
             client.get("http://x/containers/json") as answer,
         ):
             assert answer.status == 404
-            assert await answer.json() == {"message": "page not found"}
+            assert await answer.json() == {
+                "message": "page not found: this node has no Docker Engine, which this is for;"
+                " swarm mode has docker service"
+            }
         await runner.cleanup()
 
 
