@@ -29,6 +29,7 @@ from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
 from swarmops.runtime.fair_loop import fair_loop
 from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
+from swarmops.runtime.log_output import lossy
 from swarmops.runtime.notify import ending, notify, watchdog
 
 RESTART_WITHIN_S = 30.0
@@ -163,6 +164,6 @@ def _configure_logging(level: str) -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(lossy(sys.stderr)),
         cache_logger_on_first_use=True,
     )
