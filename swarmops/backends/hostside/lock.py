@@ -28,6 +28,18 @@ def _locked(path: str) -> int:
         os.close(fd)
 
 
+def _replace(path: str, text: str) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, path) from None
+
+
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
     """``args``: path, swap; with ``swap`` also expected and text ('': remove it)."""
     path, swapped = args["path"], False
@@ -40,11 +52,13 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
             text = file.read()
         if args["swap"] and text == args["expected"]:
             if args["text"]:
-                temporary = f"{path}.{os.getpid()}"
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.write(args["text"])
-                os.replace(temporary, path)
+                _replace(path, args["text"])
             swapped = True
+    except OSError:
+        if not os.fstat(fd).st_size:
+            os.unlink(path)
+        raise
+    else:
         if not (args["text"] if swapped else text):
             os.unlink(path)
     finally:
