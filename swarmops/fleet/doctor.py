@@ -142,8 +142,8 @@ def _of_examination(name: str, said: Examined, newest: int, now: datetime) -> It
                 name,
                 "certificate",
                 f"expired on {said.expires:%Y-%m-%d}",
-                f"remove the node and apply again; 'swarmops logs {name}' says why it was not"
-                " renewed",
+                f"swarmops node rm {name}, then swarmops apply: it joins anew;"
+                f" 'swarmops logs {name}' says why it was not renewed",
             )
         elif left < CERTIFICATE_LOW:
             yield _graded(
