@@ -56,8 +56,9 @@ from swarmops.runtime.session_channel import SessionChannel
 
 JOINING_AT_ONCE = 8
 TOLD_EVERY_S = 0.25
-NICE = 10
-"""They stand for other machines: the managers' processor time is not theirs to take."""
+NICE = 5
+"""They stand for other machines: the managers' processor time is not theirs to take. But thousands
+of heartbeats are to go out in time."""
 BEAT = encode(Heartbeat())
 
 
