@@ -133,11 +133,13 @@ def translate(error: SwarmopsError) -> ApiError:
         case NotFound():
             return ApiError(404, text)
         case _:
-            ours = isinstance(error, StoreError) or _is_of_raft(error)
-            return rpc("Unknown", text) if ours else ApiError(500, text)
+            ours = isinstance(error, StoreError) or _is_of_raft(error, "RaftError")
+            # A manager that was demoted under the request sends the client to another one.
+            code = "Unavailable" if _is_of_raft(error, "Stopped") else "Unknown"
+            return rpc(code, text) if ours else ApiError(500, text)
 
 
-def _is_of_raft(error: SwarmopsError) -> bool:
-    """Whether Raft raised this; if its errors were never imported it can't have."""
+def _is_of_raft(error: SwarmopsError, kind: str) -> bool:
+    """Whether Raft raised this kind of error; if those were never imported it can't have."""
     raft_errors = sys.modules.get("swarmops.raft.errors")
-    return raft_errors is not None and isinstance(error, raft_errors.RaftError)
+    return raft_errors is not None and isinstance(error, getattr(raft_errors, kind))

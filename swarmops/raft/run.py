@@ -259,7 +259,8 @@ class Run:
         if self.is_out:
             return
         self._was_removed = True
-        self.proposals.close(Stopped("this manager was removed from the swarm: ask another one"))
+        unsure = "this manager was removed from the swarm before it knew the outcome"
+        self.proposals.close(Stopped(f"{unsure}: ask another one"))
         self._tell_leadership(leading=False)
         for callback in self._on_removed:
             _call(callback)

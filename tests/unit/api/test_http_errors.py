@@ -10,8 +10,9 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from swarmops.api import make_app, nodes
+from swarmops.api.errors import translate
 from swarmops.model.node import Role
-from swarmops.raft.errors import QuorumLoss
+from swarmops.raft.errors import QuorumLoss, Stopped
 from tests.unit.api.conftest import Api
 
 NO_SWARM = (
@@ -73,6 +74,15 @@ async def test_swarm_state_is_answered_by_active_managers_only(
         (503, LOCKED),
         (500, NO_LEADER),
     ]
+
+
+def test_a_manager_demoted_under_a_request_sends_the_client_to_another():
+    """503, as a worker answers: a client that asks the next manager on that one goes on."""
+    refusal = translate(Stopped("removed: ask another one"))
+    assert (refusal.status, refusal.message) == (
+        503,
+        "rpc error: code = Unavailable desc = removed: ask another one",
+    )
 
 
 async def test_a_manager_that_is_starting_says_so(api: Api):
