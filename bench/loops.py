@@ -32,6 +32,7 @@ from swarmops.model.service import (
     UpdateConfig,
 )
 from swarmops.model.session import Channel
+from swarmops.runtime.collector import Collector
 from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, channel_pair
 from tests.sim.virtual_loop import run_virtual
@@ -87,7 +88,7 @@ class Bench:
 async def phase(turns: Turns, name: str) -> AsyncIterator[None]:
     """Print what was longest in this context."""
     gc.collect()
-    gc.freeze()  # the agents' thousands of coroutines are no manager's
+    gc.freeze()  # what came together here is no manager's alone
     turns.longest_s.clear()
     turns.count.clear()
     clock = asyncio.get_running_loop()
@@ -108,6 +109,7 @@ async def main(nodes: int, tasks: int, services: int) -> None:  # noqa: PLR0915 
     """Go through everything that a swarm does."""
     turns = Turns()
     watch(turns)
+    Collector().begin(asyncio.get_running_loop())
     bench = Bench(nodes)
     swarm = bench.swarm
     await bench.start()
