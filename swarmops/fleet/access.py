@@ -23,6 +23,7 @@ from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience
+from swarmops.model.resolved import resolve_types
 
 ELECTION_PATIENCE = Patience(bound_s=3, period_s=0.2)
 LEAD_S = 0.4
@@ -174,6 +175,7 @@ def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) ->
         else:
             answers.put((host, found))
 
+    resolve_types()
     waiting = list(hosts)
     errors: dict[str, SwarmopsError] = {}
     while len(errors) < len(hosts):

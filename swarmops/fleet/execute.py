@@ -17,6 +17,7 @@ import msgspec
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.pool import FORKS
 from swarmops.fleet.steps import Step
+from swarmops.model.resolved import resolve_types
 
 
 class State(Enum):
@@ -131,6 +132,7 @@ class _Run:
         self._watcher = watcher
         self._clock = clock
         self._stop = threading.Event()
+        resolve_types()
         self._pool = ThreadPoolExecutor(max(1, min(forks, len(steps))), "step")
 
     def go(self) -> None:

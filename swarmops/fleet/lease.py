@@ -20,6 +20,7 @@ from swarmops.errors import SwarmopsError
 from swarmops.fleet import owner
 from swarmops.fleet.keepers import Keeper, Kept, unmoved
 from swarmops.fleet.lock import TTL_S, Freed, Lock, LockedError, blocks, locked_error
+from swarmops.model.resolved import resolve_types
 
 RENEWALS_PER_TTL = 3
 _JOIN_S = 5.0
@@ -129,6 +130,7 @@ class Lease:
                 free(keeper, self.id)
 
     def __enter__(self) -> Self:
+        resolve_types()
         self._renewals = threading.Thread(target=self._renew_on, name="lease", daemon=True)
         self._renewals.start()
         return self

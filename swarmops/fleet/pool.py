@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from swarmops.errors import HostError, Interrupted, SwarmopsError
+from swarmops.model.resolved import resolve_types
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,6 +56,7 @@ def run_on(
         except SwarmopsError as error:
             return error
 
+    resolve_types()
     pool = ThreadPoolExecutor(min(forks, len(todo)), thread_name_prefix="host")
     futures: dict[Future[R | SwarmopsError], str] = {}
     try:

@@ -28,6 +28,7 @@ from swarmops.agent.machine_file import FILE as MACHINE_FILE
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.errors import SwarmopsError
 from swarmops.model.node import Role
+from swarmops.model.resolved import resolve_types
 from swarmops.model.session import Channel, NodeChanged, Welcome
 from swarmops.model.swarm import Peer
 from swarmops.pki.identity import Credentials
@@ -102,6 +103,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Resume membership from disk, if there is any; returns once the parts are running."""
+        resolve_types()
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = load_state(self.data_dir)
         if state is None:
@@ -165,6 +167,7 @@ class Daemon:
         """Build a manager part for this membership, not started yet."""
         from swarmops.runtime.manager_part import ManagerPart  # noqa: PLC0415 - see above
 
+        resolve_types()
         return ManagerPart(
             data_dir=self.data_dir,
             data_key=self.keyring.data_key(),
