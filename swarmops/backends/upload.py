@@ -16,7 +16,6 @@ import msgspec
 from swarmops.backends import hostside
 from swarmops.backends.base import Shell
 from swarmops.errors import HostError
-from swarmops.model.base import ready
 
 _CHUNK_BYTES = 1 << 18
 _LARGE_BYTES = 4 << 20
@@ -77,7 +76,7 @@ def put(shell: Shell, content: bytes, path: str, mode: int) -> None:
 def _begun(shell: Shell, content: bytes, parts: Parts) -> tuple[str, int] | None:
     answer = hostside.call(shell, "parts", msgspec.structs.asdict(parts))
     try:
-        found = msgspec.convert(answer.get("parts"), ready(list[Part]))
+        found = msgspec.convert(answer.get("parts"), list[Part])
     except msgspec.ValidationError as error:
         raise HostError(shell.host, f"unexpected answer from the host: {error}") from error
     return longest(found, content)

@@ -19,7 +19,6 @@ from swarmops.client.logs import LogEntry, entries
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
 from swarmops.errors import ApiError
 from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
-from swarmops.model.base import ready
 from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Node, NodeSpec
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
@@ -252,7 +251,7 @@ class Client:
     def grant_access(self, wanted: AccessRequest) -> AccessReply:
         """Let a person in; return the certificate."""
         answer = self._call("POST", "/access/create", body=wanted)
-        return msgspec.json.decode(answer.body, type=ready(AccessReply))
+        return msgspec.json.decode(answer.body, type=AccessReply)
 
     def revoke_access(self, name: str) -> None:
         """Let a person in no longer."""
@@ -273,12 +272,12 @@ class Client:
     # -- how
 
     def _create(self, path: str, spec: msgspec.Struct) -> str:
-        return msgspec.json.decode(self._call("POST", path, body=spec).body, type=ready(Created)).id
+        return msgspec.json.decode(self._call("POST", path, body=spec).body, type=Created).id
 
     def _get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         answer = self._call("GET", path, query)
         try:
-            return msgspec.json.decode(answer.body, type=ready(kind))
+            return msgspec.json.decode(answer.body, type=kind)
         except msgspec.MsgspecError as error:
             raise ApiError(
                 answer.status, f"{self.name}: the answer to GET {path} is not understood: {error}"
@@ -332,7 +331,7 @@ def _quoted(name: str) -> str:
 
 def _message(answer: Answer) -> str:
     try:
-        message = msgspec.json.decode(answer.body, type=ready(Failure)).message
+        message = msgspec.json.decode(answer.body, type=Failure).message
     except msgspec.MsgspecError:
         message = answer.body.decode(errors="replace").strip()
     return message or f"HTTP status {answer.status}"

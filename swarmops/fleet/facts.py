@@ -13,7 +13,6 @@ import msgspec
 from swarmops.backends import hostside
 from swarmops.backends.base import Facts, Place, Shell
 from swarmops.errors import HostError
-from swarmops.model.base import ready
 
 
 def gather(
@@ -39,6 +38,6 @@ def gather(
     now = (before + time.time()) / 2
     answer["clock_offset_s"] = answer.pop("clock_unix_s", now) - now
     try:
-        return msgspec.convert(answer, ready(Facts))
+        return msgspec.convert(answer, Facts)
     except msgspec.ValidationError as error:
         raise HostError(shell.host, f"its facts are not as expected ({error})") from error

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 import msgspec
 
 from swarmops.errors import SwarmopsError
-from swarmops.model.base import ready
 
 LOCK_LABEL = "swarmops.lock"
 """Label of the swarm's spec; empty: nobody has it (Docker keeps a label that was once set)."""
@@ -58,7 +57,7 @@ def decode(text: str) -> Lock | None:
     if not text:
         return None
     try:
-        return msgspec.json.decode(text, type=ready(Lock))
+        return msgspec.json.decode(text, type=Lock)
     except msgspec.MsgspecError:
         return Lock(id="", owner="another release of swarmops", reason="", since_s=0, renewed_s=0)
 
@@ -66,7 +65,7 @@ def decode(text: str) -> Lock | None:
 def decode_freed(labels: Mapping[str, str]) -> Freed | None:
     """Return who freed the lock last, None if nobody did or it is not understood."""
     try:
-        return msgspec.json.decode(labels.get(FREED_LABEL, ""), type=ready(Freed))
+        return msgspec.json.decode(labels.get(FREED_LABEL, ""), type=Freed)
     except msgspec.MsgspecError:
         return None
 

@@ -13,7 +13,6 @@ import msgspec
 
 from swarmops.backends.base import ApiFacts, Facts, Missing
 from swarmops.client import Info
-from swarmops.model.base import ready
 from swarmops.model.network import NetworkResource
 from swarmops.model.node import Node
 from swarmops.model.secret import Config, Secret
@@ -88,7 +87,7 @@ def host_view(name: str, facts: Facts, missing: Iterable[Missing]) -> HostView:
     """Return the view of a host that was reached; msgspec.ValidationError for a bad answer."""
     swarm, cluster_id = SwarmInfo(), ""
     if facts.api is not None and facts.api.info is not None:
-        swarm = msgspec.convert(facts.api.info.get("Swarm") or {}, ready(SwarmInfo))
+        swarm = msgspec.convert(facts.api.info.get("Swarm") or {}, SwarmInfo)
         cluster_id = str((facts.api.swarm or {}).get("ID", ""))
     return HostView(
         name=name,
@@ -125,18 +124,18 @@ def _swarm(swarm_id: str, host: str, api: ApiFacts) -> SwarmView:
     return SwarmView(
         id=swarm_id,
         seen_from=host,
-        nodes=tuple(msgspec.convert(api.nodes or [], ready(list[Node]))),
-        services=tuple(msgspec.convert(api.services or [], ready(list[Service]))),
-        secrets=tuple(msgspec.convert(api.secrets or [], ready(list[Secret]))),
-        configs=tuple(msgspec.convert(api.configs or [], ready(list[Config]))),
+        nodes=tuple(msgspec.convert(api.nodes or [], list[Node])),
+        services=tuple(msgspec.convert(api.services or [], list[Service])),
+        secrets=tuple(msgspec.convert(api.secrets or [], list[Secret])),
+        configs=tuple(msgspec.convert(api.configs or [], list[Config])),
         networks=tuple(
-            msgspec.convert(one, ready(NetworkResource))
+            msgspec.convert(one, NetworkResource)
             for one in api.networks or []
             if one.get("Scope") == "swarm"
         ),
-        spec=msgspec.convert((api.swarm or {}).get("Spec") or {}, ready(SwarmSpec)),
+        spec=msgspec.convert((api.swarm or {}).get("Spec") or {}, SwarmSpec),
         version=((api.swarm or {}).get("Version") or {}).get("Index", 0),
-        now_s=msgspec.convert(api.info or {}, ready(Info)).system_time.timestamp(),
+        now_s=msgspec.convert(api.info or {}, Info).system_time.timestamp(),
     )
 
 

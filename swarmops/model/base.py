@@ -6,7 +6,6 @@ sent. Unknown fields are ignored, wrong types refused with the field's path (msg
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -41,23 +40,6 @@ T = TypeVar("T")
 Labels = dict[str, str]
 Opt = UnsetType
 """``int | Opt``: the field may be absent; write it ``= UNSET``."""
-
-
-_ready: set[Any] = set()
-_making_ready = threading.Lock()
-
-
-def ready(kind: type[T]) -> type[T]:
-    """Return a type that several threads may decode at once.
-
-    msgspec (0.22) reads a Struct's fields when it is decoded first, and puts what it read so far
-    where another thread finds it: which reads a null pointer, and the process dies.
-    """
-    if kind not in _ready:
-        with _making_ready:
-            msgspec.json.Decoder(kind)
-            _ready.add(kind)
-    return kind
 
 
 def docker_name(name: str) -> str:
