@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from swarmops.fleet.pool import run_on
 from swarmops.model import resolved
-from swarmops.model.base import Model
 
 THREADS = """
 import sys, threading
@@ -41,7 +41,7 @@ def test_threads_may_meet_a_type_at_once(_run: int):
 def test_whoever_works_on_many_hosts_has_looked_types_up():
     """What was defined since the last time, too."""
 
-    class Late(Model):
+    class Late(msgspec.Struct):
         """Not known before."""
 
     run_on(["a"], lambda host: host, name=lambda host: host)
