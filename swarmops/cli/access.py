@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from swarmops.cli.completing import people
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 from swarmops.cli.values import duration
@@ -133,7 +134,7 @@ def ls(settings: Settings) -> None:
 
 
 @access.command("revoke")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=people)
 @common
 @on_fleet
 def revoke(settings: Settings, names: tuple[str, ...]) -> None:

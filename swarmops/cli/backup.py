@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from swarmops.cli.completing import backups
 from swarmops.cli.files import forks_option, inventory_argument
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, on_fleet, pass_settings
@@ -84,7 +85,7 @@ def ls(settings: Settings, folder: Path) -> None:
 
 
 @backup.command("restore")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=backups)
 @inventory_argument
 @PASSPHRASE
 @forks_option

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from swarmops.cli.settings import Settings, pass_settings
-
-VARIABLE = "_SWARMOPS_COMPLETE"
+from swarmops.cli.settings import COMPLETE, Settings, pass_settings
 
 
 @click.command()
@@ -24,9 +22,11 @@ def completion(settings: Settings, shell: str) -> None:
     del settings
     from click.shell_completion import get_completion_class
 
+    from swarmops.cli import shells
     from swarmops.cli.app import swarmops
 
+    shells.prepare()
     found = get_completion_class(shell)
     if found is None:
         raise AssertionError("click knows the shells that the argument allows")
-    click.echo(found(swarmops, {}, "swarmops", VARIABLE).source())
+    click.echo(found(swarmops, {}, "swarmops", COMPLETE).source())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.completing import hosts
+from swarmops.cli.completing import hosts, one_host
 from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
@@ -99,7 +99,7 @@ def _show(ran: Ran) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("host", shell_complete=hosts)
+@click.argument("host", shell_complete=one_host)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @common
 @on_fleet
@@ -122,7 +122,7 @@ def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("host", shell_complete=hosts)
+@click.argument("host", shell_complete=one_host)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option(
     "-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True, help="So many lines"

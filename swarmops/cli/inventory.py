@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from swarmops.cli.completing import hosts, one_host
 from swarmops.cli.files import chosen, inventory_argument
 from swarmops.cli.settings import Settings, common, formatted, pass_settings
 
@@ -23,8 +24,8 @@ COLUMNS = {
 @inventory_argument
 @click.option("--list", "as_list", is_flag=True, help="Everything as Ansible's JSON")
 @click.option("--graph", is_flag=True, help="Groups and their hosts as a tree")
-@click.option("--host", "one", metavar="HOST", help="One host's variables")
-@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts")
+@click.option("--host", "one", metavar="HOST", shell_complete=one_host, help="One host's variables")
+@click.option("-l", "--limit", metavar="PATTERN", shell_complete=hosts, help="Only these hosts")
 @common
 @formatted
 @pass_settings

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 
 from swarmops.cli.exits import ERROR, INTERRUPTED, SOMETHING
-from swarmops.cli.settings import Settings
+from swarmops.cli.settings import COMPLETE, Settings
 from swarmops.errors import InputError, SwarmopsError
 
 
@@ -22,6 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``swarmops`` with these arguments (``sys.argv`` without); return the exit code."""
     settings = Settings()
     _end_as_after_ctrl_c()
+    if COMPLETE in os.environ:
+        from swarmops.cli import shells
+
+        shells.prepare(os.environ[COMPLETE])
     code = _run(arguments, settings)
     if settings.log is not None:
         settings.log.write(f"exit code {code}")

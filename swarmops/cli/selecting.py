@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from swarmops.cli.completing import hosts
+from swarmops.cli.completing import hosts, parts
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,6 +44,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             "--only",
             "only",
             metavar="WHAT,...",
+            shell_complete=parts,
             help="Only these of runtime, nodes, services",
         ),
         click.option(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from swarmops.cli.completing import services
+from swarmops.cli.completing import constraints, scales, services, spreads
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
 from swarmops.cli.values import cpus, duration, scale, size
@@ -114,8 +114,8 @@ def _text(*names: str, help_: str) -> Callable[..., Any]:
     return click.option(*names, help=help_)
 
 
-def _list(*names: str, help_: str) -> Callable[..., Any]:
-    return click.option(*names, multiple=True, help=help_)
+def _list(*names: str, help_: str, **more: Any) -> Callable[..., Any]:
+    return click.option(*names, multiple=True, help=help_, **more)
 
 
 def _value(name: str, kind: Any, help_: str) -> Callable[..., Any]:
@@ -149,8 +149,16 @@ _CREATE_OPTIONS = (
     click.option("--init/--no-init", default=None, help="Run an init in each container"),
     click.option("-t", "--tty", is_flag=True, default=None, help="Allocate a terminal"),
     click.option("--read-only", is_flag=True, default=None, help="Root file system read-only"),
-    _list("--constraint", help_="Where tasks may run, as in node.labels.disk==ssd"),
-    _list("--placement-pref", help_="What to spread over, as in spread=node.labels.zone"),
+    _list(
+        "--constraint",
+        help_="Where tasks may run, as in node.labels.disk==ssd",
+        shell_complete=constraints,
+    ),
+    _list(
+        "--placement-pref",
+        help_="What to spread over, as in spread=node.labels.zone",
+        shell_complete=spreads,
+    ),
     _list("-p", "--publish", help_="Publish a port, as in 8080:80"),
     click.option("--endpoint-mode", type=click.Choice(["vip", "dnsrr"]), help="How it is reached"),
     _value("--limit-cpu", cpus, "Most CPUs of a task"),
@@ -224,7 +232,14 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
 
 
 @service.command("scale")
-@click.argument("scales", metavar="SERVICE=REPLICAS...", nargs=-1, required=True, type=scale)
+@click.argument(
+    "scales",
+    metavar="SERVICE=REPLICAS...",
+    nargs=-1,
+    required=True,
+    type=scale,
+    shell_complete=scales,
+)
 @_detach
 @common
 @on_fleet

@@ -15,6 +15,9 @@ import click
 if TYPE_CHECKING:
     from swarmops.cli.run_log import RunLog
 
+COMPLETE = "_SWARMOPS_COMPLETE"
+"""The environment variable by which a shell asks for completions."""
+
 
 class Settings:
     """One object per run, filled by the options, read by the commands."""

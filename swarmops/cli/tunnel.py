@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from swarmops.cli.completing import contexts
 from swarmops.cli.files import chosen
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, on_fleet, pass_settings
@@ -98,7 +99,7 @@ def context() -> None:
 
 
 @context.command("create")
-@click.argument("name")
+@click.argument("name", shell_complete=contexts)
 @SOCKET
 @common
 @pass_settings
@@ -114,7 +115,7 @@ def create(settings: Settings, name: str, path: Path | None) -> None:
 
 
 @context.command("rm")
-@click.argument("name")
+@click.argument("name", shell_complete=contexts)
 def rm(name: str) -> None:
     """Remove the Docker context NAME."""
     from swarmops.fleet.docker_context import remove_context

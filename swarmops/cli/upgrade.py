@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from swarmops.cli.completing import hosts
 from swarmops.cli.files import inventory_argument, playbook_option
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
@@ -13,7 +14,7 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 @click.command()
 @inventory_argument
 @playbook_option
-@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts")
+@click.option("-l", "--limit", metavar="PATTERN", shell_complete=hosts, help="Only these hosts")
 @click.option("--serial", metavar="N|N%", help="So many hosts at a time")
 @click.option("--check", is_flag=True, help="Change nothing, show what would be done")
 @common

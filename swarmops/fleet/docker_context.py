@@ -51,6 +51,12 @@ def remove_context(name: str) -> None:
     shutil.rmtree(folder)
 
 
+def our_contexts() -> list[str]:
+    """Return the names of the contexts that we wrote."""
+    ours = filter(_is_ours, sorted(_folder("").parent.glob("*/meta.json")))
+    return [str(msgspec.json.decode(meta.read_bytes())["Name"]) for meta in ours]
+
+
 def _is_ours(meta: Path) -> bool:
     """Say whether a context carries our mark, whatever its description says."""
     try:

@@ -1,16 +1,16 @@
-"""The log of a run, its path in what is said, and the names that a shell offers."""
+"""The log of a run, its path in what is said."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import click
 import pytest
 
-from swarmops.cli import completing, main, run_log
+from swarmops.cli import main, run_log
 from swarmops.cli.app import swarmops
 from swarmops.cli.progress import Lines
 from swarmops.cli.settings import Settings, common, on_fleet
@@ -179,55 +179,3 @@ def test_no_secret_is_logged(
     assert len(texts) == 2
     assert all(f"{words[0]} " in text for text in texts)
     assert [text for text in texts if "hunter2" in text] == []
-
-
-def context(**params: Any) -> click.Context:
-    """Make the context of a command line that is being typed."""
-    made = click.Context(swarmops, obj=Settings())
-    made.params = params
-    return made
-
-
-PARAMETER = click.Argument(["names"])
-
-
-def test_hosts_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hosts and groups of the inventory, also in the last part of a pattern."""
-    path = tmp_path / "i.yml"
-    path.write_text("all: {children: {web: {hosts: {web1: , web2: , db1: }}}}")
-    monkeypatch.setenv("SWARMOPS_INVENTORY", str(path))
-    assert completing.hosts(context(), PARAMETER, "we") == ["web", "web1", "web2"]
-    assert completing.hosts(context(), PARAMETER, "web1,!d") == ["web1,!db1"]
-    assert completing.hosts(context(inventory=tmp_path / "absent"), PARAMETER, "w") == []
-
-
-def test_live_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names come from the swarm; where it doesn't answer, as it told them last."""
-
-    class Swarm:
-        def __init__(self, choice: object) -> None:
-            del choice
-            if silent:
-                raise SwarmopsError("nobody")
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    silent = False
-    monkeypatch.setenv("SWARMOPS_SOCKET", "/x")
-    monkeypatch.setattr("swarmops.fleet.access.Swarm", Swarm)
-    monkeypatch.setattr(completing, "_node_names", lambda _: ["host1", "host2", "other"])
-    assert completing.nodes(context(), PARAMETER, "ho") == ["host1", "host2"]
-    silent = True
-    assert completing.nodes(context(), PARAMETER, "host2") == ["host2"]
-    assert completing.services(context(), PARAMETER, "") == []
-
-
-def test_completion_script(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each shell gets a script that asks this program."""
-    for shell in ("bash", "zsh", "fish"):
-        assert main(["completion", shell]) == 0
-        assert "_SWARMOPS_COMPLETE" in capsys.readouterr().out
