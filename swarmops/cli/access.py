@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from swarmops.cli.completing import people
+from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 from swarmops.cli.values import duration
@@ -15,7 +16,7 @@ DEFAULT_PORT = 2376
 YEAR = "8760h"
 
 
-@click.group()
+@click.group(cls=Group)
 def access() -> None:
     """Let people use the swarm's API over the network."""
 

@@ -11,6 +11,7 @@ import click
 
 from swarmops.cli.completing import backups
 from swarmops.cli.files import forks_option, inventory_argument
+from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, on_fleet, pass_settings
 
@@ -22,7 +23,7 @@ PASSPHRASE = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def backup() -> None:
     """Keep the swarm's state in a file, and put it back, also onto other hosts."""
 

@@ -19,7 +19,23 @@ class Lazy(NamedTuple):
     help: str
 
 
-class LazyGroup(click.Group):
+class Group(click.Group):
+    """A group that says the nearest right name for a wrong one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a wrong name, say the nearest right one."""
+        name = args[0] if args else ""
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-"):
+            from swarmops.fleet.nearest import did_you_mean
+
+            ctx.fail(f"no command is called '{name}': {did_you_mean(name, known)}")
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(Group):
     """``lazy`` maps a command's name to where it is: ``module:attribute``."""
 
     def __init__(self, *args: Any, lazy: dict[str, Lazy], **kwargs: Any) -> None:
@@ -47,14 +63,3 @@ class LazyGroup(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, lazy.help) for name, lazy in self._lazy.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; for a wrong name, say the nearest right one."""
-        name = args[0] if args else ""
-        if name not in self._lazy and not name.startswith("-"):
-            from swarmops.fleet.nearest import did_you_mean
-
-            ctx.fail(f"no command is called '{name}': {did_you_mean(name, self._lazy)}")
-        return super().resolve_command(ctx, args)

@@ -48,6 +48,7 @@ def _run(arguments: Sequence[str] | None, settings: Settings) -> int:
         sys.stdout.flush()
     except click.ClickException as error:
         # Click's own code for a usage error is 2, which `plan` uses for "there is something to do".
+        settings.is_input = True
         error.show()
         return ERROR
     except (KeyboardInterrupt, click.Abort):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from swarmops.cli.completing import nodes
+from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
 from swarmops.cli.values import duration
@@ -17,7 +18,7 @@ from swarmops.cli.values import duration
 NAMES = click.argument("names", metavar="NODE...", nargs=-1, required=True, shell_complete=nodes)
 
 
-@click.group()
+@click.group(cls=Group)
 def node() -> None:
     """List and change the nodes of the swarm."""
 

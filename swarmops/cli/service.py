@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from swarmops.cli.completing import constraints, scales, services, spreads
+from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
 from swarmops.cli.values import cpus, duration, scale, size
@@ -18,7 +19,7 @@ NAMES = click.argument(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def service() -> None:
     """List and change the services of the swarm."""
 

@@ -11,6 +11,7 @@ import click
 
 from swarmops.cli.completing import contexts
 from swarmops.cli.files import chosen
+from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, on_fleet, pass_settings
 
@@ -93,7 +94,7 @@ def tunnel_path(choice: Choice, state: Path) -> Path:
     return state / f"tunnel-{digest.hexdigest()[:12]}.sock"
 
 
-@click.group()
+@click.group(cls=Group)
 def context() -> None:
     """Write and remove Docker contexts of swarms, for 'docker --context NAME'."""
 

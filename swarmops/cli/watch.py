@@ -28,7 +28,14 @@ _GIT_WITHIN_S = 120
 @inventory_argument
 @playbook_option
 @selecting
-@click.option("--interval", default="60s", show_default=True, help="Between two rounds")
+@click.option(
+    "--interval",
+    type=duration,
+    metavar="duration",
+    default="60s",
+    show_default=True,
+    help="Between two rounds",
+)
 @click.option("--git", is_flag=True, help="Pull the inventory's repository before each round")
 @click.option("--check", is_flag=True, help="Report drift, change nothing")
 @click.option("--yes", is_flag=True, help="Also do what takes something away")
@@ -43,7 +50,7 @@ def watch(
     forks: int,
     *,
     wanted: Wanted,
-    interval: str,
+    interval: int,
     git: bool,
     check: bool,
     yes: bool,
@@ -64,7 +71,7 @@ def watch(
     from swarmops.fleet.watch import watch as watch_on
 
     choice = chosen(settings, inventory)
-    interval_s = duration(interval) / 1e9
+    interval_s = interval / 1e9
     figures = Figures()
     if metrics_port is not None:
         _serve_metrics(metrics_port, figures)

@@ -64,7 +64,9 @@ def read_plan(path: Path) -> SavedPlan:
     try:
         saved = msgspec.json.decode(path.read_bytes(), type=SavedPlan)
     except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}") from error
+        raise InputError(
+            f"the plan {path} can't be read ({error.strerror}): 'swarmops plan --out' writes one"
+        ) from error
     except msgspec.MsgspecError as error:
         raise InputError(f"{path} is no plan ({error}): make one with 'swarmops plan --out'") from (
             error

@@ -115,6 +115,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         Entry.top(document).fail(
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
+    _refuse_others(Entry.top(document))
     document, variables = variables_of(with_includes(document))
     scope = playbook_scope(inventory, variables, document.name)
     document = resolved(rendered(document, scope), Path(document.name).parent)
@@ -140,6 +141,18 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         replace_dead_after_s=swarm.get("replace_dead_after_s"),
         warnings=inventory.warnings + warnings + contents.warnings,
     )
+
+
+def _refuse_others(top: Entry) -> None:
+    """Raise InputError for a file of another kind, which would be a riddle of unknown keys."""
+    found = top.value.keys() if isinstance(top.value, dict) else set()
+    if "all" in found:
+        top.fail("this is an inventory, not a playbook: give the playbook with -p")
+    if found & {"version", "volumes"} and not found & {"swarm", "nodes", "stacks"}:
+        top.fail(
+            "this is a Compose file, not a playbook: name it in one, as in"
+            f" 'stacks: {{shop: {top.document.name}}}'"
+        )
 
 
 def _contents(top: Entry, backend: str, folder: Path, scope: Scope) -> Stack:

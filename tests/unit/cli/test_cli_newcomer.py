@@ -1,0 +1,120 @@
+"""What somebody gets wrong on the first day: one clear sentence each, and no exit code 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swarmops.cli import main
+
+INVENTORY = "all: {hosts: {h1: {ansible_host: 127.0.0.1, ansible_port: 1}}}"
+SERVICE = "services: {web: {image: nginx, "
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, and a user who has never used it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("SWARMOPS_INVENTORY", "SWARMOPS_SOCKET", "SWARMOPS_BACKUP_PASSPHRASE"):
+        monkeypatch.delenv(name, raising=False)
+    Path("i.yml").write_text(INVENTORY)
+    Path("p.yml").write_text(SERVICE + "}}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("all:\n  hosts:\n    a: {\n", "x.yml:4:1: not valid YAML: "),
+        ("all:\n hosts:\n  a:\n\tb: 1\n", "x.yml:4:1: not valid YAML: "),
+        ("", "x.yml: the inventory is empty: name hosts"),
+        ("all: {host: {h1: }}", "x.yml:1: unknown key 'all.host': did you mean 'hosts'?"),
+        (
+            "all:\n  hosts:\n    h1: {swarmops_socet: /x}",
+            "x.yml:3: unknown variable 'swarmops_socet': did you mean 'swarmops_socket'?",
+        ),
+        ("all: {hosts: {h1: {ansible_connection: docker}}}", "must be ssh or local, not 'docker'"),
+        (SERVICE + "}}", "x.yml:1: this is a playbook, not an inventory: name it with -p"),
+    ],
+)
+def test_a_wrong_inventory(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file, the line, the cause and the cure."""
+    Path("x.yml").write_text(text)
+    one_sentence(["plan", "x.yml", "-p", "p.yml"], said, capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("servics: {}", "unknown key 'servics': did you mean 'services'?"),
+        ("swarm: {manager: 3}", "unknown key 'swarm.manager': did you mean 'managers'?"),
+        ("services: {web: {imag: a}}", "unknown key 'services.web.imag': did you mean 'image'?"),
+        (SERVICE + "deploy: {update_config: {ordr: a}}}}", "update_config.ordr': did you mean"),
+        (SERVICE + "ports: [{target: 80, mod: host}]}}", "ports.0.mod': did you mean 'mode'?"),
+        (SERVICE + "deploy: {replicas: many}}}", "must be a whole number, not 'many'"),
+        ("nodes: {h1: {role: managr}}", "not 'managr': did you mean 'manager'?"),
+        ("nodes: {h9: {role: worker}}", "no host or group of i.yml is named 'h9': known are"),
+        ('services: {web: {image: "{{ tag }}"}}', "variable 'tag' is undefined: define it"),
+        (INVENTORY, "this is an inventory, not a playbook: give the playbook with -p"),
+        ("version: '3'\nservices: {}", "this is a Compose file, not a playbook: name it in one"),
+        ("- hosts: all", "not Ansible's list of plays"),
+    ],
+)
+def test_a_wrong_playbook(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file, the line, the cause and the cure, however deep it is."""
+    Path("x.yml").write_text(text)
+    one_sentence(["plan", "i.yml", "-p", "x.yml"], said, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("apply absent.yml", "absent.yml: no such inventory: check the path"),
+        ("apply", "no inventory was applied from here yet"),
+        ("apply i.yml", "i.yml names no playbook: set swarmops_playbook under all.vars"),
+        ("apply i.yml -p absent.yml", "absent.yml: no such playbook: check the path"),
+        ("apply i.yml -p p.yml -l web9", "no host or group of i.yml is named 'web9'"),
+        ("apply i.yml -p p.yml --only servces", "--only servces: did you mean 'services'?"),
+        ("apply i.yml -p p.yml --serial x", "--serial x: say how many hosts at a time"),
+        ("apply --plan absent.json", "absent.json can't be read (No such file or directory): "),
+        ("aply", "no command is called 'aply': did you mean 'apply'?"),
+        ("node dran h1", "no command is called 'dran': did you mean 'drain'?"),
+        ("backup crate", "no command is called 'crate': did you mean 'create'?"),
+        ("apply --chek", "'--check'"),
+        ("node ls --formt json", "'--format'"),
+        ("service scale web", "'web' is not SERVICE=REPLICAS: write it as in web=5"),
+        ("watch i.yml --interval soon", "'--interval': 'soon' is no duration: write it as in 10s"),
+        ("node drain", "Missing argument 'NODE...'"),
+        ("destroy i.yml", "destroy asks first, and nobody is here to answer: give --yes"),
+        ("backup ls absent", "absent is no folder: name the one that has the backups"),
+        ("backup restore absent", "absent can't be read (No such file or directory)"),
+        ("backup create -i i.yml", "nobody is here to answer: give --passphrase-file"),
+        ("plan i.yml -p p.yml -k", "--ask-pass asks, and nobody is here to answer: leave it out"),
+    ],
+)
+def test_a_wrong_command_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest right word, or what to say instead."""
+    one_sentence(line.split(), said, capsys)
+
+
+def one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a command that must end with one sentence, and with nothing about a log."""
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    (sentence,) = [text for text in err.splitlines() if text.startswith("Error: ")]
+    assert said in sentence
+    assert err.splitlines()[-1] == sentence
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("line", ["plan i.yml -p p.yml", "node ls -i i.yml", "exec -i i.yml all w"])
+def test_a_host_that_is_not_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Host, address and what to look at; the log has the rest."""
+    assert main(line.split()) in {1, 3}
+    err = capsys.readouterr().err
+    assert "h1: " in err
+    assert "can't reach 127.0.0.1:1 (Connection refused): is it on, with sshd?" in err
+    assert "The log of this run: " in err
+    assert "Traceback" not in err
