@@ -23,13 +23,21 @@ def access() -> None:
 
 @access.command("enable")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="Port"
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="N",
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Port",
 )
 @click.option("--name", "names", multiple=True, help="Another name that managers are reached by")
 @common
 @on_fleet
 def enable(settings: Settings, port: int, names: tuple[str, ...]) -> None:
-    """Serve the API on a TLS port of every manager, to those with a certificate."""
+    """Serve the API on a TLS port of every manager.
+
+    Who has a certificate may use it: 'swarmops access create' makes one.
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.model.access import AccessPortRequest
 
@@ -42,7 +50,10 @@ def enable(settings: Settings, port: int, names: tuple[str, ...]) -> None:
 @common
 @on_fleet
 def disable(settings: Settings) -> None:
-    """Serve the API on unix sockets only. Certificates stay valid for the next 'enable'."""
+    """Serve the API on unix sockets only.
+
+    Certificates stay valid for the next 'enable'.
+    """
     from swarmops.cli.session import open_swarm
     from swarmops.model.access import AccessPortRequest
 
@@ -53,7 +64,12 @@ def disable(settings: Settings) -> None:
 
 @access.command("create")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["admin", "read"]), required=True, help="What they may")
+@click.option(
+    "--role",
+    type=click.Choice(["admin", "read"]),
+    required=True,
+    help="What NAME may: everything, or look",
+)
 @click.option(
     "--expires",
     type=duration,
@@ -86,7 +102,9 @@ def create(
     output: Path | None,
     pem: Path | None,
 ) -> None:
-    """Make a certificate for NAME, and write it as a Docker context to hand over.
+    """Let NAME in: make a certificate, to hand over.
+
+    It is written as a Docker context, for 'docker context import', or as PEM files.
 
     \b
     Examples:

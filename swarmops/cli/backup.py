@@ -34,9 +34,10 @@ def backup() -> None:
 @common
 @on_fleet
 def create(settings: Settings, file: Path | None, passphrase_file: Path | None) -> None:
-    """Write services, secrets, configs, networks, settings and node labels to FILE.
+    """Write the swarm's state to FILE, encrypted.
 
-    Without FILE: NAME-TIME.swarmops-backup in the current folder.
+    Services, secrets, configs, networks, settings, and the nodes' labels and availability. Without
+    FILE: NAME-TIME.swarmops-backup in the current folder.
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.backup import take
@@ -62,7 +63,10 @@ def create(settings: Settings, file: Path | None, passphrase_file: Path | None) 
 @formatted
 @pass_settings
 def ls(settings: Settings, folder: Path) -> None:
-    """List the backups in FOLDER; no passphrase is needed."""
+    """List the backups in FOLDER.
+
+    No passphrase is needed.
+    """
     from swarmops.cli.output import print_json, print_table
     from swarmops.errors import InputError
     from swarmops.fleet.backup_file import SUFFIX, read_header
@@ -99,9 +103,10 @@ def restore(
     passphrase_file: Path | None,
     forks: int,
 ) -> None:
-    """Put back what FILE holds; with INVENTORY, make the swarm there first.
+    """Put back what FILE holds.
 
-    What has the same name is left as it is. Services come last, so they find what they use.
+    With INVENTORY the swarm is made there first. What has the same name is left as it is. Services
+    come last, so they find what they use.
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.backup import put_back

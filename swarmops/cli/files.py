@@ -38,6 +38,7 @@ def forks_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--forks",
         type=click.IntRange(1, 500),
+        metavar="N",
         default=30,
         show_default=True,
         help="How many hosts to work on at once",

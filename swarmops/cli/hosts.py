@@ -47,6 +47,7 @@ def one_target(settings: Settings, pattern: str) -> Target:
     "--timeout",
     "timeout_s",
     type=click.FloatRange(min=1),
+    metavar="N",
     default=60,
     show_default=True,
     help="Give it up after so many seconds",
@@ -125,7 +126,13 @@ def ssh(settings: Settings, host: str, command: tuple[str, ...]) -> None:
 @click.argument("host", shell_complete=one_host)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
 @click.option(
-    "-n", "--tail", type=click.IntRange(min=1), default=100, show_default=True, help="So many lines"
+    "-n",
+    "--tail",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=100,
+    show_default=True,
+    help="So many lines",
 )
 @common
 @on_fleet

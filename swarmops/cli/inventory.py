@@ -38,9 +38,9 @@ def inventory(
     one: str | None,
     limit: str | None,
 ) -> None:
-    """Show what was understood of an inventory; no host is asked anything.
+    """Show what was understood of an inventory.
 
-    Passwords are not shown.
+    No host is asked anything. Passwords are not shown.
     """
     from swarmops.cli.output import print_json, print_rows
     from swarmops.errors import InputError

@@ -99,13 +99,14 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
 
 _change(
     "promote",
-    "Make nodes managers, and wait until each is reachable as one.",
+    "Make nodes managers, and wait until they are.\n\nReturns when each is reachable as one.",
     "a manager",
     role="manager",
 )
 _change(
     "demote",
-    "Make managers workers, and wait until each has left the managers' group.",
+    "Make managers workers, and wait until they are.\n\nReturns when each has left the managers'"
+    " group. The swarm refuses what would cost its quorum.",
     "a worker",
     role="worker",
 )
@@ -129,10 +130,11 @@ _change("activate", "Give nodes tasks again.", "active", availability="active")
 @common
 @on_fleet
 def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: int) -> None:
-    """Move the tasks of nodes elsewhere, and wait until nothing runs there any more.
+    """Move the tasks of nodes elsewhere, and wait for that.
 
-    Names what had to go and runs nowhere. After --timeout it fails with the tasks that still run
-    and why; the swarm goes on. Of a node that is down nothing is waited for.
+    Returns when nothing runs there any more, and names what had to go and runs nowhere. After
+    --timeout it fails with the tasks that still run and why; the swarm goes on. Of a node that is
+    down nothing is waited for.
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.contradiction import of_node

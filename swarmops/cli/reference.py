@@ -121,8 +121,6 @@ def _options(command: click.Command) -> str:
 def _names(option: click.Option) -> str:
     names = ", ".join([*option.opts, *option.secondary_opts])
     value = "" if option.is_flag else f" {option.make_metavar(click.Context(swarmops))}"
-    if isinstance(option.type, click.IntRange | click.FloatRange):
-        value = " N"
     return f"`{names}{value}`".replace("|", "\\|")
 
 

@@ -44,7 +44,10 @@ def ls(settings: Settings) -> None:
 @formatted
 @on_fleet
 def ps(settings: Settings, names: tuple[str, ...]) -> None:
-    """List the tasks of services, ended ones included as long as they are kept."""
+    """List the tasks of services.
+
+    Ended ones stand below the present ones, as long as they are kept.
+    """
     from swarmops.cli.output import TASK_COLUMNS, print_rows
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.lists import tasks_of_services
@@ -73,7 +76,9 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 @service.command("logs")
 @click.argument("name", metavar="SERVICE", shell_complete=services)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes")
-@click.option("-n", "--tail", type=click.IntRange(min=0), help="Only each task's last lines")
+@click.option(
+    "-n", "--tail", type=click.IntRange(min=0), metavar="N", help="Only each task's last lines"
+)
 @click.option("--since", default="", help="Only later lines: 10m, or 2026-01-02T03:04:05Z")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
 @common
@@ -81,10 +86,10 @@ def inspect(settings: Settings, names: tuple[str, ...], style: str) -> None:
 def logs(
     settings: Settings, name: str, *, follow: bool, tail: int | None, since: str, timestamps: bool
 ) -> None:
-    """Show what the service's tasks print, on all nodes, each line with its task and host.
+    """Show what a service's tasks print, on all nodes.
 
-    What went to stderr goes to stderr. If a node can't be asked, the rest is shown, then an error
-    names it.
+    Each line comes with its task and host. What went to stderr goes to stderr. If a node can't be
+    asked, the rest is shown, then an error names it.
 
     \b
     Examples:
@@ -135,9 +140,11 @@ _CREATE_OPTIONS = (
         show_default=True,
         help="Replicas, one task a node, or a job",
     ),
-    click.option("--replicas", type=_COUNT, help="Number of tasks"),
-    click.option("--max-concurrent", type=_COUNT, help="Tasks of a job at once"),
-    click.option("--replicas-max-per-node", type=_COUNT, help="Most tasks on one node"),
+    click.option("--replicas", type=_COUNT, metavar="N", help="Number of tasks"),
+    click.option("--max-concurrent", type=_COUNT, metavar="N", help="Tasks of a job at once"),
+    click.option(
+        "--replicas-max-per-node", type=_COUNT, metavar="N", help="Most tasks on one node"
+    ),
     _list("-l", "--label", help_="Label of the service, KEY=VALUE"),
     _list("--container-label", help_="Label of its containers, KEY=VALUE"),
     _list("-e", "--env", help_="Environment variable, KEY=VALUE"),
@@ -164,7 +171,7 @@ _CREATE_OPTIONS = (
     click.option("--endpoint-mode", type=click.Choice(["vip", "dnsrr"]), help="How it is reached"),
     _value("--limit-cpu", cpus, "Most CPUs of a task"),
     _value("--limit-memory", size, "Most memory of a task"),
-    click.option("--limit-pids", type=_COUNT, help="Most processes of a task"),
+    click.option("--limit-pids", type=_COUNT, metavar="N", help="Most processes of a task"),
     _value("--reserve-cpu", cpus, "CPUs kept for a task"),
     _value("--reserve-memory", size, "Memory kept for a task"),
     click.option(
@@ -173,9 +180,9 @@ _CREATE_OPTIONS = (
         help="When an ended task is replaced",
     ),
     _value("--restart-delay", duration, "Pause before the replacement"),
-    click.option("--restart-max-attempts", type=_COUNT, help="Most replacements"),
+    click.option("--restart-max-attempts", type=_COUNT, metavar="N", help="Most replacements"),
     _value("--restart-window", duration, "Time over which they are counted"),
-    click.option("--update-parallelism", type=_COUNT, help="Tasks updated at once"),
+    click.option("--update-parallelism", type=_COUNT, metavar="N", help="Tasks updated at once"),
     _value("--update-delay", duration, "Pause between updates"),
     click.option(
         "--update-order",
@@ -281,10 +288,10 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
 @common
 @on_fleet
 def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, timeout: int) -> None:
-    """Move the fewest tasks that make services even over zones and nodes, once.
+    """Move the fewest tasks that make services even, once.
 
-    Each starts anew before it stops. Returns when none moves any more; after --timeout it fails,
-    and the swarm goes on.
+    Even over zones and over nodes. Each starts anew before it stops. Returns when none
+    moves any more; after --timeout it fails, and the swarm goes on.
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.rebalance import begin, rebalance

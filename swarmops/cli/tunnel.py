@@ -105,7 +105,10 @@ def context() -> None:
 @common
 @pass_settings
 def create(settings: Settings, name: str, path: Path | None) -> None:
-    """Write the Docker context NAME; it works while 'swarmops tunnel' runs."""
+    """Write the Docker context NAME.
+
+    It works while 'swarmops tunnel' runs.
+    """
     from swarmops.fleet.docker_context import write_context
     from swarmops.fleet.paths import state_dir
 

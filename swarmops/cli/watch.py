@@ -39,8 +39,12 @@ _GIT_WITHIN_S = 120
 @click.option("--git", is_flag=True, help="Pull the inventory's repository before each round")
 @click.option("--check", is_flag=True, help="Report drift, change nothing")
 @click.option("--yes", is_flag=True, help="Also do what takes something away")
-@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve metrics on this port")
-@click.option("--rounds", type=click.IntRange(min=1), help="End after so many  [default: never]")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Serve metrics on this port"
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), metavar="N", help="End after so many  [default: never]"
+)
 @common
 @on_fleet
 def watch(

@@ -13,6 +13,8 @@ from swarmops.cli.app import COMMANDS, swarmops
 
 ROOT = Path(__file__).parents[3]
 COMMANDS_BELOW = {" ".join(names): command for names, command in reference.commands(swarmops)}
+LINE = 65
+"""So much of a summary a list of commands shows on a terminal of 80 columns."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -28,6 +30,8 @@ def test_every_command_and_option_says_what_it_is_for(name: str) -> None:
     command = COMMANDS_BELOW[name]
     summary = (command.help or "").partition("\n\n")[0]
     assert summary.endswith("."), summary
+    if len(name.split()) > 2:
+        assert len(summary) <= LINE, f"the list of commands would cut it: {summary}"
     options = [one for one in command.params if isinstance(one, click.Option)]
     assert [one.opts for one in options if not one.help] == []
     page = (ROOT / "docs/reference/cli.md").read_text()
