@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import click
 
-from swarmops.cli.completing import constraints, scales, services, spreads
+from swarmops.cli.completing import scales, services
 from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
+from swarmops.cli.service_create import create, detach_option, wait_for
 from swarmops.cli.settings import Settings, common, formatted, inspected, on_fleet
-from swarmops.cli.values import cpus, duration, scale, size
+from swarmops.cli.values import duration, scale
 
 NAMES = click.argument(
     "names", metavar="SERVICE...", nargs=-1, required=True, shell_complete=services
@@ -22,6 +21,9 @@ NAMES = click.argument(
 @click.group(cls=Group)
 def service() -> None:
     """List and change the services of the swarm."""
+
+
+service.add_command(create)
 
 
 @service.command("ls")
@@ -116,129 +118,6 @@ def _since(text: str, now: datetime) -> str:
     return str((now - timedelta(microseconds=duration(text) // 1000)).timestamp())
 
 
-def _text(*names: str, help_: str) -> Callable[..., Any]:
-    return click.option(*names, help=help_)
-
-
-def _list(*names: str, help_: str, **more: Any) -> Callable[..., Any]:
-    return click.option(*names, multiple=True, help=help_, **more)
-
-
-def _value(name: str, kind: Any, help_: str) -> Callable[..., Any]:
-    metavar = kind.__name__ if callable(kind) and not isinstance(kind, click.ParamType) else None
-    return click.option(name, type=kind, metavar=metavar, help=help_)
-
-
-_COUNT = click.IntRange(0)
-_MODES = click.Choice(["replicated", "global", "replicated-job", "global-job"])
-_CREATE_OPTIONS = (
-    _text("--name", help_="The service's name"),
-    click.option(
-        "--mode",
-        type=_MODES,
-        default="replicated",
-        show_default=True,
-        help="Replicas, one task a node, or a job",
-    ),
-    click.option("--replicas", type=_COUNT, metavar="N", help="Number of tasks"),
-    click.option("--max-concurrent", type=_COUNT, metavar="N", help="Tasks of a job at once"),
-    click.option(
-        "--replicas-max-per-node", type=_COUNT, metavar="N", help="Most tasks on one node"
-    ),
-    _list("-l", "--label", help_="Label of the service, KEY=VALUE"),
-    _list("--container-label", help_="Label of its containers, KEY=VALUE"),
-    _list("-e", "--env", help_="Environment variable, KEY=VALUE"),
-    _text("--entrypoint", help_="Replaces the image's entrypoint"),
-    _text("--hostname", help_="Hostname of the containers"),
-    _text("-u", "--user", help_="User, NAME or UID[:GID]"),
-    _text("-w", "--workdir", help_="Working directory"),
-    _text("--stop-signal", help_="Signal that asks it to stop"),
-    _value("--stop-grace-period", duration, "Time from that signal to the kill"),
-    click.option("--init/--no-init", default=None, help="Run an init in each container"),
-    click.option("-t", "--tty", is_flag=True, default=None, help="Allocate a terminal"),
-    click.option("--read-only", is_flag=True, default=None, help="Root file system read-only"),
-    _list(
-        "--constraint",
-        help_="Where tasks may run, as in node.labels.disk==ssd",
-        shell_complete=constraints,
-    ),
-    _list(
-        "--placement-pref",
-        help_="What to spread over, as in spread=node.labels.zone",
-        shell_complete=spreads,
-    ),
-    _list("-p", "--publish", help_="Publish a port, as in 8080:80"),
-    click.option("--endpoint-mode", type=click.Choice(["vip", "dnsrr"]), help="How it is reached"),
-    _value("--limit-cpu", cpus, "Most CPUs of a task"),
-    _value("--limit-memory", size, "Most memory of a task"),
-    click.option("--limit-pids", type=_COUNT, metavar="N", help="Most processes of a task"),
-    _value("--reserve-cpu", cpus, "CPUs kept for a task"),
-    _value("--reserve-memory", size, "Memory kept for a task"),
-    click.option(
-        "--restart-condition",
-        type=click.Choice(["none", "on-failure", "any"]),
-        help="When an ended task is replaced",
-    ),
-    _value("--restart-delay", duration, "Pause before the replacement"),
-    click.option("--restart-max-attempts", type=_COUNT, metavar="N", help="Most replacements"),
-    _value("--restart-window", duration, "Time over which they are counted"),
-    click.option("--update-parallelism", type=_COUNT, metavar="N", help="Tasks updated at once"),
-    _value("--update-delay", duration, "Pause between updates"),
-    click.option(
-        "--update-order",
-        type=click.Choice(["start-first", "stop-first"]),
-        help="Order of an update",
-    ),
-    click.option(
-        "--update-failure-action",
-        type=click.Choice(["pause", "continue", "rollback"]),
-        help="What to do when an update fails",
-    ),
-    _value("--update-monitor", duration, "How long an updated task is watched"),
-)
-
-
-def _create_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_CREATE_OPTIONS):
-        command = option(command)
-    return command
-
-
-_detach = click.option("-d", "--detach", is_flag=True, help="Don't wait until its tasks run")
-
-
-@service.command("create", context_settings={"allow_interspersed_args": False})
-@click.argument("image")
-@click.argument("args", metavar="[COMMAND] [ARG]...", nargs=-1)
-@_create_options
-@_detach
-@common
-@on_fleet
-def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **flags: Any) -> None:
-    """Create a service of an image, and wait until its tasks run.
-
-    The image 'host' runs COMMAND without a container. Options come before the image; everything
-    after it is the command.
-
-    \b
-    Examples:
-      swarmops service create --name web -p 8080:80 --replicas 3 nginx:1.27
-      swarmops service create --name ping host ping -c 3 192.0.2.1
-    """
-    import shlex
-
-    from swarmops.cli.session import open_swarm
-    from swarmops.fleet.flags import ServiceFlags, service_spec
-
-    words = tuple(shlex.split(entrypoint)) if entrypoint else ()
-    spec = service_spec(ServiceFlags(entrypoint=words, **flags))
-    with open_swarm(settings) as swarm:
-        service_id = swarm.client.create_service(spec)
-        click.echo(service_id)
-        if not detach:
-            _wait(swarm.client, [str(swarm.client.service(service_id).spec.name)])
-
-
 @service.command("scale")
 @click.argument(
     "scales",
@@ -248,7 +127,7 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
     type=scale,
     shell_complete=scales,
 )
-@_detach
+@detach_option
 @common
 @on_fleet
 def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: bool) -> None:
@@ -271,7 +150,7 @@ def scale_(settings: Settings, scales: tuple[tuple[str, int], ...], *, detach: b
             click.echo(f"{one.spec.name} scaled to {count}")
             _warn(of_scale(swarm, str(one.spec.name), count))
         if not detach:
-            _wait(swarm.client, [str(one.spec.name) for one, _ in found])
+            wait_for(swarm.client, [str(one.spec.name) for one, _ in found])
 
 
 @service.command("rebalance")
@@ -328,12 +207,3 @@ def rm(settings: Settings, names: tuple[str, ...]) -> None:
 def _warn(sentences: list[str]) -> None:
     for sentence in sentences:
         say(f"Warning: {sentence}")
-
-
-def _wait(client: Any, names: list[str]) -> None:
-    from swarmops.errors import SwarmopsError
-    from swarmops.fleet.converge import wait_for_services
-
-    left = wait_for_services(client, names)
-    if left:
-        raise SwarmopsError(f"{left}; the swarm goes on trying")
