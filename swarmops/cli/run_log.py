@@ -7,9 +7,11 @@ specs, and the words of commands, for people put secrets there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from swarmops.fleet.paths import state_dir
 
 KEPT = 50
 """So many log files of each command are kept, the newest."""
+_FOLDER_BYTES_MAX = 64 << 20
 _BYTES_MAX = 8 << 20
 """A longer log begins anew, with the former beside it: a watch runs for months."""
 RUN = "swarmops.run"
@@ -94,10 +97,25 @@ def begin(command: str, asked: str = "") -> RunLog | None:
 
 
 def _prune(folder: Path, command: str) -> None:
-    logs = sorted(folder.glob(f"{command}-2*.log"), key=lambda path: path.stat().st_mtime)
-    for path in logs[: max(0, len(logs) - KEPT + 1)]:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".log.1").unlink(missing_ok=True)
+    """Make room for one more log of a command; the reports of defects are among them."""
+    for name, kept in ((command, KEPT - 1), ("error", KEPT)):
+        for path, _ in _newest_first(folder.glob(f"{name}-2*.log"))[kept:]:
+            path.unlink(missing_ok=True)
+    left = _FOLDER_BYTES_MAX
+    for path, size in _newest_first(folder.glob("*.log*")):
+        left -= size
+        if left < 0:
+            path.unlink(missing_ok=True)
+
+
+def _newest_first(paths: Iterable[Path]) -> list[tuple[Path, int]]:
+    """Return files with their sizes; another run may remove some meanwhile."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat()))
+    found.sort(key=lambda pair: pair[1].st_mtime, reverse=True)
+    return [(path, stat.st_size) for path, stat in found]
 
 
 def asked(context: click.Context) -> str:

@@ -85,7 +85,8 @@ def watch(
             _pull(choice)
         ended = _round(choice, playbook or choice.playbook, forks, wanted, check=check, yes=yes)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        found = f"{ended.drift} steps away from the playbook" if ended.drift else "as it should be"
+        steps = f"{ended.drift} step{'s' * (ended.drift != 1)}"
+        found = f"{steps} away from the playbook" if ended.drift else "as it should be"
         if not ended.error:
             click.echo(f"{at} {found}{'' if check or not ended.drift else ': corrected'}")
         else:

@@ -55,7 +55,7 @@ def test_a_watch_corrects_what_somebody_changed(swarm: Local):
     swarm.swarmops("service", "scale", "web=1")
     said = swarm.swarmops("watch", "--interval", "1s", "--rounds", "2")
     lines = said.stdout.splitlines()
-    assert "1 steps away from the playbook: corrected" in lines[0]
+    assert "1 step away from the playbook: corrected" in lines[0]
     assert lines[-1].endswith("as it should be")
     assert "drift: web" in said.stderr
     checked = swarm.swarmops("watch", "--check", "--interval", "1s", "--rounds", "1")

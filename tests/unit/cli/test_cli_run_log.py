@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,23 @@ def test_old_logs_go(state: Path) -> None:
     log.close()
     assert len(list((state / "logs").glob("apply-*"))) == run_log.KEPT
     assert len(list((state / "logs").glob("node-ls-*"))) == run_log.KEPT + 5
+
+
+def test_logs_never_fill_the_disk(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together stay below a bound: the oldest go, reports of defects too."""
+    monkeypatch.setattr(run_log, "_FOLDER_BYTES_MAX", 250)
+    (state / "logs").mkdir(parents=True)
+    for number, name in enumerate(
+        ("watch-21.log", "watch-21.log.1", "error-22.log", "plan-23.log")
+    ):
+        path = state / "logs" / name
+        path.write_bytes(bytes(100))
+        os.utime(path, (number, number))
+    log = run_log.begin("apply")
+    assert log is not None
+    log.close()
+    left = {path.name for path in (state / "logs").iterdir()} - {log.path.name}
+    assert left == {"error-22.log", "plan-23.log"}
 
 
 def test_a_long_log_begins_anew(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
