@@ -35,7 +35,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "x.yml:3: unknown variable 'swarmops_socet': did you mean 'swarmops_socket'?",
         ),
         ("all: {hosts: {h1: {ansible_connection: docker}}}", "must be ssh or local, not 'docker'"),
-        (SERVICE + "}}", "x.yml:1: this is a playbook, not an inventory: name it with -p"),
+        (
+            SERVICE + "}}",
+            "x.yml:1: 'services' belongs in a playbook, and this is read as an inventory: give",
+        ),
     ],
 )
 def test_a_wrong_inventory(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +92,10 @@ def test_a_wrong_playbook(text: str, said: str, capsys: pytest.CaptureFixture[st
         ("destroy i.yml", "destroy asks first, and nobody is here to answer: give --yes"),
         ("backup ls absent", "absent is no folder: name the one that has the backups"),
         ("backup restore absent", "absent can't be read (No such file or directory)"),
-        ("backup create -i i.yml", "nobody is here to answer: give --passphrase-file"),
+        (
+            "backup create -i i.yml",
+            "nobody is here to answer: set SWARMOPS_BACKUP_PASSPHRASE or give",
+        ),
         ("plan i.yml -p p.yml -k", "--ask-pass asks, and nobody is here to answer: leave it out"),
     ],
 )
