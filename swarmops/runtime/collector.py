@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-OLD_PASSES = 2
+OLD_PASSES = 1
 """Passes over the middle generation, of some 7,000 objects each, until what is old is looked at."""
 _YOUNG_OBJECTS, _YOUNG_PASSES = 700, 10  # Python's own
 _NEVER = 2**31 - 1
