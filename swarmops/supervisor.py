@@ -2,7 +2,8 @@
 
 Started by the native backend for local nodes and for hosts without systemd; standard library only,
 so that it stays small. Does what the systemd unit says: restarts, watchdog, a bounded log; leaves
-the tasks of the node alone. It holds a lock on ``<data-dir>/supervisor.pid`` as long as it lives.
+the tasks of the node alone. It holds a lock on ``<data-dir>/supervisor.pid`` as long as it lives,
+and ends with daemon and tasks when somebody removes that folder: nobody would find them again.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+LOCK_FILE = "supervisor.pid"
 BACKOFF_FIRST_S = 1.0
 BACKOFF_MAX_S = 30.0
 STEADY_AFTER_S = 10.0
@@ -117,7 +119,9 @@ class Daemon:
 class Supervisor:
     """The loop: wait for the daemon's end, its notifications or a signal."""
 
-    def __init__(self, data_dir: Path, argv: list[str]) -> None:
+    def __init__(self, data_dir: Path, argv: list[str], lock: int) -> None:
+        self.data_dir = data_dir
+        self.lock = lock
         self.daemon = Daemon(data_dir, argv)
         self.log = data_dir / "daemon.log"
         self.stopping = False
@@ -128,7 +132,7 @@ class Supervisor:
         self.alive_at: float | None = None
 
     def run(self) -> None:
-        """Supervise until SIGTERM."""
+        """Supervise until SIGTERM, or until the folder is removed."""
         wake_in, wake_out = socket.socketpair()
         for end in (wake_in, wake_out):
             end.setblocking(False)
@@ -139,10 +143,22 @@ class Supervisor:
         self._listen()
         if not self.daemon.adopt():
             self._start()
-        while not self.stopping:
+        while not self.stopping and self.has_folder():
             self._wait(wake_in)
         self.daemon.stop()
-        self.notify_path.unlink(missing_ok=True)
+        if self.has_folder():
+            self.notify_path.unlink(missing_ok=True)
+            (self.data_dir / LOCK_FILE).unlink(missing_ok=True)
+        else:
+            end_tasks_of_removed(self.data_dir)
+
+    def has_folder(self) -> bool:
+        """Whether the data directory is still the one that it began with."""
+        try:
+            there = (self.data_dir / LOCK_FILE).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(os.fstat(self.lock), there)
 
     def _on_stop(self, _number: int, _frame: object) -> None:
         self.stopping = True
@@ -219,6 +235,15 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def end_tasks_of_removed(folder: Path) -> None:
+    """Send SIGTERM to every process whose working directory was removed with a node's folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            works_in = str((process / "cwd").readlink())
+            if works_in.startswith(f"{folder}/worker/") and works_in.endswith(" (deleted)"):
+                os.kill(int(process.name), signal.SIGTERM)
+
+
 def bound(log: Path) -> None:
     """Keep the log small: the old part moves to ``.1``. Writers append, so truncating is safe."""
     with contextlib.suppress(OSError):
@@ -269,7 +294,7 @@ def main(argv: list[str]) -> int:
         return 2
     data_dir, command = Path(argv[1]).absolute(), argv[3:]
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with locked(data_dir / "supervisor.pid") as lock:
+    with locked(data_dir / LOCK_FILE) as lock:
         if lock is None:
             say("supervised already")
             return 0
@@ -277,8 +302,7 @@ def main(argv: list[str]) -> int:
             return 0
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        Supervisor(data_dir, command).run()
-        (data_dir / "supervisor.pid").unlink(missing_ok=True)
+        Supervisor(data_dir, command, lock).run()
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,25 @@ def test_sigterm_ends_the_daemon_and_leaves_no_pidfile(node: Node) -> None:
     until(lambda: not alive(boss) and not alive(daemon), "both have ended")
     assert not (node.data_dir / "supervisor.pid").exists()
     assert not (node.data_dir / "daemon.pid").exists()
+
+
+def test_it_ends_with_daemon_and_tasks_when_its_folder_is_removed(node: Node) -> None:
+    """Nobody would find any of them again; what works elsewhere is left alone."""
+    node.start()
+    daemon = node.wait_for(1)
+    boss = node.supervisor_pid
+    work = node.data_dir / "worker" / "tasks" / "t1" / "work"
+    work.mkdir(parents=True)
+    with (
+        subprocess.Popen(["/bin/sleep", "600"], cwd=work) as task,
+        subprocess.Popen(["/bin/sleep", "600"], cwd=node.data_dir.parent) as other,
+    ):
+        shutil.rmtree(node.data_dir)
+        assert task.wait(10) == -signal.SIGTERM
+        until(lambda: not alive(boss) and not alive(daemon), "both have ended")
+        assert other.poll() is None
+        assert not node.data_dir.exists()
+        other.kill()
 
 
 def test_the_daemon_of_a_killed_supervisor_is_adopted(node: Node) -> None:
