@@ -5,7 +5,7 @@ of a task of this very node; everything that it deletes is a path that swarmops 
 """
 
 # Importing pathlib costs milliseconds on every host of every apply.
-# ruff: noqa: PTH106, PTH108, PTH110, PTH112, PTH115, PTH119, PTH120, PTH123, PTH208
+# ruff: noqa: PTH106, PTH108, PTH112, PTH115, PTH119, PTH120, PTH123, PTH208
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ from typing import Any, BinaryIO
 _ID = re.compile(r"[0-9a-z]{25}")
 _DOCKER = "/var/run/docker.sock"
 _GRACE_S = 5.0
+
+
+def _is_a_nodes(data_dir: str) -> bool:
+    """Whether swarmops began the folder, or a daemon made it anew after somebody removed it."""
+    there = os.listdir(data_dir)
+    return not there or ".swarmops" in there or {"node.json", "worker"}.issubset(there)
 
 
 def _task_ids(data_dir: str) -> set[str]:
@@ -153,8 +159,8 @@ def _group(name: str) -> None:
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
     """``args``: data_dir, socket, lock_file, node_id, and root_dir, unit, wrapper, group or ''."""
     data_dir = args["data_dir"]
-    if os.path.isdir(data_dir) and not os.path.exists(f"{data_dir}/.swarmops"):
-        return {"error": f"{data_dir} is not a node's: it is left as it is"}
+    if os.path.isdir(data_dir) and not _is_a_nodes(data_dir):
+        return {"error": f"{data_dir} is not a node's: it is left as it is: look what is in it"}
     ids = _task_ids(data_dir)
     killed = _kill(lambda: _processes(ids, args["node_id"]))
     deadline = time.monotonic() + _GRACE_S

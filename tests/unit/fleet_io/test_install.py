@@ -196,6 +196,15 @@ def test_a_folder_that_is_no_nodes_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "precious").exists()
 
 
+def test_a_folder_that_a_daemon_made_anew_is_a_nodes(tmp_path: Path) -> None:
+    """Somebody removed it under the running daemon: it can be removed for good all the same."""
+    assert remove._is_a_nodes(str(tmp_path))
+    (tmp_path / "node.json").touch()
+    assert not remove._is_a_nodes(str(tmp_path))
+    (tmp_path / "worker").mkdir()
+    assert remove._is_a_nodes(str(tmp_path))
+
+
 def test_listening_sockets_are_found_with_their_address() -> None:
     """A port that is taken is told with the address that takes it."""
     import socket
