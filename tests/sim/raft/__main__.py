@@ -4,6 +4,8 @@ python -m tests.sim.raft --seeds 1000            seeds 0..999
 python -m tests.sim.raft --seconds 60            as many as fit
 python -m tests.sim.raft --seed 42               one, with the end of its trace when it fails
 python -m tests.sim.raft --seed 42 --messages    and every message
+
+A run says how far it is every half a minute; one that a signal ends early still tells its sums.
 """
 
 # ruff: noqa: T201 - a command prints
@@ -11,16 +13,20 @@ python -m tests.sim.raft --seed 42 --messages    and every message
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 
 from tests.sim.raft.world import Failure, Report, simulate
 
 _LINES = 150
+_PROGRESS_S = 30.0
 
 
 def command(seed: int) -> str:
@@ -54,7 +60,7 @@ class Total:
         self.virtual_s = 0.0
         self.faults: Counter[str] = Counter()
         self.failed: list[int] = []
-        self.began = time.monotonic()
+        self.began = self._told = time.monotonic()
 
     def add(self, outcome: Report | tuple[int, str]) -> None:
         """Take one seed's outcome."""
@@ -71,12 +77,26 @@ class Total:
         self.undecided += outcome.undecided
         self.faults += outcome.faults
 
+    def progress(self) -> str:
+        """Say in a line how far this is."""
+        wall_s = time.monotonic() - self.began
+        return (
+            f"{self.seeds} seeds, {len(self.failed)} failed, in {wall_s:.0f} s: "
+            f"{self.virtual_s / 3600:.2f} virtual hours"
+        )
+
+    def tell_progress(self) -> None:
+        """Print that line, when the last one is old enough."""
+        now = time.monotonic()
+        if now - self._told >= _PROGRESS_S:
+            self._told = now
+            print(self.progress(), flush=True)
+
     def lines(self) -> list[str]:
         """Spell the sums."""
-        wall_s = time.monotonic() - self.began
         return [
-            f"{self.seeds} seeds, {len(self.failed)} failed, in {wall_s:.0f} s",
-            f"{self.virtual_s / 3600:.1f} virtual hours, {self.elections} leaders elected",
+            self.progress(),
+            f"{self.elections} leaders elected",
             f"{self.acknowledged} writes acknowledged, {self.unknown} of unknown outcome",
             f"{self.reads} reads, {self.undecided} histories too large to decide",
             *(f"  {count:>9}  {kind}" for kind, count in sorted(self.faults.items())),
@@ -99,16 +119,34 @@ def main() -> int:
     if options.seed is not None:
         return _replay(options)
     total = Total()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     seeds = range(options.start, options.start + options.seeds)
-    with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
-        for outcome in pool.imap_unordered(_one, seeds):
-            total.add(outcome)
-            out_of_time = time.monotonic() - total.began > options.seconds
-            if out_of_time or (total.failed and not options.keep_going):
-                break
-        pool.terminate()
-    print("\n".join(total.lines()))
+    with multiprocessing.get_context("fork").Pool(options.jobs, _begin) as pool:
+        try:
+            _add_up(pool.imap_unordered(_one, seeds), options, total)
+        except KeyboardInterrupt:
+            print("ended by a signal", flush=True)
+        print("\n".join(total.lines()), flush=True)
     return 1 if total.failed else 0
+
+
+def _add_up(
+    outcomes: Iterator[Report | tuple[int, str]], options: argparse.Namespace, total: Total
+) -> None:
+    """Add up seeds until all are done, the time is up, or one fails."""
+    for outcome in outcomes:
+        total.add(outcome)
+        total.tell_progress()
+        out_of_time = time.monotonic() - total.began > options.seconds
+        if out_of_time or (total.failed and not options.keep_going):
+            return
+
+
+def _begin() -> None:
+    """Prepare a process: signals end it, what is imported stays."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -56,6 +56,7 @@ class Invariants:
         self._trace = trace
         self._members = members
         self.leaders: dict[int, str] = {}
+        self.newest_term = 0
         self.entries: dict[tuple[int, int], tuple[int, int]] = {}
         self.committed: dict[int, tuple[int, int]] = {}
         self.committed_to = 1
@@ -139,11 +140,12 @@ class Invariants:
             self.fail(member, "gave up by itself")
         if engine.is_leading():
             self._leads(member, engine)
-        commit = engine.commit_index()
         applied = engine.applied_index()
-        if applied < member.applied_seen:
-            self.fail(member, f"rolls back what it applied, from {member.applied_seen}")
-        member.applied_seen = applied
+        if applied != member.applied_seen:
+            if applied < member.applied_seen:
+                self.fail(member, f"rolls back what it applied, from {member.applied_seen}")
+            member.applied_seen = applied
+        commit = engine.commit_index()
         if commit != member.commit_seen:
             self._commits(member, engine, commit)
 
@@ -152,6 +154,7 @@ class Invariants:
         if term != member.led_term:
             member.led_term = term
             self._trace.add(member.name, "leads term %d", term)
+            self.newest_term = max(self.newest_term, term)
             other = self.leaders.setdefault(term, member.me.raft_id)
             if other != member.me.raft_id:
                 self.fail(member, f"two leaders in term {term}: also {self._members[other].name}")
@@ -164,7 +167,7 @@ class Invariants:
                     old = rival.raft._running.engine
                     if old.is_leading() and old.term() < term and old.lease_reads():
                         self.fail(member, f"was elected within the lease of {rival.name}")
-        elif self.leaders and term < max(self.leaders) and engine.lease_reads():
+        elif term < self.newest_term and engine.lease_reads():
             self.fail(member, "serves reads under its lease although a newer leader was elected")
 
     def _has_everything(self, member: SimMember, term: int) -> None:
@@ -224,23 +227,32 @@ class Invariants:
 
     def sent(self, member: SimMember, to: str, message: Message) -> None:
         """Note what a message promises; it must be true from here on, whatever crashes."""
-        journal: Journal = member.raft._running.journal
-        if isinstance(message, Append | AppendAck | SnapshotAck | Vote | VoteReply):
-            pre = isinstance(message, Vote | VoteReply) and message.pre
-            if not pre:
+        match message:
+            case Append():
                 member.promised_term = max(member.promised_term, message.term)
-        if isinstance(message, AppendAck) and message.ok and message.match:
-            term = journal.term_at(message.match)
-            if term is None and message.match > journal.first_index:
-                self.fail(member, f"acknowledges entry {message.match}, which it does not have")
-            if term is not None:
-                member.promised[message.match] = term
-        elif isinstance(message, SnapshotAck) and message.done:
-            member.promised_snapshot = max(member.promised_snapshot, message.index)
-        elif isinstance(message, VoteReply) and message.granted and not message.pre:
-            self._voted(member, message.term, to)
-        elif isinstance(message, Vote) and not message.pre:
-            self._voted(member, message.term, member.me.raft_id)
+            case AppendAck():
+                member.promised_term = max(member.promised_term, message.term)
+                if message.ok and message.match:
+                    self._acknowledged(member, message.match)
+            case SnapshotAck():
+                member.promised_term = max(member.promised_term, message.term)
+                if message.done:
+                    member.promised_snapshot = max(member.promised_snapshot, message.index)
+            case VoteReply(pre=False):
+                member.promised_term = max(member.promised_term, message.term)
+                if message.granted:
+                    self._voted(member, message.term, to)
+            case Vote(pre=False):
+                member.promised_term = max(member.promised_term, message.term)
+                self._voted(member, message.term, member.me.raft_id)
+
+    def _acknowledged(self, member: SimMember, index: int) -> None:
+        journal: Journal = member.raft._running.journal
+        term = journal.term_at(index)
+        if term is None and index > journal.first_index:
+            self.fail(member, f"acknowledges entry {index}, which it does not have")
+        if term is not None:
+            member.promised[index] = term
 
     def _voted(self, member: SimMember, term: int, candidate: str) -> None:
         if self.votes.setdefault((term, member.me.raft_id), candidate) != candidate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
@@ -55,7 +56,7 @@ class SimMember:
         world = self.world
         self.runs += 1
         run = self.runs
-        process = self.process = Process(lambda: world.invariants.after(self))
+        process = self.process = Process(functools.partial(world.invariants.after, self))
         self.ended = asyncio.get_running_loop().create_future()
         kind = LoadingMachine if self.loads else Machine
         machine = self.machine = kind(self._applied, world.counts)

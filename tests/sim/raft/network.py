@@ -202,10 +202,10 @@ class Network:
 
     def carry(self, connection: Connection, body: bytes) -> bool:
         """Bring a message over: late, twice, out of order, or not at all."""
-        loop = asyncio.get_running_loop()
-        link = (connection.sender.me.raft_id, connection.receiver.me.raft_id)
+        loop, rng, receiver = asyncio.get_running_loop(), self.rng, connection.receiver
+        link = (connection.sender.me.raft_id, receiver.me.raft_id)
         now = loop.time()
-        if link in self.cut or not connection.receiver.process.is_alive:
+        if link in self.cut or not receiver.process.is_alive:
             if connection.cut_since is None:
                 connection.cut_since = now
             self.counts["message cut off"] += 1
@@ -213,21 +213,21 @@ class Network:
                 return False
             connection.held.append(body)
             return True
-        if self.rng.random() < self.loss:
+        if rng.random() < self.loss:
             self.counts["message lost"] += 1
             return True
         copies = 1
-        if self.rng.random() < self.repeat:
+        if rng.random() < self.repeat:
             self.counts["message repeated"] += 1
             copies = 2
         for _ in range(copies):
-            at = now + self.delay_s * self.rng.uniform(0.3, 3.0) + self.slow.get(link, 0.0)
-            if self.rng.random() < self.reorder:
+            at = now + self.delay_s * rng.uniform(0.3, 3.0) + self.slow.get(link, 0.0)
+            if rng.random() < self.reorder:
                 self.counts["message reordered"] += 1
-                at += self.rng.uniform(0.0, 40 * self.delay_s)
+                at += rng.uniform(0.0, 40 * self.delay_s)
             else:
                 at = connection.last_arrival = max(at, connection.last_arrival + 1e-6)
-            loop.call_at(at, connection.receiver.process.run, self._arrive, connection, body)
+            loop.call_at(at, receiver.process.run, self._arrive, connection, body)
         return True
 
     def _arrive(self, connection: Connection, body: bytes) -> None:
