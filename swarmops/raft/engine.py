@@ -66,7 +66,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
 
     def receive(self, sender: str, message: Message) -> None:
         """Take a message of the consensus protocol from a member."""
-        self._inside(lambda: self.__onMessageReceived(Node(sender), message))
+        self._inside(self.__onMessageReceived, Node(sender), message)
 
     def connected(self, raft_id: str) -> None:
         """Messages to this member have a way."""

@@ -152,12 +152,12 @@ class _SyncObj(stock.SyncObj):
         self._poller = _NoPoller()
         self.__raftCommitIndex = self.__raftLastApplied = applied
 
-    def _inside(self, work: Callable[[], None]) -> None:
+    def _inside(self, work: Callable[..., None], *arguments: Any) -> None:
         """Run engine code under this member's clock: the engine reads a module's name for it."""
         global _clock  # noqa: PLW0603 - the engine's own name is a module's, see the docstring
         before, _clock = _clock, self._clock
         try:
-            work()
+            work(*arguments)
         finally:
             _clock = before
 

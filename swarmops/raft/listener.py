@@ -35,7 +35,7 @@ class Listener:
         peers: Peers,
         send: Callable[[str, Message], bool],
         kick: Callable[[], None],
-        guarded: Callable[[Callable[[], object]], bool],
+        guarded: Callable[..., bool],
         leave: Callable[[], None],
         is_out: Callable[[], bool],
     ) -> None:
@@ -66,7 +66,7 @@ class Listener:
         elif isinstance(message, ForwardRefused):
             self._proposals.refused(message.numbers)
         else:
-            self._guarded(lambda: engine.receive(sender, message))
+            self._guarded(engine.receive, sender, message)
             if self._waiters.any_waiting():
                 self._kick()
 

@@ -6,6 +6,7 @@ Used by the engine (which takes a configuration into effect when it is appended)
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 import msgspec
@@ -14,7 +15,7 @@ from swarmops.raft.errors import MembershipRefused, QuorumLoss
 from swarmops.raft.seam import Member
 
 
-class Configuration(msgspec.Struct, frozen=True):
+class Configuration(msgspec.Struct, frozen=True, dict=True):
     """Who votes, who only listens, and whose ids may never come back. A log entry holds it whole.
 
     Holding it whole, not as a change, makes rolling back an uncommitted one a matter of looking
@@ -32,7 +33,7 @@ class Configuration(msgspec.Struct, frozen=True):
                 return member
         return None
 
-    @property
+    @functools.cached_property
     def voter_ids(self) -> frozenset[str]:
         """The ids that count for a majority."""
         return frozenset(member.raft_id for member in self.voters)

@@ -218,22 +218,22 @@ class Requests:
 
     def received(self, sender: str, message: Message) -> bool:
         """Take a question or an answer; False when it is neither."""
-        if isinstance(message, ReadIndexReply | AdminReply):
-            if message.request in self._asked:
-                self._answers[message.request] = message
-                self._waiters.look()
-            return True
-        if isinstance(message, ReadIndex):
-            if self._engine.is_settled() and self._engine.lease_reads():
-                index = int(self._engine.commit_index())
-                self._send(sender, ReadIndexReply(message.request, index))
-            else:
-                self._begin(self._serve_read(sender, message))
-            return True
-        if isinstance(message, Admin):
-            self._begin(self._serve_admin(sender, message))
-            return True
-        return False
+        match message:
+            case ReadIndexReply() | AdminReply():
+                if message.request in self._asked:
+                    self._answers[message.request] = message
+                    self._waiters.look()
+            case ReadIndex():
+                if self._engine.is_settled() and self._engine.lease_reads():
+                    index = int(self._engine.commit_index())
+                    self._send(sender, ReadIndexReply(message.request, index))
+                else:
+                    self._begin(self._serve_read(sender, message))
+            case Admin():
+                self._begin(self._serve_admin(sender, message))
+            case _:
+                return False
+        return True
 
     async def _serve_read(self, sender: str, message: ReadIndex) -> None:
         index = await self._read_index(self._timing.step_down_s)

@@ -278,13 +278,13 @@ class Run:
         self.engine.disk_failed()
         self.kick()
 
-    def _guarded(self, work: Callable[[], object]) -> bool:
+    def _guarded(self, work: Callable[..., object], *arguments: object) -> bool:
         """Stop rather than go on when the engine can't: a dead member is safe, a confused one not.
 
         What can't be decoded is the sender's fault: it is raised and closes its connection.
         """
         try:
-            work()
+            work(*arguments)
         except msgspec.DecodeError:
             raise
         except Exception as error:

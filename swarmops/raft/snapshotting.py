@@ -102,9 +102,10 @@ class Snapshots:
             self._journal.bytes_total - self._bytes_kept >= self._timing.snapshot_log_bytes
             and since > self._timing.trailing_entries
         )
-        term = self._journal.term_at(applied)
-        idle = not self._taking and not self.installing and self._clock.time() >= self._not_before
-        if not (due or force) or not idle or since <= 0 or term is None or self._journal.error:
+        if not (due or force) or self._taking or self.installing:
+            return
+        term, early = self._journal.term_at(applied), self._clock.time() < self._not_before
+        if early or since <= 0 or term is None or self._journal.error:
             return
         self._taking = True
         which = SnapshotId(applied, term)

@@ -23,19 +23,22 @@ class _Node(str, _StockNode):
     """A member as the engine knows it: its raft id, compared and hashed as the text that it is.
 
     The engine looks nodes up several times for each message; its own class does so in Python.
+    ``id`` is kept, not made anew from the text: its hash is then known too.
     """
 
-    __slots__ = ()
+    __slots__ = ("id",)
     __eq__ = str.__eq__
     __ne__ = str.__ne__
     __hash__ = str.__hash__
-    id = property(str.__str__)
+    id: str
 
 
 @functools.lru_cache(maxsize=1024)
 def Node(raft_id: str) -> _Node:  # noqa: N802 - it stands for the engine's class
     """Return the node of a member."""
-    return _Node(raft_id)
+    node = _Node(raft_id)
+    object.__setattr__(node, "id", raft_id)
+    return node
 
 
 __all__ = ["VERSION", "Node", "Transport", "syncobj"]
