@@ -39,7 +39,9 @@ from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshot_sender import SnapshotSender
 from swarmops.raft.snapshots import SnapshotWriter
 from tests.sim.raft import stories
+from tests.sim.raft import world as sim_world
 from tests.sim.raft.disk import SimDisk
+from tests.sim.raft.process import DriftingClock
 from tests.sim.raft.stories import Story
 from tests.sim.raft.world import Failure, simulate
 
@@ -73,7 +75,13 @@ def _timing(**values: float) -> Callable[[], AbstractContextManager[Any]]:
     def make(**given: Any) -> Timing:
         return msgspec.structs.replace(original(**given), **values)
 
-    return lambda: mock.patch("tests.sim.raft.world.Timing", make)
+    def patch() -> ExitStack:
+        stack = ExitStack()
+        for module in (sim_world, stories):
+            stack.enter_context(mock.patch.object(module, "Timing", make))
+        return stack
+
+    return patch
 
 
 # Elections.
@@ -130,6 +138,14 @@ def _keep_leading_alone(self) -> None:
 
 
 _original_tick = _T._tick
+
+
+def _time_awake(self) -> float:
+    """Leave out the time that the process stood still, as CLOCK_MONOTONIC does a suspension."""
+    return float(_time(self) - self._process.paused_s * self._rate)
+
+
+_time = DriftingClock.time
 
 
 # Replication.
@@ -343,7 +359,13 @@ TABLE = [
         "a lease longer than votes stick",
         "an isolated leader serves while another leads",
         _timing(read_lease_s=3.0, step_down_s=5.0),
-        9,
+        stories.a_leader_sleeps_through_its_lease,
+    ),
+    Mutation(
+        "the clock of a lease stands still while its machine sleeps",
+        "a leader wakes up with its lease while another leads",
+        _replace(DriftingClock, "time", _time_awake),
+        stories.a_leader_sleeps_through_its_lease,
     ),
     Mutation(
         "a lease that outlives a hand-over",
@@ -367,7 +389,7 @@ TABLE = [
         "votes for any log",
         "a leader that lacks what is committed",
         _replace(_E, "_on_vote", _vote_for_any_log),
-        15,
+        3,
     ),
     Mutation(
         "messages that rest on a term leave before it is durable",
@@ -457,7 +479,7 @@ TABLE = [
         "reads without lease or round",
         "a deposed leader answers with old values",
         _replace(requests.Requests, "_read_index", _read_unasked),
-        3,
+        0,
     ),
     Mutation(
         "the log is never synced",

@@ -67,7 +67,7 @@ class DriftingClock:
     def __init__(self, process: Process, rate: float) -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
-        self._run = process.run
+        self._process, self._run = process, process.run
         self._rate = rate
         self._loop = loop
         self._origin = loop.virtual_s

@@ -125,6 +125,17 @@ async def an_isolated_leader_steps_down(world: World) -> None:
     assert asyncio.get_running_loop().time() - cut_at < 3.0
 
 
+async def a_leader_sleeps_through_its_lease(world: World) -> None:
+    """Its machine stands still while another is elected: awake, it serves nothing by its lease."""
+    old = await _leader(world)
+    old.process.pause()
+    await world.until(lambda: world.leader() not in {None, old}, 5, "another leads")
+    old.process.resume()
+    await world.until(lambda: not old.raft.status().is_leader, 1, "it knows")
+    await _write(world, 3)
+    await world.settle()
+
+
 async def a_leader_is_cut_off_while_it_hands_over(world: World) -> None:
     """Its order may break the votes' stickiness at any time later: it serves no read by lease."""
     old = await _leader(world)
@@ -291,11 +302,11 @@ async def a_joiner_becomes_a_voter_under_load(world: World) -> None:
     """
     await _restart_with(world, Timing())
     world.network.delay_s = 0.08
-    load = _Load(world, await _leader(world), 600, pause_s=0.15)
-    await world.until(lambda: load.written > 600, 10, "load")
+    load = _Load(world, await _leader(world), 400, pause_s=0.15)
+    await world.until(lambda: load.written > 400, 10, "load")
     world.spawn(world.join())
     world.size += 1
-    await world.until(world.is_whole, 10, "the joiner votes")
+    await world.until(world.is_whole, 6, "the joiner votes")
     await load.stop()
 
 
@@ -329,7 +340,7 @@ async def who_is_slower_than_the_snapshots_come_catches_up(world: World) -> None
         behind = leader.raft.status().commit_index - away.raft.status().applied_index
         return len(sent) > 0 and behind < timing.snapshot_entries
 
-    await world.until(close, 40, "it catches up")
+    await world.until(close, 15, "it catches up")
     if load.written - before < timing.snapshot_entries or len(sent) > 1:
         raise Violation(
             f"{len(sent)} snapshots were sent while {load.written - before} were written"

@@ -16,6 +16,7 @@ STORIES = [
     stories.followers_come_and_go,
     stories.a_follower_loses_sight_of_the_leader_alone,
     stories.an_isolated_leader_steps_down,
+    stories.a_leader_sleeps_through_its_lease,
     stories.a_leader_is_cut_off_while_it_hands_over,
     stories.a_deposed_leaders_tail_gives_way,
     stories.who_was_away_for_a_moment_gets_no_snapshot,

@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import os
 import pickle
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -32,6 +33,7 @@ from swarmops.raft import (
     messages,
     raft,
     records,
+    recovery,
     replication,
     requests,
     run,
@@ -42,12 +44,13 @@ from swarmops.raft import (
     termfile,
 )
 from swarmops.raft import disk as disk_module
+from swarmops.raft.clock import BootClock
 from swarmops.raft.journal import Journal
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
 from swarmops.raft.snapshotting import Snapshots
-from tests.unit.raft import test_group, test_power, test_storage, test_wire
+from tests.unit.raft import test_group, test_parts, test_power, test_storage, test_wire
 from tests.unit.raft.conftest import Group
 from tests.unit.raft.faults import (
     test_durability,
@@ -256,6 +259,31 @@ async def _go_at_once(self, raft_id, timeout_s) -> bool:
     return bool(await self._change(configuration, timeout_s))
 
 
+def _commit_entries_first(self, batch) -> None:
+    """Write entries before the term that they have, each synced."""
+    if batch.entries and batch.term is not None:
+        _commit(self, logfile.Batch(entries=batch.entries))
+        _commit(self, logfile.Batch(term=batch.term))
+        return
+    _commit(self, batch)
+
+
+_commit = logfile.LogWriter.commit
+
+
+def _bar_nobody(*, voters, removed) -> membership.Configuration:
+    return membership.Configuration(voters=voters)
+
+
+def _open_as_in_the_beginning(*arguments: Any) -> Any:
+    opened = _open_member(*arguments)
+    opened.configurations = opened.configurations[:1]
+    return opened
+
+
+_open_member = storage.open_member
+
+
 # The wire.
 
 
@@ -407,6 +435,12 @@ TABLE = [
         test_durability.test_a_slow_disk_of_a_follower_costs_no_leadership,
     ),
     Mutation(
+        "the clock of a lease stands still while the machine sleeps",
+        "a leader wakes up with the lease that it fell asleep with",
+        _replace(BootClock, "time", lambda self: time.clock_gettime(time.CLOCK_MONOTONIC)),
+        test_parts.test_the_clock_of_a_lease_goes_on_while_the_machine_sleeps,
+    ),
+    Mutation(
         "nobody gives way among candidates",
         "simultaneous candidates split the votes",
         _replace(_E, "_on_vote", _both_ask_on),
@@ -506,6 +540,27 @@ TABLE = [
         _replace(membership, "check_removal", lambda *_: None),
         test_membership.test_the_quorum_check_is_dockers,
         {"voters": 3, "reachable": 2, "may_go": False},
+    ),
+    Mutation(
+        "a new cluster bars nobody",
+        "a manager that was given up comes back and stands against the survivor",
+        _replace(recovery, "Configuration", _bar_nobody),
+        test_membership.test_force_new_cluster_makes_a_group_of_one_survivor,
+        {"number": 2},
+    ),
+    Mutation(
+        "a new cluster asks the oldest configuration who is lost",
+        "who joined since then is not barred",
+        _replace(recovery, "storage", SimpleNamespace(open_member=_open_as_in_the_beginning)),
+        test_membership.test_force_new_cluster_makes_a_group_of_one_survivor,
+        {"number": 2},
+    ),
+    Mutation(
+        "a new cluster is written before its term",
+        "power lost in between: a log ahead of its term, which is refused for ever",
+        _replace(logfile.LogWriter, "commit", _commit_entries_first),
+        test_power.test_power_may_go_while_a_new_cluster_is_forced,
+        {"way": test_power.WAYS[0]},
     ),
     Mutation(
         "a leader removes itself",

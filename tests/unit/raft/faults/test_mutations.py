@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
 
@@ -33,3 +34,6 @@ def test_the_unit_test_notices(mutation: Mutation, request: pytest.FixtureReques
     bad_stand_in = isinstance(noticed, TypeError | AttributeError | NameError)
     assert not bad_stand_in, f"the test did not get to its point: {noticed!r}"
     print(f"{mutation.name}: {noticed!r:.150}")  # noqa: T201 - for those who run pytest -s
+    # What the failed test left open is warned about where it is collected: here, not in another.
+    noticed = None
+    gc.collect()
