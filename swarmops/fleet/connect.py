@@ -55,9 +55,14 @@ def raise_file_limit() -> None:
 
 
 @functools.cache
-def _fabric_config() -> fabric.Config:
+def _read_config() -> fabric.Config:
     """Read ssh_config once a run, not once a host."""
     return fabric.Config()
+
+
+def _fabric_config() -> fabric.Config:
+    """Return a connection's own config: making the connection empties it for a moment."""
+    return _read_config().clone()
 
 
 class Ways:

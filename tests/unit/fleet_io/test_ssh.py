@@ -349,11 +349,11 @@ def test_a_host_behind_others_is_reached_as_ssh_config_says(
         f"Host inner\n HostName localhost\n Port {server.port}\n ProxyJump {hop},{hop}\n"
     )
     monkeypatch.setenv("HOME", str(server.folder))
-    connect._fabric_config.cache_clear()
+    connect._read_config.cache_clear()
     try:
         target = server.target(address="inner", port=None)
         assert shells.of(target).run("echo there").stdout == b"there\n"
     finally:
-        connect._fabric_config.cache_clear()
+        connect._read_config.cache_clear()
     names = {entry.patterns for entry in parse(known.own.read_text(), "")}
     assert names == {f"[localhost]:{server.port}", f"[127.0.0.1]:{server.port}"}

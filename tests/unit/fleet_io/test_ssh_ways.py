@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,11 +31,11 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
     def write(text: str) -> None:
         (tmp_path / ".ssh" / "config").write_text(text)
-        connect._fabric_config.cache_clear()
+        connect._read_config.cache_clear()
 
     write("")
     yield write
-    connect._fabric_config.cache_clear()
+    connect._read_config.cache_clear()
 
 
 def locked_key(server: Server, passphrase: str) -> str:
@@ -240,6 +241,21 @@ def test_a_hundred_hosts_at_once(server: Server, shells: Shells) -> None:
     assert outcome.errors == {}
     assert set(outcome.results.values()) == {b"in\n"}
     assert len(os.listdir("/proc/self/fd")) - before <= 110  # noqa: PTH208 - the same
+
+
+def test_threads_that_connect_at_once_share_no_config(server: Server, known: KnownHosts) -> None:
+    """Fabric empties a connection's config for a moment: another host's may not be read then."""
+    before_s = sys.getswitchinterval()
+    ways = connect.Ways(known, Credentials())
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            targets = [server.target(name=f"h{n}") for n in range(40)]
+            made = pool.map(lambda target: connect._make_connection(target, ways, {}), targets)
+            assert {connection.port for connection in made} == {server.port}
+    finally:
+        sys.setswitchinterval(before_s)
+        ways.gateways.close()
 
 
 def test_the_limit_of_open_files_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
