@@ -14,7 +14,6 @@ from msgspec import UNSET
 from swarmops.backends.base import Backend, Shell
 from swarmops.client import Client, Info
 from swarmops.errors import ApiError, HostError, SwarmopsError
-from swarmops.fleet.access import host_client
 from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.managers import Managers
@@ -59,7 +58,7 @@ class Actions:
         self._managers = managers
         self._lock = lock
         self._node_ids: dict[str, str] = {}
-        """Of the nodes that steps of this plan made, so that nobody has to ask them again."""
+        """Of the nodes that said it when they were made, so that nobody has to ask them again."""
         self._kinds: dict[StepKind, Callable[[Step], bool]] = {
             StepKind.INSTALL: self._install,
             StepKind.START: self._start,
@@ -95,9 +94,6 @@ class Actions:
     def _shell(self, step: Step) -> Shell:
         return self._shells.of(target_of(self._inventory.hosts[step.target]))
 
-    def _client(self, step: Step) -> Client:
-        return host_client(self._inventory, self._shells, step.target)
-
     def _install(self, step: Step) -> bool:
         looked = self._seen.looked[step.target]
         place = target_of(self._inventory.hosts[step.target]).place
@@ -114,17 +110,16 @@ class Actions:
 
     def _init(self, step: Step) -> bool:
         host = self._inventory.hosts[step.target]
-        with self._client(step) as client:
-            info = _refuse_member(step.target, client)
-            client.init(
-                InitRequest(
-                    spec=self._lock.spec_with_lock(info.system_time) if self._lock else UNSET,
-                    listen_addr=host.listen_addr,
-                    advertise_addr=host.advertise_addr or "",
-                    availability=step.availability.value if step.availability else "",
-                )
+        client = self._managers.own(step.target)
+        info = _refuse_member(step.target, client)
+        self._node_ids[step.target] = client.init(
+            InitRequest(
+                spec=self._lock.spec_with_lock(info.system_time) if self._lock else UNSET,
+                listen_addr=host.listen_addr,
+                advertise_addr=host.advertise_addr or "",
+                availability=step.availability.value if step.availability else "",
             )
-            self._node_ids[step.target] = client.info().swarm.node_id
+        )
         self._managers.add(step.target)
         if self._lock is not None:
             self._lock.formed()
@@ -136,18 +131,17 @@ class Actions:
         if tokens is None:
             raise HostError(step.target, "the manager gave no join token: it must be a newer one")
         role = step.role or Role.WORKER
-        with self._client(step) as client:
-            _refuse_member(step.target, client)
-            client.join(
-                JoinRequest(
-                    listen_addr=host.listen_addr,
-                    advertise_addr=host.advertise_addr or "",
-                    remote_addrs=self._manager_addresses(),
-                    join_token=tokens.manager if role is Role.MANAGER else tokens.worker,
-                    availability=step.availability.value if step.availability else "",
-                )
+        client = self._managers.own(step.target)
+        _refuse_member(step.target, client)
+        client.join(
+            JoinRequest(
+                listen_addr=host.listen_addr,
+                advertise_addr=host.advertise_addr or "",
+                remote_addrs=self._manager_addresses(),
+                join_token=tokens.manager if role is Role.MANAGER else tokens.worker,
+                availability=step.availability.value if step.availability else "",
             )
-            self._node_ids[step.target] = client.info().swarm.node_id
+        )
         if role is Role.MANAGER:
             self._managers.add(step.target)
         return True
@@ -165,10 +159,10 @@ class Actions:
 
     def _leave(self, step: Step) -> bool:
         self._managers.drop(step.target)
-        with self._client(step) as client:
-            if client.info().swarm.local_node_state == "inactive":
-                return False
-            client.leave(force=True)
+        client = self._managers.own(step.target)
+        if client.info().swarm.local_node_state == "inactive":
+            return False
+        client.leave(force=True)
         return True
 
     # -- nodes
@@ -196,11 +190,14 @@ class Actions:
         return changed
 
     def _own_node_id(self, step: Step) -> str:
-        """Return the ID of the target's node, once the managers know it."""
+        """Return the ID of the target's node, once the managers know it.
+
+        A Docker Engine that has just become a manager takes a second to say it: whoever joins
+        doesn't ask, so that the next one needn't wait for that.
+        """
         node_id = self._node_ids.get(step.target, "")
         if not node_id:
-            with self._client(step) as client:
-                node_id = client.info().swarm.node_id
+            node_id = self._managers.own(step.target).info().swarm.node_id
         if not node_id:
             raise HostError(step.target, "it is in no swarm, so it has no node to change")
 

@@ -85,6 +85,11 @@ class Managers:
                 self._put_last(host)
             self._patience.sleep(self._patience.period_s)
 
+    def own(self, host: str) -> Client:
+        """Return the client of one host's own node, manager or not; kept open like the others."""
+        with self._lock:
+            return self._kept(host)
+
     def close(self) -> None:
         """Close all clients."""
         with self._lock:
@@ -97,9 +102,12 @@ class Managers:
             if not self._hosts:
                 raise SwarmopsError("no manager of the swarm can be reached: start one of them")
             host = self._hosts[0]
-            if host not in self._clients:
-                self._clients[host] = self._client_of(host)
-            return host, self._clients[host]
+            return host, self._kept(host)
+
+    def _kept(self, host: str) -> Client:
+        if host not in self._clients:
+            self._clients[host] = self._client_of(host)
+        return self._clients[host]
 
     def _put_last(self, host: str) -> None:
         with self._lock:

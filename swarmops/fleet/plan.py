@@ -15,7 +15,7 @@ from swarmops.fleet.observation import Observation
 from swarmops.fleet.plan_hosts import host_steps, install_id, start_id
 from swarmops.fleet.plan_materials import supplies
 from swarmops.fleet.plan_members import Draft, change, count_members, form
-from swarmops.fleet.plan_nodes import node_step
+from swarmops.fleet.plan_nodes import node_step, only_names
 from swarmops.fleet.plan_services import service_steps
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.preconditions import with_precondition
@@ -81,7 +81,7 @@ def _full_plan(
         change(draft)
     members = _asked_first(_with_updates(draft), before, draft.members)
     after = draft.root
-    follows = tuple(step.id for step in members if step.id not in after)
+    follows = tuple(s.id for s in members if s.id not in after and not only_names(s))
     stock = supplies(playbook, swarm, after)
     services, more = service_steps(playbook, swarm, after, follows, stock)
     return Plan(

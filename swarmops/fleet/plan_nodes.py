@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from swarmops.fleet.observation import HOST_LABEL
 from swarmops.fleet.playbook import NodeWish
 from swarmops.fleet.steps import Change, Step, StepKind
@@ -38,21 +40,33 @@ def node_step(
         changes.insert(0, Change("availability", node.spec.availability.value, _word(availability)))
     if not changes:
         return None
-    return Step(
+    step = Step(
         id=update_id(host),
         kind=StepKind.UPDATE_NODE,
         target=host,
-        reason=(
-            "the node is told its name in the inventory"
-            if set(wrong) == {HOST_LABEL} and availability is None
-            else "the playbook says so"
-        ),
+        reason="the playbook says so",
         proof="the swarm shows it so",
         changes=tuple(changes),
         after=tuple(after),
         node_id=node.id if node is not None else "",
         availability=availability,
         labels=wrong,
+    )
+    if only_names(step):
+        step = msgspec.structs.replace(step, reason="the node is told its name in the inventory")
+    return step
+
+
+def only_names(step: Step) -> bool:
+    """Say whether a step tells a node its name in the inventory and no more.
+
+    That is for us to know it by: it changes nothing about where tasks may run.
+    """
+    return (
+        step.kind is StepKind.UPDATE_NODE
+        and set(step.labels) == {HOST_LABEL}
+        and step.availability is None
+        and step.role is None
     )
 
 

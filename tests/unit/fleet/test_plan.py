@@ -442,7 +442,16 @@ def test_nodes_come_before_services():
     create = result.steps[-1]
     assert create.id == "create_service:web"
     assert create.after == ("init:a",)
-    assert set(create.follows) == {"join:b", "update_node:a", "update_node:b"}
+    assert set(create.follows) == {"join:b"}
+
+
+def test_services_wait_for_what_says_where_tasks_may_run():
+    """Labels of the playbook and availability come before services; our own label needn't."""
+    playbook = "\nservices: {web: {image: host, command: sleep 9}}"
+    playbook += "\nnodes: {a: {labels: {disk: ssd}}, c: {availability: drain}}"
+    result = plan("a=leader, b=worker, c=worker, d=new", M1 + playbook)
+    create = next(step for step in result.steps if step.id == "create_service:web")
+    assert set(create.follows) == {"join:d", "update_node:a", "update_node:c"}
 
 
 WEB = "swarm: {managers: 1}\nservices: {web: {image: 'nginx:1', %s}}"

@@ -60,7 +60,6 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def hands(fake: FakeSwarm, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Actions:
     """Return the actions on hosts h1 to h4 and h9; managers are those that the swarm has."""
-    monkeypatch.setattr(actions_module, "host_client", lambda _i, _s, host: fake.client(host))
     for name in ("GATE_PATIENCE", "ROLE_PATIENCE", "NODE_PATIENCE"):
         monkeypatch.setattr(actions_module, name, NOW_ONLY)
     names = ("h1", "h2", "h3", "h4", "h9")
@@ -112,6 +111,15 @@ def test_init_and_join(hands: Actions, fake: FakeSwarm) -> None:
     assert (host, init.advertise_addr, init.availability) == ("h1", "h1:2377", "drain")
     said = [(h, r.join_token, r.availability, len(r.remote_addrs or [])) for h, r in fake.joined]
     assert said == [("h2", "M", "", 1), ("h3", "W", "pause", 2)]
+
+
+def test_a_joined_node_says_who_it_is_once_that_is_needed(hands: Actions, fake: FakeSwarm) -> None:
+    """A join ends with the join: an engine that has just become a manager is slow to answer."""
+    hands.do(step(StepKind.INIT, "h1"))
+    hands.do(step(StepKind.JOIN, "h2", role=Role.MANAGER))
+    assert [what for host, what in fake.calls if host == "h2"] == ["info", "join"]
+    assert hands.do(step(StepKind.UPDATE_NODE, "h2", labels={"disk": "ssd"})) is True
+    assert fake.nodes["id-h2"].spec.labels == {"swarmops.host": "h2", "disk": "ssd"}
 
 
 @pytest.mark.parametrize("kind", [StepKind.INIT, StepKind.JOIN])

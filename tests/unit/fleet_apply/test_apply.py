@@ -107,7 +107,6 @@ def lab(fake: FakeSwarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab
     path.write_text("all:\n")
     made = Lab(fake, path)
     monkeypatch.setattr(apply_module, "look", made.look)
-    monkeypatch.setattr("swarmops.fleet.actions.host_client", lambda _i, _s, h: fake.client(h))
     monkeypatch.setattr(apply_module, "host_client", lambda _i, _s, h: fake.client(h))
     monkeypatch.setattr(apply_module, "CONVERGE_PATIENCE", Patience(bound_s=0))
     return made
