@@ -36,16 +36,16 @@ class Row(NamedTuple):
 
 
 ANSIBLE, APPLY, ON_DOCKER = "ansible", "apply", "apply, docker backend"
-PYINFRA, PUSH, HELP = "pyinfra", "apply, runtime only", "--help"
+PYINFRA, PUSH, HELP = "pyinfra", "push", "--help"
 DOCKER, PROCESSES, CONTAINERS = "docker", "processes", "containers"
 DOCKER_LEADER, OUR_LEADER = "docker's leader", "swarmops' leader"
 ROWS = (
-    Row("form, native backend", (APPLY, "first_s"), (ANSIBLE, "first_s"), most=6.0),
+    Row("form, native backend", (APPLY, "first_s"), (ANSIBLE, "running_s"), most=6.0),
     Row("  processor seconds", (APPLY, "first_cpu_s"), (ANSIBLE, "first_cpu_s")),
-    Row("  bundle built first", (APPLY, "built_s"), (ANSIBLE, "first_s")),
+    Row("  bundle built first", (APPLY, "built_s"), (ANSIBLE, "running_s")),
     Row("  nothing to do", (APPLY, "again_s"), (ANSIBLE, "again_s"), most=1.2),
     Row("  processor seconds", (APPLY, "again_cpu_s"), (ANSIBLE, "again_cpu_s")),
-    Row("form, docker backend", (ON_DOCKER, "first_s"), (ANSIBLE, "first_s"), times=2.5),
+    Row("form, docker backend", (ON_DOCKER, "first_s"), (ANSIBLE, "running_s"), times=2.5),
     Row("  processor seconds", (ON_DOCKER, "first_cpu_s"), (ANSIBLE, "first_cpu_s")),
     Row("  nothing to do", (ON_DOCKER, "again_s"), (ANSIBLE, "again_s"), times=5.0),
     Row("  processor seconds", (ON_DOCKER, "again_cpu_s"), (ANSIBLE, "again_cpu_s")),
@@ -53,6 +53,7 @@ ROWS = (
     Row("  processor seconds", (PUSH, "first_cpu_s"), (PYINFRA, "first_cpu_s")),
     Row("  nothing to do", (PUSH, "again_s"), (PYINFRA, "again_s"), times=1.5),
     Row("  processor seconds", (PUSH, "again_cpu_s"), (PYINFRA, "again_cpu_s")),
+    Row("  and start it", (PUSH, "started_s"), (PYINFRA, "first_s")),
     Row("create 60 containers", (CONTAINERS, "create_60_s"), (DOCKER, "create_60_s"), times=1.0),
     Row("drain 20 containers", (CONTAINERS, "drain_20_s"), (DOCKER, "drain_20_s"), times=1 / 0.6),
     Row("promote", (CONTAINERS, "promote_s"), (DOCKER, "promote_s"), times=1 / 0.7),

@@ -1,5 +1,6 @@
 """A machine that runs `swarmops apply`: a home of its own, and the code as it was at the start."""
 
+import compileall
 import json
 import os
 import shutil
@@ -24,7 +25,10 @@ class Operator:
         # A release is named by its files, and a checkout may be edited meanwhile.
         package = Path(swarmops.__file__).parent
         leave_out = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(package, folder / "code" / package.name, ignore=leave_out)
+        for copied in (package, Path(__file__).parent):
+            shutil.copytree(copied, folder / "code" / copied.name, ignore=leave_out)
+        # As pip leaves what it installs: no run has to compile first.
+        compileall.compile_dir(folder / "code", quiet=1)
         described = metadata.distribution(package.name)
         info = folder / "code" / f"{package.name}-{described.version}.dist-info"
         info.mkdir()
@@ -38,7 +42,7 @@ class Operator:
         """Write inventory and playbook for hosts whose keys aren't known yet."""
         shutil.rmtree(self._folder / "state", ignore_errors=True)
         (self._folder / "playbook.yml").write_text(json.dumps(playbook))
-        (self._folder / "inventory.yml").write_text(
+        self.inventory.write_text(
             inventory_text(
                 hosts,
                 managers=hosts[:MANAGERS],
@@ -58,13 +62,20 @@ class Operator:
             "XDG_STATE_HOME": str(self._folder / "state"),
         }
 
+    @property
+    def inventory(self) -> Path:
+        """Where `meet` writes the inventory."""
+        return self._folder / "inventory.yml"
+
     def apply(self, *words: str) -> tuple[float, str]:
-        """Run it; return its seconds and what it said, RuntimeError with that if it fails."""
-        inventory = str(self._folder / "inventory.yml")
-        argv = [sys.executable, "-m", "swarmops", "apply", inventory, *words]
+        """Run `swarmops apply`; see `run`."""
+        return self.run("swarmops", "apply", str(self.inventory), *words)
+
+    def run(self, module: str, *words: str) -> tuple[float, str]:
+        """Run a module; return its seconds and what it said, RuntimeError with that if it fails."""
         started_s = now_s()
         done = subprocess.run(
-            argv,
+            [sys.executable, "-m", module, *words],
             env=self.environment(),
             cwd=self._folder,
             stdin=subprocess.DEVNULL,
@@ -74,5 +85,5 @@ class Operator:
         )
         took_s = now_s() - started_s
         if done.returncode != 0:
-            raise RuntimeError(f"swarmops apply failed:\n{done.stdout}{done.stderr}")
+            raise RuntimeError(f"{module} {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
         return took_s, done.stdout

@@ -1,9 +1,9 @@
-"""The bundle to six hosts: pyinfra putting it there as a file, and `swarmops apply` installing it.
+"""The bundle to six hosts: pyinfra putting it there as a file, and swarmops installing it.
 
     python -m bench.pushing [pyinfra|swarmops]
 
 pyinfra (`tool_from_pypi.py`) puts the very bundle and a unit where they belong, and no more.
-swarmops gathers facts, sends, checks, unpacks, switches, starts the runtime and waits for it.
+swarmops (`installing.py`) gathers facts, sends, checks, unpacks and switches to the new release.
 """
 
 import hashlib
@@ -61,25 +61,42 @@ def measure_pyinfra(lab: Lab) -> dict[str, float]:
 
 
 def measure_push(lab: Lab) -> dict[str, float]:
-    """Return the same of swarmops; the bundle was built before, as a file for pyinfra was."""
-    with tempfile.TemporaryDirectory() as scratch, lab.claim(HOSTS, engine=False) as hosts:
+    """Return the same of swarmops, and of a whole apply that starts what was sent.
+
+    The bundle was built before, as the file for pyinfra was.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
         operator = Operator(Path(scratch))
-        operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
         bundle.build(wheels.here(), Path(scratch) / "cache/swarmops/bundles")
-        spending = Spending(hosts)
-        first_s, _ = operator.apply("--only", "runtime")
-        first_cpu_s = spending.spent_s()
-        spending = Spending(hosts)
-        again_s, said = operator.apply("--only", "runtime")
-        again_cpu_s = spending.spent_s()
-    if "Nothing needs doing" not in said:
-        raise RuntimeError(f"the second apply did something:\n{said}")
+        with lab.claim(HOSTS, engine=False) as hosts:
+            operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
+            spending = Spending(hosts)
+            first_s = _install(operator, on=HOSTS)
+            first_cpu_s = spending.spent_s()
+            spending = Spending(hosts)
+            again_s = _install(operator, on=0)
+            again_cpu_s = spending.spent_s()
+        with lab.claim(HOSTS, engine=False) as hosts:
+            operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
+            started_s, _ = operator.apply("--only", "runtime")
     return {
         "first_s": first_s,
         "first_cpu_s": first_cpu_s,
         "again_s": again_s,
         "again_cpu_s": again_cpu_s,
+        "started_s": started_s,
     }
+
+
+def _install(operator: Operator, *, on: int) -> float:
+    """Install on bare hosts without starting anything; return the seconds.
+
+    RuntimeError if it was done on another number of hosts.
+    """
+    took_s, said = operator.run("bench.installing", str(operator.inventory))
+    if said.split()[-2:] != [str(on), "hosts"]:
+        raise RuntimeError(f"it was to be done on {on} hosts:\n{said}")
+    return took_s
 
 
 def _inventory(hosts: Sequence[Host], folder: Path) -> str:
@@ -124,4 +141,4 @@ if __name__ == "__main__":
     if only != ["swarmops"]:
         in_lab("pyinfra", measure_pyinfra)
     if only != ["pyinfra"]:
-        in_lab("swarmops apply --only runtime", measure_push)
+        in_lab("swarmops", measure_push)

@@ -200,7 +200,7 @@ class Swarm:
         """Create a service that sleeps."""
         self.docker(
             f"service create --detach --name {name} --replicas {replicas} "
-            f"--stop-grace-period 2s {self._kind.image} {' '.join(SLEEPER)}"
+            f"--stop-grace-period 1s {self._kind.image} {' '.join(SLEEPER)}"
         )
 
     def _availability(self, availability: str, hosts: Sequence[Host]) -> None:
