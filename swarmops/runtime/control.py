@@ -130,7 +130,7 @@ class Control:
         On a manager, by force: go on with the swarm as it is here, as its only manager.
         """
         if self._daemon.manager is not None:
-            await self._daemon.begin_again_alone()
+            await self._daemon.seat.begin_again_alone()
             return self.node_id
         from swarmops.runtime.founding import found  # noqa: PLC0415 - see the module's docstring
 
@@ -185,7 +185,7 @@ class Control:
             )
             daemon.adopt(state, credentials)
             if reply.role is Role.MANAGER:
-                await daemon.become_manager()
+                await daemon.seat.join()
             daemon.start_agent()
             await daemon.welcomed.wait()
         except BaseException:

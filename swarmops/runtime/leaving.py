@@ -37,7 +37,7 @@ async def step_down(daemon: Daemon) -> None:
                 state.node_id,
                 lambda node: replace(node, spec=replace(node.spec, role=Role.WORKER)),
             )
-            await daemon.became_worker.wait()
+            await daemon.seat.given_up.wait()
     except (SwarmopsError, TimeoutError) as exc:
         log.warning(
             "leaving as a manager: the others may have lost their quorum",

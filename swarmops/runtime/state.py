@@ -1,6 +1,6 @@
 """What a node must remember to come back into its swarm: one small file in its data directory.
 
-Written by the daemon alone, atomically and durably, at each change.
+Written through the daemon's ``Membership`` alone, atomically and durably, at each change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from swarmops.model.swarm import Peer
 from swarmops.pki.identity import write_private
 from swarmops.pki.wire import Described
 
-STATE_FILE = "node.json"
+_FILE = "node.json"
 
 
 class NodeState(msgspec.Struct, frozen=True):
@@ -46,20 +46,39 @@ def new_raft_id(rng: random.Random) -> str:
     return f"{rng.getrandbits(64):016x}"
 
 
-def load_state(data_dir: Path) -> NodeState | None:
-    """Return what was saved, None for a node that is in no swarm; StateError if it is broken."""
-    path = data_dir / STATE_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=NodeState)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.MsgspecError) as exc:
-        raise StateError(
-            f"{path}: can't be read ({exc}): restore it from a backup, "
-            "or remove the data directory and join the swarm again"
-        ) from exc
+class Membership:
+    """This node's place in a swarm, on disk before anybody sees it; ``state`` is None in none."""
 
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.state: NodeState | None = None
 
-def save_state(data_dir: Path, state: NodeState) -> None:
-    """Replace the state file durably."""
-    write_private(data_dir / STATE_FILE, msgspec.json.encode(state))
+    def load(self) -> NodeState | None:
+        """Take up what was saved; None for a node that is in no swarm; StateError if broken."""
+        path = self._data_dir / _FILE
+        try:
+            self.state = msgspec.json.decode(path.read_bytes(), type=NodeState)
+        except FileNotFoundError:
+            self.state = None
+        except (OSError, msgspec.MsgspecError) as exc:
+            raise StateError(
+                f"{path}: can't be read ({exc}): restore it from a backup, "
+                "or remove the data directory and join the swarm again"
+            ) from exc
+        return self.state
+
+    def current(self) -> NodeState:
+        """Return the state of a node that is in a swarm."""
+        if self.state is None:
+            raise RuntimeError("this node is in no swarm")
+        return self.state
+
+    def remember(self, state: NodeState) -> None:
+        """Replace the state, durably."""
+        write_private(self._data_dir / _FILE, msgspec.json.encode(state))
+        self.state = state
+
+    def forget(self) -> None:
+        """Be in no swarm from now on."""
+        (self._data_dir / _FILE).unlink(missing_ok=True)
+        self.state = None
