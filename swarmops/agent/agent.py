@@ -16,10 +16,11 @@ from pathlib import Path
 import structlog
 from msgspec import UNSET
 
-from swarmops.agent.database import Database, SqliteDatabase
+from swarmops.agent.database import SqliteDatabase
 from swarmops.agent.executors.base import Executor
 from swarmops.agent.logs import LogSource
 from swarmops.agent.outbox import Outbox
+from swarmops.agent.records import Database
 from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s
 from swarmops.agent.vault import KEY_FILE, KeyFile, Sealer, Vault
 from swarmops.agent.work import NodeFacts

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 import structlog
 from msgspec.structs import replace
 
-from swarmops.agent.database import Attempts, Record
+from swarmops.agent.records import Attempts, Record
 from swarmops.agent.runner import Runner
 from swarmops.model import defaults
 from swarmops.model.task import TaskState

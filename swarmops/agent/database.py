@@ -1,8 +1,7 @@
-"""What a worker remembers of its tasks: one sqlite file, so that a restart loses none.
+"""The worker's records in one sqlite file, so that a restart loses none.
 
-The worker reads it once, before any manager is reached, and writes each change. All access runs on
-one thread of its own, and changes that come while a write is under way go into the next one. It
-never starts empty where a file was: a damaged file is an error.
+Made by the agent. All access runs on one thread of its own, and changes that come while a write is
+under way go into the next one. It never starts empty where a file was: a damaged file is an error.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import structlog
 
+from swarmops.agent.records import Attempts, Record
 from swarmops.errors import SwarmopsError
 from swarmops.model.task import Task, TaskStatus
 
@@ -41,6 +39,7 @@ _PUT = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?)"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_task = msgspec.msgpack.Decoder(Task).decode
 _decode_status = msgspec.msgpack.Decoder(TaskStatus).decode
+_decode_attempts = msgspec.msgpack.Decoder(Attempts).decode
 
 
 class _Gone(Enum):
@@ -50,107 +49,7 @@ class _Gone(Enum):
     SEALED = "sealed"
 
 
-class Attempts(msgspec.Struct, frozen=True):
-    """The restarts of a task that no manager has heard of.
-
-    ``restarted`` is when each was begun; ``due`` is when the next is, None where none is.
-    """
-
-    restarted: list[datetime] = []
-    due: datetime | None = None
-
-
-class Record(msgspec.Struct, frozen=True):
-    """A task as this node knows it.
-
-    ``task`` is as the manager gave it, with the latest desired state; ``status`` is what was
-    observed here. ``executor`` is the name of the one that runs it, empty before one was chosen:
-    executors find what they made by the task's ID, so there is no other handle to lose.
-    ``assigned`` is false once the manager has dropped the task and only its removal is left.
-    """
-
-    task: Task
-    status: TaskStatus
-    executor: str = ""
-    assigned: bool = True
-    attempts: Attempts = Attempts()
-
-    @property
-    def id(self) -> str:
-        """The task's ID."""
-        return self.task.id
-
-
-_decode_attempts = msgspec.msgpack.Decoder(Attempts).decode
 _Change = Record | bytes | _Gone
-
-
-class Database(Protocol):
-    """Where records are kept."""
-
-    async def load(self) -> list[Record]:
-        """Return all records. Raises ``SwarmopsError`` if they cannot be trusted."""
-        ...
-
-    def put(self, record: Record) -> None:
-        """Keep the record, replacing an older one; it is written soon."""
-
-    def forget(self, task_id: str) -> None:
-        """Drop the task's record."""
-
-    async def load_sealed(self) -> dict[str, bytes]:
-        """Return the sealed secrets and configs by ID; after ``load``."""
-        ...
-
-    def put_sealed(self, object_id: str, data: bytes) -> None:
-        """Keep a sealed secret or config."""
-
-    def forget_sealed(self, object_id: str) -> None:
-        """Drop it."""
-
-    async def flush(self) -> None:
-        """Return once a dead daemon would find all that was put."""
-
-    async def close(self) -> None:
-        """Write what is left."""
-
-
-class MemoryDatabase:
-    """Records for a simulation: no thread, no file, and a restart finds them in the object."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, Record] = {}
-        self._sealed: dict[str, bytes] = {}
-
-    async def load(self) -> list[Record]:
-        """Return all records."""
-        return list(self._records.values())
-
-    def put(self, record: Record) -> None:
-        """Keep the record."""
-        self._records[record.id] = record
-
-    def forget(self, task_id: str) -> None:
-        """Drop the task's record."""
-        self._records.pop(task_id, None)
-
-    async def load_sealed(self) -> dict[str, bytes]:
-        """Return what was sealed."""
-        return dict(self._sealed)
-
-    def put_sealed(self, object_id: str, data: bytes) -> None:
-        """Keep it."""
-        self._sealed[object_id] = data
-
-    def forget_sealed(self, object_id: str) -> None:
-        """Drop it."""
-        self._sealed.pop(object_id, None)
-
-    async def flush(self) -> None:
-        """Nothing is ever left to write."""
-
-    async def close(self) -> None:
-        """Nothing is ever left to write."""
 
 
 class SqliteDatabase:

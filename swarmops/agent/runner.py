@@ -16,8 +16,8 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from swarmops.agent.database import Attempts, Database, Record
 from swarmops.agent.executors.base import Executor, Exit, TaskError, TemporaryError, choose
+from swarmops.agent.records import Attempts, Database, Record
 from swarmops.agent.steps import (
     Action,
     Verb,

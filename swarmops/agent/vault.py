@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from swarmops.agent.database import Database
+from swarmops.agent.records import Database
 from swarmops.agent.task_files import Dependencies
 from swarmops.model.secret import Config, Secret
 from swarmops.model.session import Assignments

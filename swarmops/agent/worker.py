@@ -14,9 +14,9 @@ import structlog
 from msgspec.structs import replace
 
 from swarmops.agent.alone import Alone
-from swarmops.agent.database import Database, Record
 from swarmops.agent.executors.base import Executor
 from swarmops.agent.outbox import Outbox
+from swarmops.agent.records import Database, Record
 from swarmops.agent.runner import Runner, Surroundings
 from swarmops.agent.vault import Vault
 from swarmops.agent.work import NodeFacts

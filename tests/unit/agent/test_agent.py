@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from swarmops.agent import runner
 from swarmops.agent.agent import Agent
-from swarmops.agent.database import MemoryDatabase
 from swarmops.agent.executors.base import Exit
+from swarmops.agent.records import MemoryDatabase
 from swarmops.agent.session import SessionTiming, next_backoff_s
 from swarmops.agent.vault import Sealer
 from swarmops.model.node import Node, NodeDescription

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from swarmops.agent import alone
 from swarmops.agent.alone import PATIENCE_S, next_attempt
-from swarmops.agent.database import Attempts, Record, SqliteDatabase
+from swarmops.agent.database import SqliteDatabase
+from swarmops.agent.records import Attempts, Record
 from swarmops.agent.vault import KEY_FILE, KeyFile
 from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import FileTarget, RestartPolicy, SecretReference

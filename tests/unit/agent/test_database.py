@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.database import Record, SqliteDatabase, _Change
+from swarmops.agent.database import SqliteDatabase, _Change
+from swarmops.agent.records import Record
 from swarmops.errors import SwarmopsError
 from swarmops.model.task import TaskState, TaskStatus
 from tests.unit.agent.conftest import make_task

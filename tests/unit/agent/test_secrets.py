@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.database import Record, SqliteDatabase
+from swarmops.agent.database import SqliteDatabase
 from swarmops.agent.executors.base import ExecutorContext, TaskError
 from swarmops.agent.executors.memory_files import MemoryFiles, file_system
+from swarmops.agent.records import Record
 from swarmops.agent.task_files import Dependencies, TaskFile
 from swarmops.agent.vault import KEY_FILE, KeyFile, Vault
 from swarmops.agent.work import make_work
