@@ -24,15 +24,13 @@ from swarmops.agent.executors.base import (
     TaskError,
     TemporaryError,
 )
+from swarmops.agent.executors.docker_asks import answers, engine_plugins, node_containers
 from swarmops.agent.executors.docker_config import at_target, container_config, port_status
 from swarmops.agent.executors.docker_engine import (
     TASK_LABEL,
     ConflictError,
     Engine,
     NotFoundError,
-    answers,
-    engine_plugins,
-    node_containers,
 )
 from swarmops.agent.executors.docker_images import Images
 from swarmops.agent.executors.docker_logs import ContainerOutput

@@ -20,7 +20,8 @@ import msgspec
 from msgspec.structs import replace
 
 from swarmops.agent.executors.base import LogLine, LogRequest, TaskError
-from swarmops.agent.executors.docker_engine import Answer, NotFoundError, opened
+from swarmops.agent.executors.docker_asks import Answer, opened
+from swarmops.agent.executors.docker_engine import NotFoundError
 
 Stream = Literal["stdout", "stderr"]
 LINE_BYTES_MAX = 1024 * 1024

@@ -18,12 +18,8 @@ import msgspec
 import structlog
 
 from swarmops.agent.executors.base import TaskError, TemporaryError
-from swarmops.agent.executors.docker_engine import (
-    NODE_LABEL,
-    Engine,
-    NotFoundError,
-    node_networks,
-)
+from swarmops.agent.executors.docker_asks import node_networks
+from swarmops.agent.executors.docker_engine import NODE_LABEL, Engine, NotFoundError
 from swarmops.agent.work import Work
 from swarmops.model.base import given
 from swarmops.model.network import (
