@@ -5,7 +5,8 @@ decides nothing: what to ask and when is its callers' part.
 """
 
 from swarmops.client.answers import Info, Ping, Version
-from swarmops.client.api import OUT_OF_SEQUENCE, Client, Filters
+from swarmops.client.api import Client, Filters
+from swarmops.client.calls import OUT_OF_SEQUENCE
 from swarmops.client.transport import Connect, SocketLike, UnreachableError, unix_socket
 
 __all__ = [

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Self, TypeVar
+from typing import Self
 from urllib.parse import quote
 
 import msgspec
 
-from swarmops.client.answers import Created, Failure, Info, Ping, Version
+from swarmops.client.answers import Info, Ping, Version
+from swarmops.client.calls import Calls, check
 from swarmops.client.logs import LogEntry, entries
 from swarmops.client.transport import TIMEOUT_S, Answer, Connect, Transport
-from swarmops.errors import ApiError
 from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
 from swarmops.model.network import NetworkCreate, NetworkResource
 from swarmops.model.node import Node, NodeSpec
@@ -29,12 +29,6 @@ from swarmops.model.task import Task
 Filters = Mapping[str, Sequence[str]]
 """Values of one key are alternatives, keys narrow each other: ``{"service": ["web"]}``."""
 
-T = TypeVar("T")
-
-OUT_OF_SEQUENCE = "update out of sequence"
-_CHANGE_TRIES_MAX = 8
-_HTTP_OK = range(200, 300)
-
 
 class Client:
     """One host's API. ``name`` is what errors call it; close it, or use it in ``with``."""
@@ -44,6 +38,7 @@ class Client:
     ) -> None:
         self.name = name
         self._transport = Transport(connect, name=name, timeout_s=timeout_s)
+        self._calls = Calls(self._transport, name)
 
     def __enter__(self) -> Self:
         return self
@@ -59,34 +54,36 @@ class Client:
 
     def ping(self) -> Ping:
         """Say whether somebody is there, and in which state its swarm part is."""
-        headers = self._call("GET", "/_ping").headers
+        headers = self._calls.call("GET", "/_ping").headers
         return Ping(api_version=headers.get("api-version", ""), swarm=headers.get("swarm", ""))
 
     def version(self) -> Version:
         """Return what serves the socket."""
-        return self._get("/version", Version)
+        return self._calls.get("/version", Version)
 
     def info(self) -> Info:
         """Return the host and its part in the swarm; answered by every node."""
-        return self._get("/info", Info)
+        return self._calls.get("/info", Info)
 
     # -- the swarm
 
     def swarm(self) -> Cluster:
         """Return the swarm with its join tokens; managers only."""
-        return self._get("/swarm", Cluster)
+        return self._calls.get("/swarm", Cluster)
 
     def init(self, request: InitRequest) -> str:
         """Make a swarm of this host alone; return its node ID."""
-        return msgspec.json.decode(self._call("POST", "/swarm/init", body=request).body, type=str)
+        return msgspec.json.decode(
+            self._calls.call("POST", "/swarm/init", body=request).body, type=str
+        )
 
     def join(self, request: JoinRequest) -> None:
         """Make this host a member of an existing swarm."""
-        self._call("POST", "/swarm/join", body=request)
+        self._calls.call("POST", "/swarm/join", body=request)
 
     def leave(self, *, force: bool = False) -> None:
         """Take this host out of its swarm; ``force`` also where it is a manager."""
-        self._call("POST", "/swarm/leave", {"force": "1"} if force else None)
+        self._calls.call("POST", "/swarm/leave", {"force": "1"} if force else None)
 
     def update_swarm(
         self,
@@ -102,52 +99,54 @@ class Client:
             query["rotateWorkerToken"] = "true"
         if rotate_manager_token:
             query["rotateManagerToken"] = "true"
-        self._call("POST", "/swarm/update", query, spec)
+        self._calls.call("POST", "/swarm/update", query, spec)
 
     # -- nodes
 
     def nodes(self, filters: Filters | None = None) -> list[Node]:
         """Return the swarm's nodes."""
-        return self._get("/nodes", list[Node], _filters(filters))
+        return self._calls.get("/nodes", list[Node], _filters(filters))
 
     def node(self, node_id: str) -> Node:
         """Return one node by its ID, hostname or unique prefix of the ID."""
-        return self._get(f"/nodes/{_quoted(node_id)}", Node)
+        return self._calls.get(f"/nodes/{_quoted(node_id)}", Node)
 
     def update_node(self, node_id: str, version: int, spec: NodeSpec) -> None:
         """Replace what is wanted of a node, if it still has this version."""
-        self._call("POST", f"/nodes/{_quoted(node_id)}/update", {"version": str(version)}, spec)
+        self._calls.call(
+            "POST", f"/nodes/{_quoted(node_id)}/update", {"version": str(version)}, spec
+        )
 
     def change_node(self, node_id: str, change: Callable[[NodeSpec], NodeSpec]) -> bool:
         """Apply a change to what is wanted of a node; return whether there was anything to do."""
-        return self._change(self.node, self.update_node, node_id, change)
+        return self._calls.change(self.node, self.update_node, node_id, change)
 
     def remove_node(self, node_id: str, *, force: bool = False) -> None:
         """Forget a node; it must be down, or the removal forced."""
-        self._call("DELETE", f"/nodes/{_quoted(node_id)}", {"force": "1"} if force else None)
+        self._calls.call("DELETE", f"/nodes/{_quoted(node_id)}", {"force": "1"} if force else None)
 
     # -- services and tasks
 
     def services(self, filters: Filters | None = None, *, status: bool = False) -> list[Service]:
         """Return the services, with counts of their tasks if ``status``."""
         query = _filters(filters) | ({"status": "true"} if status else {})
-        return self._get("/services", list[Service], query)
+        return self._calls.get("/services", list[Service], query)
 
     def service(self, service_id: str, *, insert_defaults: bool = False) -> Service:
         """Return one service by its ID, name or unique prefix of the ID."""
         query = {"insertDefaults": "true"} if insert_defaults else {}
-        return self._get(f"/services/{_quoted(service_id)}", Service, query)
+        return self._calls.get(f"/services/{_quoted(service_id)}", Service, query)
 
     def create_service(self, spec: ServiceSpec) -> str:
         """Create a service; return its ID."""
-        return self._create("/services/create", spec)
+        return self._calls.create("/services/create", spec)
 
     def update_service(
         self, service_id: str, version: int, spec: ServiceSpec, *, rollback: bool = False
     ) -> None:
         """Replace what is wanted of a service, if it still has this version."""
         query = {"version": str(version)} | ({"rollback": "previous"} if rollback else {})
-        self._call("POST", f"/services/{_quoted(service_id)}/update", query, spec)
+        self._calls.call("POST", f"/services/{_quoted(service_id)}/update", query, spec)
 
     def rebalance_service(self, service: Service) -> None:
         """Let tasks of a service move until they are spread evenly, if it has this version still.
@@ -155,23 +154,23 @@ class Client:
         Docker's engine ignores the wish: whether it was heard, the service's update status says.
         """
         query = {"version": str(service.version.index), "rebalance": "true"}
-        self._call("POST", f"/services/{_quoted(service.id)}/update", query, service.spec)
+        self._calls.call("POST", f"/services/{_quoted(service.id)}/update", query, service.spec)
 
     def change_service(self, service_id: str, change: Callable[[ServiceSpec], ServiceSpec]) -> bool:
         """Apply a change to a service's spec; return whether there was anything to do."""
-        return self._change(self.service, self.update_service, service_id, change)
+        return self._calls.change(self.service, self.update_service, service_id, change)
 
     def remove_service(self, service_id: str) -> None:
         """Remove a service; its tasks stop afterwards."""
-        self._call("DELETE", f"/services/{_quoted(service_id)}")
+        self._calls.call("DELETE", f"/services/{_quoted(service_id)}")
 
     def tasks(self, filters: Filters | None = None) -> list[Task]:
         """Return tasks, ended ones included as long as they are kept."""
-        return self._get("/tasks", list[Task], _filters(filters))
+        return self._calls.get("/tasks", list[Task], _filters(filters))
 
     def task(self, task_id: str) -> Task:
         """Return one task."""
-        return self._get(f"/tasks/{_quoted(task_id)}", Task)
+        return self._calls.get(f"/tasks/{_quoted(task_id)}", Task)
 
     def service_logs(
         self,
@@ -194,13 +193,12 @@ class Client:
         query |= {"timestamps": "1"} if timestamps else {}
         framed = True
 
-        def check(answer: Answer) -> None:
+        def begun(answer: Answer) -> None:
             nonlocal framed
-            if answer.status not in _HTTP_OK:
-                raise ApiError(answer.status, _message(answer))
+            check(answer)
             framed = "raw-stream" not in answer.headers.get("content-type", "")
 
-        pieces = self._transport.stream(f"/services/{_quoted(service_id)}/logs", query, check)
+        pieces = self._transport.stream(f"/services/{_quoted(service_id)}/logs", query, begun)
         first = next(pieces, b"")
         if not framed:
             yield LogEntry(1, first)
@@ -212,110 +210,62 @@ class Client:
 
     def secrets(self, filters: Filters | None = None) -> list[Secret]:
         """Return the secrets, without what they hold."""
-        return self._get("/secrets", list[Secret], _filters(filters))
+        return self._calls.get("/secrets", list[Secret], _filters(filters))
 
     def configs(self, filters: Filters | None = None) -> list[Config]:
         """Return the configs."""
-        return self._get("/configs", list[Config], _filters(filters))
+        return self._calls.get("/configs", list[Config], _filters(filters))
 
     def create_secret(self, spec: SecretSpec) -> str:
         """Create a secret; return its ID."""
-        return self._create("/secrets/create", spec)
+        return self._calls.create("/secrets/create", spec)
 
     def create_config(self, spec: ConfigSpec) -> str:
         """Create a config; return its ID."""
-        return self._create("/configs/create", spec)
+        return self._calls.create("/configs/create", spec)
 
     def remove_secret(self, secret_id: str) -> None:
         """Remove a secret that no service uses."""
-        self._call("DELETE", f"/secrets/{_quoted(secret_id)}")
+        self._calls.call("DELETE", f"/secrets/{_quoted(secret_id)}")
 
     def remove_config(self, config_id: str) -> None:
         """Remove a config that no service uses."""
-        self._call("DELETE", f"/configs/{_quoted(config_id)}")
+        self._calls.call("DELETE", f"/configs/{_quoted(config_id)}")
 
     def revealed_secrets(self) -> list[Secret]:
         """Return the secrets with what they hold: swarmops' own managers alone, to root."""
-        return self._get("/swarmops/secrets", list[Secret])
+        return self._calls.get("/swarmops/secrets", list[Secret])
 
     # -- people who use the API over the network
 
     def access(self) -> AccessState:
         """Return where the API is served over the network, and to whom."""
-        return self._get("/access", AccessState)
+        return self._calls.get("/access", AccessState)
 
     def serve_over_network(self, wanted: AccessPortRequest) -> None:
         """Serve the API over the network, on every manager; port 0: no longer."""
-        self._call("POST", "/access/update", body=wanted)
+        self._calls.call("POST", "/access/update", body=wanted)
 
     def grant_access(self, wanted: AccessRequest) -> AccessReply:
         """Let a person in; return the certificate."""
-        answer = self._call("POST", "/access/create", body=wanted)
+        answer = self._calls.call("POST", "/access/create", body=wanted)
         return msgspec.json.decode(answer.body, type=AccessReply)
 
     def revoke_access(self, name: str) -> None:
         """Let a person in no longer."""
-        self._call("DELETE", f"/access/{_quoted(name)}")
+        self._calls.call("DELETE", f"/access/{_quoted(name)}")
 
     # -- networks
 
     def networks(self) -> list[NetworkResource]:
         """Return the networks of swarm scope."""
-        found = self._get("/networks", list[NetworkResource], _filters({"scope": ["swarm"]}))
+        found = self._calls.get("/networks", list[NetworkResource], _filters({"scope": ["swarm"]}))
         return [one for one in found if one.scope == "swarm"]
 
     def create_network(self, wanted: NetworkCreate) -> str:
         """Create a network; return its ID."""
-        body = self._call("POST", "/networks/create", body=wanted).body
+        body = self._calls.call("POST", "/networks/create", body=wanted).body
         return str(msgspec.json.decode(body)["Id"])
-
-    # -- how
-
-    def _create(self, path: str, spec: msgspec.Struct) -> str:
-        return msgspec.json.decode(self._call("POST", path, body=spec).body, type=Created).id
-
-    def _get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
-        answer = self._call("GET", path, query)
-        try:
-            return msgspec.json.decode(answer.body, type=kind)
-        except msgspec.MsgspecError as error:
-            raise ApiError(
-                answer.status, f"{self.name}: the answer to GET {path} is not understood: {error}"
-            ) from error
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        body: msgspec.Struct | None = None,
-    ) -> Answer:
-        encoded = None if body is None else msgspec.json.encode(body)
-        answer = self._transport.request(method, path, query, encoded)
-        if answer.status not in _HTTP_OK:
-            raise ApiError(answer.status, _message(answer))
-        return answer
-
-    def _change(
-        self,
-        read: Callable[[str], Any],
-        write: Callable[[str, int, Any], None],
-        object_id: str,
-        change: Callable[[Any], Any],
-    ) -> bool:
-        for tries_left in reversed(range(_CHANGE_TRIES_MAX)):
-            current = read(object_id)
-            wanted = change(current.spec)
-            if wanted == current.spec:
-                return False
-            try:
-                write(current.id, current.version.index, wanted)
-            except ApiError as error:
-                if OUT_OF_SEQUENCE not in error.message or not tries_left:
-                    raise
-            else:
-                return True
-        raise AssertionError  # pragma: no cover - the last try returns or raises
 
 
 def _filters(filters: Filters | None) -> dict[str, str]:
@@ -327,11 +277,3 @@ def _filters(filters: Filters | None) -> dict[str, str]:
 def _quoted(name: str) -> str:
     """Spell a name as one segment of a path, whatever is in it."""
     return quote(name, safe="")
-
-
-def _message(answer: Answer) -> str:
-    try:
-        message = msgspec.json.decode(answer.body, type=Failure).message
-    except msgspec.MsgspecError:
-        message = answer.body.decode(errors="replace").strip()
-    return message or f"HTTP status {answer.status}"
