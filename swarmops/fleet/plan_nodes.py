@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from swarmops.fleet.nodes import NodeWish
 from swarmops.fleet.observation import HOST_LABEL
-from swarmops.fleet.playbook import NodeWish
 from swarmops.fleet.steps import Change, Step, StepKind
 from swarmops.model.base import given
 from swarmops.model.node import Availability, Node

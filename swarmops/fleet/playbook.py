@@ -8,7 +8,6 @@ the file's structure. The format's reference for users is docs/playbook.md.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,14 +20,13 @@ from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.hooks import Hooks, read_hooks
 from swarmops.fleet.includes import variables_of, with_includes
-from swarmops.fleet.inventory import MANAGERS, Inventory, playbook_scope
+from swarmops.fleet.inventory import Inventory, playbook_scope
 from swarmops.fleet.materials import Material, read_materials
 from swarmops.fleet.networks import read_networks
-from swarmops.fleet.patterns import match_hosts
+from swarmops.fleet.nodes import NodeWish, count_managers, read_nodes, zones_of
 from swarmops.fleet.stacks import Stack, read_stacks
 from swarmops.fleet.templates import Scope, rendered
 from swarmops.model.network import NetworkCreate
-from swarmops.model.node import Availability, Role
 from swarmops.model.service import ServiceSpec
 
 DEFAULT_BACKEND = "native"
@@ -37,20 +35,9 @@ KEYS = (
     *("swarm", "nodes", "services", "stacks", "secrets", "configs", "networks"),
     *("hooks", "prune", "vars", "include"),
 )
-_MANAGERS_MAX = 7
-_USUAL_MANAGERS = 3
 
 PROCESS_IMAGE = "host"
 """The image of services whose tasks are processes, which only our own runtime has."""
-
-
-class NodeWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What the playbook says of one host; what it doesn't say is None and stays as it is."""
-
-    role: Role | None = None
-    availability: Availability | None = None
-    labels: dict[str, str | None] = {}
-    """A label whose value is None is taken away."""
 
 
 class Playbook(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,8 +108,8 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     document = resolved(rendered(document, scope), Path(document.name).parent)
     top = Entry.top(document).section(KEYS)
     swarm = fields(_part(top, "swarm"), SWARM)
-    nodes = _nodes(top.get("nodes"), inventory)
-    managers, warnings = _managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
+    nodes = read_nodes(top.get("nodes"), inventory)
+    managers, warnings = count_managers(_part(top, "swarm").get("managers"), nodes, top, inventory)
     backend = swarm.get("backend", _backend(inventory))
     contents = _contents(top, backend, Path(document.name).parent, scope)
     prune = entry.boolean() if (entry := top.get("prune")) else False
@@ -137,7 +124,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
         networks=contents.networks,
         hooks=read_hooks(entry, inventory) if (entry := top.get("hooks")) else Hooks(),
         prune=prune,
-        zones=_zones(swarm.get("spread_managers_by", ZONE), nodes, scope),
+        zones=zones_of(swarm.get("spread_managers_by", ZONE), nodes, scope),
         replace_dead_after_s=swarm.get("replace_dead_after_s"),
         warnings=inventory.warnings + warnings + contents.warnings,
     )
@@ -212,18 +199,6 @@ SWARM: Table = {
 }
 
 
-def _zones(key: str, nodes: dict[str, NodeWish], scope: Scope) -> dict[str, str]:
-    """Return the hosts' zones: a node label of the playbook, else a variable of the inventory."""
-    zones = {}
-    for host, variables in scope["hostvars"].items():
-        value = nodes[host].labels.get(key) if host in nodes else None
-        if value is None and key in variables:
-            value = str(variables[key])
-        if value is not None:
-            zones[host] = value
-    return zones
-
-
 def _part(top: Entry, key: str) -> Entry:
     return top.get(key) or Entry(top.document, (*top.path, key), {})
 
@@ -237,91 +212,3 @@ def _backend(inventory: Inventory) -> str:
             " others: a swarm has one backend"
         )
     return named.pop() if named else DEFAULT_BACKEND
-
-
-def _labels(entry: Entry) -> dict[str, str | None]:
-    return {key: None if item.value is None else item.scalar() for key, item in entry.mapping()}
-
-
-_NODE: Table = {
-    "role": ("role", lambda entry: Role(entry.choice("manager", "worker"))),
-    "availability": (
-        "availability",
-        lambda entry: Availability(entry.choice("active", "pause", "drain")),
-    ),
-    "labels": ("labels", _labels),
-}
-
-
-def _nodes(section: Entry | None, inventory: Inventory) -> dict[str, NodeWish]:
-    """Return the wishes by host; a host's own entry is stronger than a pattern's."""
-    if section is None:
-        return {}
-    said: dict[str, dict[str, Any]] = {}
-    entries = sorted(section.mapping(), key=lambda pair: pair[0] in inventory.hosts)
-    for pattern, entry in entries:
-        wish = fields(entry, _NODE)
-        try:
-            hosts = match_hosts(pattern, inventory)
-        except InputError as error:
-            entry.fail(f"nodes: {error}")
-        for host in hosts:
-            before = said.setdefault(host, {})
-            labels = before.get("labels", {}) | wish.get("labels", {})
-            before |= wish | {"labels": labels}
-            if before.get("role") is Role.MANAGER and not inventory.may_manage(host):
-                entry.fail(
-                    f"'{host}' can't be a manager: the inventory's groups make it a worker: put it"
-                    f" into group '{MANAGERS}', or take role: manager away"
-                )
-    return {host: NodeWish(**said[host]) for host in inventory.hosts if host in said}
-
-
-def _managers(
-    entry: Entry | None, nodes: dict[str, NodeWish], top: Entry, inventory: Inventory
-) -> tuple[int, tuple[str, ...]]:
-    """Return how many managers there shall be, and the warnings about that number."""
-    place = entry or top
-    roles = {host: wish.role for host, wish in nodes.items()}
-    fit = [h for h in inventory.manager_order() if roles.get(h) is not Role.WORKER]
-    forced = [host for host, role in roles.items() if role is Role.MANAGER]
-    if not fit:
-        place.fail(
-            "no host may be a manager, and a swarm needs one: take role: worker from one, or put"
-            f" one into the inventory's group '{MANAGERS}'"
-        )
-    wanted = count(entry) if entry else _usual(inventory, len(fit), len(forced))
-    if wanted == 0:
-        place.fail("swarm.managers is 0, which leaves no manager: ask for 1, 3 or 5")
-    if len(forced) > wanted:
-        place.fail(
-            f"swarm.managers is {wanted}, but {len(forced)} hosts have role: manager"
-            f" ({', '.join(forced)}): raise managers, or take the role from some"
-        )
-    warnings = []
-    if wanted > len(fit):
-        warnings.append(
-            f"{place.where}: {wanted} managers are wanted, but only {len(fit)}"
-            f" {'host' if len(fit) == 1 else 'hosts'} may be: there will be {len(fit)}"
-        )
-    number = min(wanted, len(fit))
-    if number % 2 == 0:
-        warnings.append(
-            f"{place.where}: an even number of managers ({number}) bears no more losses than"
-            f" {number - 1}: ask for {number - 1} or {number + 1}"
-        )
-    if number > _MANAGERS_MAX:
-        warnings.append(
-            f"{place.where}: {number} managers make every write slower and not much safer: ask for"
-            " 3, 5 or 7"
-        )
-    return number, tuple(warnings)
-
-
-def _usual(inventory: Inventory, fit: int, forced: int) -> int:
-    """Return the number when none is given: all of group ``managers``, else 3, or 1 of few hosts.
-
-    Never an even one: that would cost a machine and add no safety.
-    """
-    most = fit if MANAGERS in inventory.groups else min(fit, _USUAL_MANAGERS)
-    return max(forced, most if most % 2 else most - 1)

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from swarmops.backends.base import Missing
 from swarmops.fleet.groups import Group, Groups
 from swarmops.fleet.inventory import Inventory, build_inventory
+from swarmops.fleet.nodes import NodeWish
 from swarmops.fleet.observation import HostView, Observation, SwarmView
 from swarmops.fleet.plan import make_plan
-from swarmops.fleet.playbook import NodeWish, Playbook
+from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.quorum import gate_refusal, quorum
 from swarmops.fleet.selection import Selection, select
 from swarmops.fleet.steps import Plan, Step, StepKind

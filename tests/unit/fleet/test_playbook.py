@@ -11,8 +11,8 @@ from swarmops.fleet.document import parse_document
 from swarmops.fleet.groups import read_groups
 from swarmops.fleet.host import OUR_VARS
 from swarmops.fleet.inventory import Inventory, build_inventory
+from swarmops.fleet.nodes import NodeWish
 from swarmops.fleet.playbook import (
-    NodeWish,
     Playbook,
     build_playbook,
     playbook_path,
