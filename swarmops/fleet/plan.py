@@ -11,10 +11,11 @@ import msgspec
 
 from swarmops.fleet.choice import choose_managers
 from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.member_steps import Draft
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.plan_hosts import host_steps, install_id, start_id
 from swarmops.fleet.plan_materials import supplies
-from swarmops.fleet.plan_members import Draft, change, count_members, form
+from swarmops.fleet.plan_members import change, count_members, form
 from swarmops.fleet.plan_nodes import node_step, only_names
 from swarmops.fleet.plan_services import service_steps
 from swarmops.fleet.playbook import Playbook
