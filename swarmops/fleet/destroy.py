@@ -46,10 +46,7 @@ def destroy(
     """
     targets = {name: target_of(host) for name, host in inventory.hosts.items()}
     looked = run_on(
-        targets.values(),
-        lambda target: gather(shells.of(target), target.place),
-        name=lambda target: target.name,
-        forks=forks,
+        targets.values(), lambda target: gather(shells.of(target), target.place), forks=forks
     )
     _refuse_locked(looked.results, targets, shells, f"destroy {inventory.path}")
     for name, error in looked.errors.items():
@@ -70,7 +67,6 @@ def destroy(
     outcome = run_on(
         [targets[name] for name in looked.results],
         remove,
-        name=lambda target: target.name,
         forks=forks,
         on_done=lambda name, result: on_host(
             name, reason_of(result) if isinstance(result, SwarmopsError) else ""

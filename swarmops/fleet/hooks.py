@@ -105,7 +105,6 @@ def _failures(
     ran = run_on(
         targets,
         lambda target: shells.of(target).run(list(hook.command), timeout_s=hook.timeout_s),
-        name=lambda target: target.name,
     )
     for name, failed in ran.errors.items():
         yield f"on {name}", failed.reason if isinstance(failed, HostError) else str(failed)

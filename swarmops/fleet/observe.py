@@ -58,7 +58,6 @@ def observe(
     outcome = run_on(
         [target_of(host) for host in inventory.hosts.values()],
         look,
-        name=lambda target: target.name,
         forks=forks,
         on_done=lambda name, result: on_host(
             name, reason_of(result) if isinstance(result, SwarmopsError) else ""

@@ -63,10 +63,7 @@ def retire(
     """
     targets = {name: target_of(host) for name, host in inventory.hosts.items()}
     looked = run_on(
-        targets.values(),
-        lambda target: gather(shells.of(target), target.place),
-        name=lambda target: target.name,
-        forks=forks,
+        targets.values(), lambda target: gather(shells.of(target), target.place), forks=forks
     )
     hosts = [name for name, facts in looked.results.items() if facts.api and facts.api.swarm]
     hosts.sort(key=lambda name: name in names)

@@ -36,7 +36,7 @@ def unlock_hosts(inventory: Inventory, shells: Shells, reason: str) -> list[Lock
         return _free(HostKeeper(lambda: shells.of(target), target.place), reason)
 
     targets = [target_of(inventory.hosts[name]) for name in inventory.manager_order()]
-    outcome = run_on(targets, on_host, name=lambda target: target.name)
+    outcome = run_on(targets, on_host)
     if not outcome.results:
         raise SwarmopsError("; ".join(map(str, outcome.errors.values())))
     return [lock for lock in outcome.results.values() if lock is not None]
