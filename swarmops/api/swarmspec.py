@@ -15,45 +15,20 @@ from msgspec import UNSET
 
 from swarmops.api.ca import refuse_external
 from swarmops.api.errors import bad_request, invalid, rpc
-from swarmops.model import defaults
 from swarmops.model.base import Model, given
+from swarmops.model.defaults import ADDR_POOLS, DATA_PATH_PORT, NANOSECONDS, SUBNET_SIZE, SWARM_SPEC
 from swarmops.model.node import Availability
 from swarmops.model.swarm import (
     CAConfig,
     DispatcherConfig,
     EncryptionConfig,
     InitRequest,
-    OrchestrationConfig,
-    RaftConfig,
     SwarmSpec,
-    TaskDefaults,
 )
 
-ADDR_POOLS = ["10.0.0.0/8"]
-SUBNET_SIZE = 24
 IPV4_BITS = 32
-DATA_PATH_PORT = 4789
 DATA_PATH_PORTS = range(1024, 49152)
 CERT_EXPIRY_MIN_S = 3600
-
-DEFAULT_SPEC = SwarmSpec(
-    name="default",
-    labels={},
-    orchestration=OrchestrationConfig(task_history_retention_limit=defaults.TASK_HISTORY_LIMIT),
-    raft=RaftConfig(
-        snapshot_interval=10_000,
-        keep_old_snapshots=0,
-        log_entries_for_slow_followers=500,
-        election_tick=10,
-        heartbeat_tick=1,
-    ),
-    dispatcher=DispatcherConfig(
-        heartbeat_period=int(defaults.HEARTBEAT_PERIOD_S * defaults.NANOSECONDS)
-    ),
-    ca_config=CAConfig(node_cert_expiry=defaults.NODE_CERT_EXPIRY_S * defaults.NANOSECONDS),
-    task_defaults=TaskDefaults(),
-    encryption_config=EncryptionConfig(auto_lock_managers=False),
-)
 
 M = TypeVar("M", bound=Model)
 
@@ -66,7 +41,7 @@ def filled(request: InitRequest) -> InitRequest:
             "Unimplemented",
             "a new swarm makes its own root: replace it then, with 'docker swarm ca --rotate'",
         )
-    spec = checked(DEFAULT_SPEC, given(request.spec, SwarmSpec()))
+    spec = checked(SWARM_SPEC, given(request.spec, SwarmSpec()))
     if given(request.auto_lock_managers, False):
         spec = msgspec.structs.replace(
             spec, encryption_config=EncryptionConfig(auto_lock_managers=True)
@@ -117,7 +92,7 @@ def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
     spec = merged(stored, wanted)
     ca = given(spec.ca_config, CAConfig())
     expiry_ns = given(ca.node_cert_expiry, 0)
-    if expiry_ns and expiry_ns < CERT_EXPIRY_MIN_S * defaults.NANOSECONDS:
+    if expiry_ns and expiry_ns < CERT_EXPIRY_MIN_S * NANOSECONDS:
         raise invalid("minimum certificate expiry time is: 1h0m0s")
     if given(given(spec.dispatcher, DispatcherConfig()).heartbeat_period, 0) < 0:
         raise invalid("heartbeat time period cannot be a negative duration")

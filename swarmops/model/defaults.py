@@ -37,6 +37,25 @@ NODE_CERT_EXPIRY_S = 90 * 24 * 3600
 DEFAULT_PORT = 2377
 PROCESS_IMAGE = "host"
 """The image name that means the process executor."""
+ADDR_POOLS = ["10.0.0.0/8"]
+SUBNET_SIZE = 24
+DATA_PATH_PORT = 4789
+SWARM_SPEC = SwarmSpec(
+    name="default",
+    labels={},
+    orchestration=OrchestrationConfig(task_history_retention_limit=TASK_HISTORY_LIMIT),
+    raft=RaftConfig(
+        snapshot_interval=10_000,
+        keep_old_snapshots=0,
+        log_entries_for_slow_followers=500,
+        election_tick=10,
+        heartbeat_tick=1,
+    ),
+    dispatcher=DispatcherConfig(heartbeat_period=int(HEARTBEAT_PERIOD_S * NANOSECONDS)),
+    ca_config=CAConfig(node_cert_expiry=NODE_CERT_EXPIRY_S * NANOSECONDS),
+    task_defaults=TaskDefaults(),
+    encryption_config=EncryptionConfig(auto_lock_managers=False),
+)
 
 
 def task_spec(spec: ServiceSpec) -> TaskSpec:
@@ -131,7 +150,7 @@ def ports(spec: ServiceSpec) -> list[PortConfig]:
 
 def swarm_spec(spec: SwarmSpec) -> SwarmSpec:
     """Fill in what Docker fills when a swarm is made; a zero counts there as not given."""
-    filled = _SWARM_SPEC
+    filled = SWARM_SPEC
     for name in spec.__struct_fields__:
         value = getattr(spec, name)
         default = getattr(filled, name)
@@ -143,21 +162,3 @@ def swarm_spec(spec: SwarmSpec) -> SwarmSpec:
             value = msgspec.structs.replace(default, **said)
         filled = msgspec.structs.replace(filled, **{name: value})
     return filled
-
-
-_SWARM_SPEC = SwarmSpec(
-    name="default",
-    labels={},
-    orchestration=OrchestrationConfig(task_history_retention_limit=TASK_HISTORY_LIMIT),
-    raft=RaftConfig(
-        snapshot_interval=10_000,
-        keep_old_snapshots=0,
-        log_entries_for_slow_followers=500,
-        election_tick=10,
-        heartbeat_tick=1,
-    ),
-    dispatcher=DispatcherConfig(heartbeat_period=int(HEARTBEAT_PERIOD_S * NANOSECONDS)),
-    ca_config=CAConfig(node_cert_expiry=NODE_CERT_EXPIRY_S * NANOSECONDS),
-    task_defaults=TaskDefaults(),
-    encryption_config=EncryptionConfig(auto_lock_managers=False),
-)

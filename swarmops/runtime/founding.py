@@ -11,7 +11,12 @@ from msgspec.structs import replace
 
 from swarmops.manager.ca import describe, new_tokens
 from swarmops.model.base import given
-from swarmops.model.defaults import NODE_CERT_EXPIRY_S
+from swarmops.model.defaults import (
+    ADDR_POOLS,
+    DATA_PATH_PORT,
+    NODE_CERT_EXPIRY_S,
+    SUBNET_SIZE,
+)
 from swarmops.model.ids import new_id
 from swarmops.model.node import (
     Availability,
@@ -41,10 +46,6 @@ from swarmops.runtime.dial import join_address, split_address
 from swarmops.runtime.state import NodeState, new_raft_id
 from swarmops.store import Transaction
 from swarmops.store.new_networks import first_networks
-
-_DEFAULT_POOL = ["10.0.0.0/8"]
-_SUBNET_SIZE = 24
-_DATA_PATH_PORT = 4789
 
 
 async def found(daemon: Daemon, request: InitRequest) -> str:
@@ -99,9 +100,9 @@ def _cluster(request: InitRequest, root: RootCA, state: NodeState, rng: random.R
         id=state.cluster_id,
         spec=given(request.spec, SwarmSpec()),
         tls_info=tls_info(root.cert_pem),
-        default_addr_pool=given(request.default_addr_pool, _DEFAULT_POOL) or None,
-        subnet_size=given(request.subnet_size, 0) or _SUBNET_SIZE,
-        data_path_port=given(request.data_path_port, 0) or _DATA_PATH_PORT,
+        default_addr_pool=given(request.default_addr_pool, ADDR_POOLS) or None,
+        subnet_size=given(request.subnet_size, 0) or SUBNET_SIZE,
+        data_path_port=given(request.data_path_port, 0) or DATA_PATH_PORT,
         internal=ClusterInternal(
             ca_cert=root.cert_pem,
             ca_key=root.key_pem,

@@ -9,10 +9,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from swarmops.api.control import Events, HostFacts, Insight, LocalState, Logs
-from swarmops.api.swarmspec import DEFAULT_SPEC
 from swarmops.errors import ApiError
 from swarmops.manager import extensions
 from swarmops.model.base import given
+from swarmops.model.defaults import SWARM_SPEC
 from swarmops.model.figures import Figures
 from swarmops.model.ids import new_id
 from swarmops.model.node import (
@@ -178,7 +178,7 @@ class FakeNode:
         )
         cluster = Cluster(
             id=new_id(self.rng),
-            spec=given(request.spec, DEFAULT_SPEC) if request else DEFAULT_SPEC,
+            spec=given(request.spec, SWARM_SPEC) if request else SWARM_SPEC,
             internal=ClusterInternal(ca_cert=self.root_pem, ca_key="KEY", join_tokens=tokens),
         )
         if "root" not in self.root_pem:
