@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tests.sim.raft.member import SimMember
     from tests.sim.raft.world import World
 
+_RESOLUTION_S = 1e-6
+
 
 class Nemesis:
     """Draws a fault, does it, waits, until told to stop."""
@@ -52,7 +54,8 @@ class Nemesis:
         """Do harm for so long."""
         loop = asyncio.get_running_loop()
         end = loop.time() + duration_s
-        while (left := end - loop.time()) > 0:
+        # The clock doesn't move for less than its resolution: what is left then is nothing.
+        while (left := end - loop.time()) > _RESOLUTION_S:
             await asyncio.sleep(min(left, self._rng.expovariate(1 / self._pause_s)))
             self.do(self._rng.choice(self._enabled))
 
