@@ -27,6 +27,7 @@ from tests.sim.raft.world import Failure, Report, simulate
 
 _LINES = 150
 _PROGRESS_S = 30.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def command(seed: int) -> str:
@@ -119,7 +120,8 @@ def main() -> int:
     if options.seed is not None:
         return _replay(options)
     total = Total()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _ENDING:
+        signal.signal(number, _end)
     seeds = range(options.start, options.start + options.seeds)
     with multiprocessing.get_context("fork").Pool(options.jobs, _begin) as pool:
         try:
@@ -140,6 +142,13 @@ def _add_up(
         out_of_time = time.monotonic() - total.began > options.seconds
         if out_of_time or (total.failed and not options.keep_going):
             return
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End the run, once: make sends on what its whole group was sent already."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _begin() -> None:
