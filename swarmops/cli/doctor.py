@@ -29,6 +29,7 @@ def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything
     from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.doctor import Grade, examine, findings
     from swarmops.fleet.observe import observe
+    from swarmops.fleet.opened import counted
     from swarmops.fleet.pool import run_on
     from swarmops.fleet.shells import Shells
     from swarmops.fleet.targets import target_of
@@ -52,6 +53,7 @@ def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything
         rows = [[f.host or "(swarm)", f.check, f.grade.value, f.found, f.cure] for f in shown]
         print_table(["HOST", "CHECK", "STATE", "FOUND", "CURE"], rows)
     else:
-        click.echo(f"All {len(found)} checks of {len(read.hosts)} hosts are well.")
+        hosts = counted(len(read.hosts), "host")
+        click.echo(f"All {len(found)} checks of {hosts} are well.")
     if any(one.grade is Grade.PROBLEM for one in found):
         raise click.exceptions.Exit(1)
