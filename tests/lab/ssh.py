@@ -4,10 +4,13 @@ Host keys are deliberately not remembered here: a wiped host has a new one.
 """
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.engine import LabError
 from tests.lab.hosts import Host
+from tests.lab.waiting import wait_for
 
 _OPTIONS = (
     "-o", "BatchMode=yes",
@@ -45,6 +48,19 @@ def ssh(
     if check and done.returncode != 0:
         raise LabError(f"{host.name}: {command!r} exited {done.returncode}: {done.stderr.strip()}")
     return done
+
+
+@contextmanager
+def forwarded(host: Host, socket: str, at: Path) -> Iterator[Path]:
+    """Let a socket of this machine lead to one on a host; yield its path once it is there."""
+    argv = ssh_argv(host)
+    argv[1:1] = ["-nNT", "-o", "ExitOnForwardFailure=yes", "-L", f"{at}:{socket}"]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as tunnel:
+        try:
+            wait_for(at.exists, f"the socket forwarded to {host.name}", within_s=20)
+            yield at
+        finally:
+            tunnel.terminate()
 
 
 def copy_to(host: Host, source: Path, target: str, *, user: str = "root") -> None:

@@ -16,7 +16,7 @@ import pytest
 from tests.lab import faults
 from tests.lab.hosts import Host, run_in
 from tests.lab.lab import Lab
-from tests.lab.ssh import ssh_argv
+from tests.lab.ssh import forwarded
 from tests.lab.swarm import SOCKET, Swarm, ask, docker, formed
 from tests.lab.task_image import import_busybox
 from tests.lab.waiting import wait_for
@@ -77,15 +77,8 @@ def cli(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Cli
     (folder / "page").write_text(PAGE)
     (folder / "token").write_text(TOKEN)
     (folder / "stack.yml").write_text(STACK)
-    socket = folder / "swarm.sock"
-    argv = ssh_argv(swarm.hosts[0])
-    argv[1:1] = ["-nNT", "-o", "ExitOnForwardFailure=yes", "-L", f"{socket}:{SOCKET}"]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as tunnel:
-        try:
-            wait_for(socket.exists, "the forwarded socket", within_s=10)
-            yield Cli(socket, folder)
-        finally:
-            tunnel.terminate()
+    with forwarded(swarm.hosts[0], SOCKET, folder / "swarm.sock") as socket:
+        yield Cli(socket, folder)
 
 
 class Cli:

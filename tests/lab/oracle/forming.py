@@ -4,7 +4,6 @@ One manager and two workers each, a container image that exists nowhere else, la
 and the manager's socket forwarded to this machine by OpenSSH.
 """
 
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import pytest
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
 from tests.lab.oracle.side import Kind, Side
-from tests.lab.ssh import ssh, ssh_argv
+from tests.lab.ssh import forwarded, ssh
 from tests.lab.swarm import SOCKET, drawn
 from tests.lab.task_image import import_busybox
 from tests.lab.waiting import wait_for
@@ -63,21 +62,14 @@ def _form_docker(hosts: Sequence[Host]) -> None:
 @contextmanager
 def _forwarded(kind: Kind, hosts: Sequence[Host], socket: str, directory: Path) -> Iterator[Side]:
     """Forward the manager's socket, wait for the nodes and label them."""
-    at = directory / f"{kind}.sock"
-    argv = ssh_argv(hosts[0])
-    argv[1:1] = ["-nNT", "-o", "ExitOnForwardFailure=yes", "-L", f"{at}:{socket}"]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as tunnel:
-        try:
-            wait_for(at.exists, "the forwarded socket", within_s=20)
-            side = Side(kind, hosts, at)
-            wait_for(lambda: _ready(side), "every node ready", within_s=60)
-            # Ours is 1 s: too little where all of this runs on two busy cores.
-            side.docker("swarm", "update", "--dispatcher-heartbeat", "5s")
-            for host, zone in zip(hosts, ZONES, strict=True):
-                side.docker("node", "update", "--label-add", f"zone={zone}", host.name)
-            yield side
-        finally:
-            tunnel.terminate()
+    with forwarded(hosts[0], socket, directory / f"{kind}.sock") as at:
+        side = Side(kind, hosts, at)
+        wait_for(lambda: _ready(side), "every node ready", within_s=60)
+        # Ours is 1 s: too little where all of this runs on two busy cores.
+        side.docker("swarm", "update", "--dispatcher-heartbeat", "5s")
+        for host, zone in zip(hosts, ZONES, strict=True):
+            side.docker("node", "update", "--label-add", f"zone={zone}", host.name)
+        yield side
 
 
 def _ready(side: Side) -> bool:
