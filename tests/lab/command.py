@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,17 @@ class Operator:
         """Run a command that prints JSON and return what it printed."""
         return msgspec.json.decode(self.run(*words, "--format", "json").out)
 
-    def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        """Start `swarmops` and return its process; the working directory has nothing in it."""
+    def start(
+        self, *words: str | Path, program: Sequence[str] = ("-m", "swarmops")
+    ) -> subprocess.Popen[str]:
+        """Start `swarmops` and return its process; the working directory has nothing in it.
+
+        `program` is what Python runs, where that is not `swarmops` alone.
+        """
         nowhere = self.home / "nowhere"
         nowhere.mkdir(exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-m", "swarmops", *map(str, words)],
+            [sys.executable, *program, *map(str, words)],
             cwd=nowhere,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
