@@ -216,7 +216,9 @@ class _Restoring:
         for said in backups:
             node = present.get(said.host)
             if node is None:
-                self.lack("node", said.host, "no node has that name now")
+                # Of a machine of which nobody said anything, nothing is lost.
+                if said.labels or said.availability is not Availability.ACTIVE:
+                    self.lack("node", said.host, "no node has that name now")
                 continue
 
             def change(spec: NodeSpec, said: NodeBackup = said) -> NodeSpec:

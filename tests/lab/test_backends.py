@@ -6,12 +6,13 @@ mode has nothing else.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.lab.hosts import run_in
+from tests.lab.hosts import Host, run_in
 from tests.lab.lab import Lab
 from tests.lab.swarm import Swarm, ask, drawn
 from tests.lab.task_image import BUSYBOX, import_busybox
@@ -19,6 +20,9 @@ from tests.lab.waiting import wait_for
 
 SOCKETS = {"native": "/run/swarmops/swarmops.sock", "docker": "/run/docker.sock"}
 COUNT = 4
+SPARE = 2
+"""Hosts beside those, which never hear of the swarm before it is restored on them."""
+PHRASE = "correct horse"
 
 
 def service(replicas: int, said: str = "one") -> dict[str, object]:
@@ -44,10 +48,14 @@ def playbook(managers: int, services: Mapping[str, object], **nodes: object) -> 
 class Side:
     """A swarm on one backend, asked with the docker CLI of its first manager that answers."""
 
-    def __init__(self, swarm: Swarm, backend: str) -> None:
+    def __init__(self, swarm: Swarm, backend: str, spare: Sequence[Host] = ()) -> None:
         self.swarm = swarm
         self.backend = backend
         self.operator = swarm.operator
+        self.spare = spare
+        self.variables = {"swarmops_backend": backend}
+        self.backup = swarm.inventory.with_name("all.swarmops-backup")
+        self.phrase = swarm.inventory.with_name("phrase")
 
     def docker(self, *words: str) -> str:
         """Run the docker CLI on the first host whose node is a manager that answers."""
@@ -85,18 +93,19 @@ class Side:
 def side(
     request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Side]:
-    """Four hosts with an engine; the first test makes them a swarm."""
-    with lab.claim(COUNT) as hosts:
-        import_busybox(hosts)
+    """Four hosts with an engine; the first test makes them a swarm. Two more are spare."""
+    with lab.claim(COUNT + SPARE) as claimed:
+        import_busybox(claimed)
+        hosts = claimed[:COUNT]
         swarm = drawn(hosts, tmp_path_factory, f"backend-{request.param}")
-        variables = {"swarmops_backend": request.param}
+        side = Side(swarm, request.param, claimed[COUNT:])
         swarm.write(
             playbook(3, {"app": service(4)}),
             managers=hosts[:3],
             workers=hosts,
-            variables=variables,
+            variables=side.variables,
         )
-        yield Side(swarm, request.param)
+        yield side
 
 
 def test_apply_forms_the_swarm_and_again_does_nothing(side: Side) -> None:
@@ -186,6 +195,16 @@ def test_a_node_that_left_is_taken_in_again(side: Side) -> None:
     assert sorted(listed) == [f"host{n} Ready" for n in range(1, COUNT + 1)]
 
 
+def test_a_backup_is_taken(side: Side) -> None:
+    """Of services, networks and nodes; it says what it holds, but not to whom lacks the phrase."""
+    side.docker("network", "create", "--driver", "overlay", "--label", "a=b", "back")
+    side.phrase.write_text(PHRASE)
+    words = ("backup", "create", side.backup, "--passphrase-file", side.phrase)
+    said = side.operator.run(*words, rc=0).out
+    assert f"1 services, 0 secrets, 0 configs, 1 networks, {COUNT} nodes" in said
+    assert b"busybox" not in side.backup.read_bytes()
+
+
 def test_destroy_leaves_no_swarm_and_the_engine_as_it_was(side: Side) -> None:
     """No container of a task, no swarm; the Docker Engine that was there still answers."""
     side.operator.run("destroy", "--yes", rc=0)
@@ -197,3 +216,25 @@ def test_destroy_leaves_no_swarm_and_the_engine_as_it_was(side: Side) -> None:
             f"no container on {host.name}",
             within_s=20,
         )
+
+
+def test_the_backup_comes_back_on_other_hosts(
+    side: Side, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Nothing of the old swarm is left: new machines bear its names, and the same service runs."""
+    hosts = [
+        msgspec.structs.replace(host, name=f"host{number}")
+        for number, host in enumerate(side.spare, 1)
+    ]
+    restored = drawn(hosts, tmp_path_factory, f"restored-{side.backend}")
+    wanted = playbook(1, {"app": service(4, "two")})
+    restored.write(wanted, managers=hosts[:1], workers=hosts, variables=side.variables)
+    words = (side.backup, restored.inventory, "--passphrase-file", side.phrase)
+    said = restored.operator.run("backup", "restore", *words, rc=0).out
+    assert "service app: restored" in said
+    there = Side(restored, side.backend)
+    wait_for(lambda: len(there.running()) == 4, "four running tasks", within_s=30)
+    assert set(there.running()) == {host.name for host in side.spare}
+    assert there.inspect("node", side.spare[1].name)["Spec"]["Labels"]["disk"] == "ssd"
+    assert there.inspect("network", "back")["Labels"] == {"a": "b"}
+    restored.operator.run("plan", restored.inventory, rc=0)
