@@ -116,25 +116,27 @@ def test_a_service_changed_by_hand_is_set_back(swarm: Swarm) -> None:
     assert len(swarm.placed()) == 5
 
 
-@pytest.mark.parametrize("name", ["host5", "host2"])
-def test_a_wiped_host_joins_again(swarm: Swarm, lab: Lab, name: str) -> None:
-    """Reinstalled, worker or manager: its new host key is refused until somebody removes the old.
+def test_wiped_hosts_join_again(swarm: Swarm, lab: Lab) -> None:
+    """A worker and a manager reinstalled: their new host keys are refused until somebody agrees.
 
-    Then apply joins it in its role and the swarm forgets its old node.
+    Then apply joins each in its role, and the swarm forgets their old nodes.
     """
-    old = swarm.nodes()[name]
-    lab.wipe(swarm[name])
+    old = swarm.nodes()
+    wiped = [swarm["host5"], swarm["host2"]]
+    lab.wipe(*wiped)
     refused = swarm.apply(rc=3)
-    assert any(f"{name}: its host key has changed" in error for error in refused.errors)
     known = swarm.operator.known_hosts
-    address = swarm[name].address
-    kept = [line for line in known.read_text().splitlines() if not line.startswith(f"{address} ")]
-    known.write_text("\n".join(kept) + "\n")
+    for host in wiped:
+        told = f"{host.name}: its host key has changed"
+        assert any(told in error for error in refused.errors), refused.said
+        kept = [line for line in known.read_text().splitlines() if host.address not in line.split()]
+        known.write_text("\n".join(kept) + "\n")
     swarm.apply()
-    nodes = [node for node in swarm.all_nodes() if node["Description"]["Hostname"] == name]
-    assert len(nodes) == 1
-    assert nodes[0]["ID"] != old["ID"]
-    assert nodes[0]["Spec"]["Role"] == old["Spec"]["Role"]
+    assert len(swarm.all_nodes()) == len(swarm.hosts)
+    nodes = swarm.nodes()
+    for host in wiped:
+        assert nodes[host.name]["ID"] != old[host.name]["ID"]
+        assert nodes[host.name]["Spec"]["Role"] == old[host.name]["Spec"]["Role"]
     swarm.settle()
     assert len(swarm.managers()) == 3
     assert "Nothing needs doing" in swarm.apply().out
@@ -159,10 +161,4 @@ def test_destroy_leaves_nothing_behind(swarm: Swarm) -> None:
         if host.engine:
             assert run_in(host, "docker", "ps", "--all", "--quiet").stdout == ""
     swarm.operator.run("destroy", "--yes", swarm.inventory)
-
-
-def test_a_destroyed_swarm_can_be_made_again(swarm: Swarm) -> None:
-    """The hosts are as bare as before."""
     swarm.operator.run("status", rc=1)
-    swarm.apply()
-    assert len(swarm.placed()) == 5
