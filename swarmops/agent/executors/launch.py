@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -19,6 +20,8 @@ SCRIPT_FILE = "run.sh"
 PID_FILE = "pid"
 EXIT_FILE = "exit"
 PROBE_FILE = "probe.sh"
+SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""Those that a command begins with as a login gives them, whatever the daemon ignores."""
 _SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SHELLS_OWN = {"_", "UID", "EUID", "PPID", "GROUPS", "SHELLOPTS", "BASHOPTS", "BASH_VERSINFO"}
 """Names that some shell keeps to itself."""

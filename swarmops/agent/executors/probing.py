@@ -13,7 +13,7 @@ import signal as signals
 from pathlib import Path
 
 from swarmops.agent.executors.base import TaskError
-from swarmops.agent.executors.launch import PROBE_FILE
+from swarmops.agent.executors.launch import PROBE_FILE, SIGNALS
 
 
 async def succeeds(folder: Path, timeout_s: float) -> bool:
@@ -30,7 +30,7 @@ async def succeeds(folder: Path, timeout_s: float) -> bool:
             ],
             setsid=True,
             setsigmask=[],
-            setsigdef=[signals.SIGPIPE, signals.SIGXFSZ, signals.SIGINT, signals.SIGHUP],
+            setsigdef=SIGNALS,
         )
     except OSError as error:
         raise TaskError(f"the healthcheck could not be started: {error.strerror}") from error

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from swarmops.agent.executors import output, procfs
 from swarmops.agent.executors.base import TaskError
-from swarmops.agent.executors.launch import EXIT_FILE, PID_FILE, SCRIPT_FILE
+from swarmops.agent.executors.launch import EXIT_FILE, PID_FILE, SCRIPT_FILE, SIGNALS
 from swarmops.agent.executors.procfs import Process
 
 START_TIMEOUT_S = 10.0
@@ -51,7 +51,7 @@ async def spawn(folder: Path) -> Supervised:
             ],
             setsid=True,
             setsigmask=[],
-            setsigdef=[signals.SIGPIPE, signals.SIGXFSZ, signals.SIGINT, signals.SIGHUP],
+            setsigdef=SIGNALS,
         )
     except OSError as error:
         os.close(reading)
