@@ -108,6 +108,6 @@ def _link_from_outside(host: Host, state: str) -> None:
 
 def _shell(host: Host, script: str) -> None:
     """Run a script on a host; LabError with its last words if it fails."""
-    done = run_in(host, "sh", "-e", stdin=script)
+    done = run_in(host, "sh", "-ec", script)
     if done.returncode != 0:
         raise LabError(f"{host.name}: {done.stderr.strip()}")

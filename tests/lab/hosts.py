@@ -113,13 +113,15 @@ def _check_alive(host: Host) -> None:
         raise LabError(f"{host.name}: {status} instead of booting: {last}")
 
 
-def run_in(
-    host: Host, *command: str, stdin: str = "", timeout_s: float = 120.0
-) -> subprocess.CompletedProcess[str]:
-    """Run a command on a host as root without SSH, so also on one that is partitioned."""
+def run_in(host: Host, *command: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """Run a command on a host as root without SSH, so also on one that is partitioned.
+
+    Without an input: `docker exec --interactive` at times loses the end of a short one, and a
+    command that reads to the end then waits for ever.
+    """
     return subprocess.run(
-        docker_argv("exec", "--interactive", host.container, *command),
-        input=stdin,
+        docker_argv("exec", host.container, *command),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout_s,

@@ -34,7 +34,7 @@ class Connection(http.client.HTTPConnection):
         self.sock.settimeout(self.timeout)
         self.sock.connect(sys.argv[3])
 connection = Connection("localhost", timeout=10)
-body = sys.stdin.read()
+body = sys.argv[4]
 headers = {"Content-Type": "application/json"} if body else {}
 connection.request(sys.argv[1], sys.argv[2], body or None, headers)
 answer = connection.getresponse()
@@ -216,7 +216,7 @@ def ask(
 ) -> tuple[int, Any]:
     """Return status and answer of a node's socket; status 0 where it doesn't answer."""
     text = "" if body is None else json.dumps(body)
-    done = run_in(host, "python3", "-c", _ASK, method, path, socket, stdin=text)
+    done = run_in(host, "python3", "-c", _ASK, method, path, socket, text)
     if done.returncode != 0:
         return 0, done.stderr
     status, _, answer = done.stdout.partition("\n")

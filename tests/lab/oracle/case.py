@@ -120,8 +120,13 @@ class Case:
         return found[0]
 
     def logs(self, service: str, *options: str) -> str:
-        """Return what `docker service logs` prints, both streams."""
+        """Return what `docker service logs` prints, both streams; nothing if it can't yet.
+
+        Both sides refuse while a task is so new that it has no node.
+        """
         done = self.run("service", "logs", *options, service)
+        if "has not been scheduled" in done.err:
+            return ""
         assert done.rc == 0, done.err
         return f"{done.out}\n{done.err}".strip()
 
