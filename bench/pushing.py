@@ -3,7 +3,8 @@
     python -m bench.pushing [pyinfra|swarmops]
 
 pyinfra (`tool_from_pypi.py`) puts the very bundle and a unit where they belong, and no more.
-swarmops (`installing.py`) gathers facts, sends, checks, unpacks and switches to the new release.
+swarmops does the same (`sending.py`), checks it and makes it durable; then, on other hosts, what an
+apply does (`installing.py`): gathers facts, sends, unpacks and switches to the new release.
 """
 
 import hashlib
@@ -67,7 +68,13 @@ def measure_push(lab: Lab) -> dict[str, float]:
     """
     with tempfile.TemporaryDirectory() as scratch:
         operator = Operator(Path(scratch))
-        bundle.build(wheels.here(), Path(scratch) / "cache/swarmops/bundles")
+        content = bundle.build(wheels.here(), Path(scratch) / "cache/swarmops/bundles").content
+        with lab.claim(HOSTS, engine=False) as hosts:
+            operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
+            spending = Spending(hosts)
+            sent_s = _send(operator, content)
+            sent_cpu_s = spending.spent_s()
+            _check(hosts, content)
         with lab.claim(HOSTS, engine=False) as hosts:
             operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
             spending = Spending(hosts)
@@ -80,12 +87,24 @@ def measure_push(lab: Lab) -> dict[str, float]:
             operator.meet(hosts, {"swarm": {"name": "bench", "managers": MANAGERS}})
             started_s, _ = operator.apply("--only", "runtime")
     return {
+        "sent_s": sent_s,
+        "sent_cpu_s": sent_cpu_s,
         "first_s": first_s,
         "first_cpu_s": first_cpu_s,
         "again_s": again_s,
         "again_cpu_s": again_cpu_s,
         "started_s": started_s,
     }
+
+
+def _send(operator: Operator, content: bytes) -> float:
+    """Put the bundle on hosts that nobody met before; return the seconds, RuntimeError if not."""
+    source = operator.inventory.with_name("sent.tar.gz")
+    source.write_bytes(content)
+    took_s, said = operator.run("bench.sending", str(operator.inventory), str(source), ON_HOST)
+    if said.split()[-2:] != [str(HOSTS), "hosts"]:
+        raise RuntimeError(f"it was to be sent to {HOSTS} hosts:\n{said}")
+    return took_s
 
 
 def _install(operator: Operator, *, on: int) -> float:
@@ -133,7 +152,7 @@ def _check(hosts: Sequence[Host], content: bytes) -> None:
     wanted = hashlib.sha256(content).hexdigest()
     for host in hosts:
         if wanted not in ssh(host, f"sha256sum {ON_HOST}").stdout:
-            raise RuntimeError(f"{host.name} has not the bundle that pyinfra put there")
+            raise RuntimeError(f"{host.name} has not the bundle that was sent")
 
 
 if __name__ == "__main__":
