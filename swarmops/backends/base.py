@@ -155,15 +155,14 @@ class UnitFacts(msgspec.Struct, frozen=True, kw_only=True):
 class ApiFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What the node's socket answered, as the Docker Engine API spells it.
 
-    ``swarm`` to ``tasks`` only from a manager; ``secrets`` to ``networks`` only where the playbook
-    has some; ``error`` has the first refusal's text.
+    ``swarm`` to ``services`` only from a manager; ``secrets`` to ``networks`` only where the
+    playbook has some; ``error`` has the first refusal's text: what comes after it was not asked.
     """
 
     info: dict[str, Any] | None = None
     swarm: dict[str, Any] | None = None
     nodes: list[dict[str, Any]] | None = None
     services: list[dict[str, Any]] | None = None
-    tasks: list[dict[str, Any]] | None = None
     secrets: list[dict[str, Any]] | None = None
     configs: list[dict[str, Any]] | None = None
     networks: list[dict[str, Any]] | None = None
@@ -196,11 +195,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     group: bool = False
     unit: UnitFacts | None = None
     supervisor_pid: int | None = None
+    daemon_pid: int = 0
+    """The daemon's process, as systemd or the supervisor says; 0: it doesn't run."""
     data_dir_exists: bool = False
     lock_file_exists: bool = False
     socket_exists: bool = False
     api: ApiFacts | None = None
     api_error: str | None = None
+    silent: bool = False
+    """Somebody holds the socket, and did not answer in time."""
     listening: tuple[str, ...] = ()
     engine: bool = False
     """Docker Engine is installed."""

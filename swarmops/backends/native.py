@@ -270,6 +270,8 @@ def _why_runtime(facts: Facts, artifact: Artifact) -> str:
 
 
 def _why_process(facts: Facts) -> str:
+    if facts.daemon_pid:
+        return f"the runtime doesn't serve its socket ({facts.api_error or 'it is not there'})"
     if facts.unit is not None and facts.unit.digest:
         return f"the runtime is {facts.unit.active}"
     if facts.api_error:

@@ -33,6 +33,10 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """What the backend says it lacks: runtime, unit, process."""
     running: bool = False
     """The runtime answers on its socket, perhaps in an old release."""
+    alive: bool = False
+    """Its process lives, whether or not its socket answers."""
+    silent: bool = False
+    """It holds its socket and did not answer in time; then ``error`` says so."""
     had_state: bool = False
     """It has a data directory: a stopped runtime may be a member of a swarm."""
     lock_file: bool = False
@@ -89,10 +93,16 @@ def host_view(name: str, facts: Facts, missing: Iterable[Missing]) -> HostView:
     if facts.api is not None and facts.api.info is not None:
         swarm = msgspec.convert(facts.api.info.get("Swarm") or {}, SwarmInfo)
         cluster_id = str((facts.api.swarm or {}).get("ID", ""))
+    if facts.silent:
+        # Slow is not stopped: what it does in the swarm it may do well. A restart is a person's.
+        return HostView(
+            name=name, error=_silent(name), silent=True, had_state=facts.data_dir_exists
+        )
     return HostView(
         name=name,
         missing=tuple(missing),
         running=facts.running,
+        alive=facts.running or bool(facts.daemon_pid),
         had_state=facts.data_dir_exists,
         lock_file=facts.lock_file_exists,
         swarm=swarm,
@@ -107,17 +117,30 @@ def build_observation(views: Iterable[HostView], answers: dict[str, ApiFacts]) -
     most managers are in.
     """
     hosts = {view.name: view for view in views}
-    ids = [hosts[name].cluster_id for name, api in answers.items() if api.nodes is not None]
+    # An answer that broke off lacks services that are there.
+    whole = {name: api for name, api in answers.items() if _whole(api)}
+    ids = [hosts[name].cluster_id for name in whole]
     if not ids:
         errors = [api.error for api in answers.values() if api.error]
         return Observation(hosts=hosts, swarm_error=errors[0] if errors else "")
     swarm_id = Counter(ids).most_common(1)[0][0]
     seen = [
         _swarm(swarm_id, name, api)
-        for name, api in answers.items()
-        if api.nodes is not None and hosts[name].cluster_id == swarm_id
+        for name, api in whole.items()
+        if hosts[name].cluster_id == swarm_id
     ]
     return Observation(hosts=hosts, swarm=max(seen, key=_newest))
+
+
+def _whole(api: ApiFacts) -> bool:
+    return api.nodes is not None and api.error is None
+
+
+def _silent(name: str) -> str:
+    return (
+        "its runtime runs, but does not answer on its socket in time: is the host overloaded? See"
+        f" 'swarmops logs {name}', and restart the runtime there if it stays so"
+    )
 
 
 def _swarm(swarm_id: str, host: str, api: ApiFacts) -> SwarmView:

@@ -72,8 +72,12 @@ def _full_plan(
         },
         starting=starting,
         members=count_members(roster, swarm.nodes, starting) if swarm else Members(0, 0),
-        chain=tuple(step.id for step in hosts if step.kind is StepKind.START and step.node_id)
-        + tuple(start_id(name) for name in roster.members if name in starting),
+        chain=tuple(
+            step.id
+            for step in hosts
+            if step.kind is StepKind.START
+            and (step.node_id or (step.target in starting and step.target in roster.members))
+        ),
     )
     before = draft.members
     if swarm is None:
@@ -168,7 +172,13 @@ def _two_swarms(observation: Observation) -> str | None:
 
 
 def _unreadable(observation: Observation) -> str | None:
-    """Refuse to plan over a swarm that is there but can't be asked."""
+    """Refuse to plan over a swarm that is there, or may be, but can't be asked."""
+    mute = [view.name for view in observation.hosts.values() if view.silent and view.had_state]
+    if mute:
+        return (
+            f"{', '.join(mute)} may be in a swarm, but the runtime there doesn't answer in time:"
+            f" see 'swarmops logs {mute[0]}', and restart it there if it stays so"
+        )
     inside = [
         view.name
         for view in observation.hosts.values()

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 _ANSWER_BYTES_MAX = 64 << 20
 _PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/snap/bin")
-_MANAGER_PATHS = ("swarm", "nodes", "services", "tasks")
+_MANAGER_PATHS = ("swarm", "nodes", "services")
 
 
 def _read(path: str) -> str:
@@ -102,14 +102,17 @@ def _running_release(pid: int, root_dir: str) -> str | None:
     return None
 
 
-def _daemon_pid(unit: dict[str, Any] | None, data_dir: str) -> int:
+def _daemon_pid(unit: dict[str, Any] | None, data_dir: str, supervisor: int | None) -> int:
     """Return the daemon's process id, 0 if it doesn't run: as systemd or the supervisor says."""
     if unit and unit["main_pid"]:
         return int(unit["main_pid"])
+    if supervisor is None:
+        return 0
     try:
-        return int(json.loads(_read(f"{data_dir}/daemon.pid"))["pid"])
+        pid = int(json.loads(_read(f"{data_dir}/daemon.pid"))["pid"])
     except (ValueError, KeyError, TypeError):
         return 0
+    return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
 def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
@@ -128,18 +131,27 @@ def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
 
 
 def _api(path: str, timeout_s: float, also: list[str]) -> dict[str, Any]:
+    """Ask the node's socket; what a later request doesn't get leaves what earlier ones told."""
     status, info = _get(path, "/info", timeout_s)
     if status != 200:  # noqa: PLR2004 - HTTP's OK
         return {"error": str(info.get("message", info))}
     api: dict[str, Any] = {"info": info}
     if (info.get("Swarm") or {}).get("ControlAvailable"):
         for name in (*_MANAGER_PATHS, *also):
-            status, answer = _get(path, f"/{name}", timeout_s)
+            try:
+                status, answer = _get(path, f"/{name}", timeout_s)
+            except (OSError, ValueError) as error:
+                api["error"] = f"GET /{name}: {_words(error)}"
+                break
             if status != 200:  # noqa: PLR2004 - HTTP's OK
                 api["error"] = str(answer.get("message", answer))
                 break
             api[name] = answer
     return api
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
 def _address(text: str) -> str:
@@ -215,13 +227,16 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         current = None
     releases = [] if args["local"] else _names(f"{root_dir}/releases")
     unit = _unit(args["unit"]) if systemd else None
-    api, api_error = None, None
+    supervisor = _supervisor(data_dir)
+    daemon = _daemon_pid(unit, data_dir, supervisor)
+    api, api_error, silent = None, None, False
     try:
         api = _api(args["socket"], args["timeout_s"], args.get("also", []))
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        api_error = str(getattr(error, "strerror", None) or error or type(error).__name__)
+        api_error = _words(error)
+        silent = isinstance(error, TimeoutError)
     return {
         "hostname": uname.nodename,
         "python": python(),
@@ -236,14 +251,16 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "release_ok": bool(current) and not args["local"] and _release_ok(f"{root_dir}/current"),
         "wrapper": os.path.exists("/usr/local/bin/swarmops"),
         "group": _group("swarmops"),
-        "running_release": _running_release(_daemon_pid(unit, data_dir), root_dir),
+        "running_release": _running_release(daemon, root_dir),
         "unit": unit,
-        "supervisor_pid": _supervisor(data_dir),
+        "supervisor_pid": supervisor,
+        "daemon_pid": daemon,
         "data_dir_exists": os.path.isdir(data_dir),
         "lock_file_exists": os.path.exists(args["lock_file"]),
         "socket_exists": os.path.exists(args["socket"]),
         "api": api,
         "api_error": api_error,
+        "silent": silent,
         "listening": _listening(args["ports"]),
         "engine": any(os.path.exists(f"{folder}/dockerd") for folder in _PROGRAMS),
         "disk_free_bytes": _free_bytes(data_dir),

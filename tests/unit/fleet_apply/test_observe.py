@@ -16,6 +16,7 @@ from swarmops.fleet import observe as observe_module
 from swarmops.fleet.destroy import destroy
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.observation import HostView, build_observation
 from swarmops.fleet.observe import observe
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.status import host_rows
@@ -39,6 +40,10 @@ ANSWERS: dict[str, Facts | HostError] = {
         FACTS, api=ApiFacts(info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], services=[])
     ),
     "odd": msgspec.structs.replace(FACTS, api=ApiFacts(info={"Swarm": {"NodeID": 5}})),
+    "slow": msgspec.structs.replace(
+        FACTS, api_error="timed out", silent=True, data_dir_exists=True, daemon_pid=7
+    ),
+    "deaf": msgspec.structs.replace(FACTS, data_dir_exists=True, daemon_pid=8),
     "dead": HostError("dead", "it doesn't answer"),
     "mips": msgspec.structs.replace(FACTS, machine="mips"),
 }
@@ -107,11 +112,16 @@ def test_observe(inventory: Inventory) -> None:
     assert views["dead"].error == "it doesn't answer"
     assert views["mips"].error == "its machine is a mips: use another"
     assert "its API's answer is not understood" in views["odd"].error
+    assert "does not answer on its socket in time" in views["slow"].error
+    assert views["slow"].silent
+    assert views["slow"].had_state
+    assert (views["deaf"].running, views["deaf"].alive, views["deaf"].usable) == (False, True, True)
+    assert (views["bare"].alive, views["manager"].alive) == (False, True)
     assert views["bare"].missing == (Missing("runtime", "nothing is installed"),)
     assert views["manager"].running
     assert seen.observation.swarm is not None
     assert seen.observation.swarm.seen_from == "manager"
-    assert set(seen.looked) == {"bare", "manager", "odd"}
+    assert set(seen.looked) == {"bare", "manager", "odd", "slow", "deaf"}
     assert heard["dead"] == "it doesn't answer"
     assert heard["bare"] == ""
 
@@ -123,6 +133,8 @@ def test_status(inventory: Inventory) -> None:
         ("bare", "missing", ""),
         ("manager", "running", "manager"),
         ("odd", "", ""),
+        ("slow", "", ""),
+        ("deaf", "missing", ""),
         ("dead", "", ""),
         ("mips", "", ""),
     ]
@@ -145,7 +157,7 @@ def test_destroy(
     heard: dict[str, str] = {}
     errors = destroy(inventory, stands, Shells(), on_host=heard.__setitem__)
     assert errors == {"dead": "it doesn't answer", "mips": "the disk is read-only"}
-    assert sorted(backend.removed) == ["bare", "manager", "odd"]
+    assert sorted(backend.removed) == ["bare", "deaf", "manager", "odd", "slow"]
     assert (("manager", "leave") in fake.calls) is leaves
     assert set(heard) == set(ANSWERS)
     assert current.choose(None, {}).inventory == Path(inventory.path)
@@ -164,3 +176,18 @@ def test_destroy_all(
     assert destroy(few, fake_backend()[1], Shells(), on_host=lambda *_: None) == {}
     with pytest.raises(InputError):
         current.choose(None, {})
+
+
+def test_an_answer_that_broke_off_is_no_view_of_the_swarm() -> None:
+    """What a manager could not tell is not taken for absent: another is believed, or nobody."""
+    half = ApiFacts(
+        info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], error="GET /services: timed out"
+    )
+    whole = ApiFacts(info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], services=[])
+    views = [HostView(name=name, running=True, cluster_id="s") for name in ("a", "b")]
+    seen = build_observation(views, {"a": half, "b": whole})
+    assert seen.swarm is not None
+    assert seen.swarm.seen_from == "b"
+    alone = build_observation(views, {"a": half})
+    assert alone.swarm is None
+    assert alone.swarm_error == "GET /services: timed out"
