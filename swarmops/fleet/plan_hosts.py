@@ -1,7 +1,7 @@
 """The part of a plan that makes every host run the wanted runtime: install, start, restart.
 
-Called by ``swarmops.fleet.plan``; pure. What is down is started everywhere at once; what runs is
-restarted in batches, managers one by one, each only while the others are a quorum without it.
+Called by ``swarmops.fleet.plan``; pure. What is down is started everywhere at once; what lives is
+restarted in batches, managers one by one, each only while all the others answer.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import msgspec
 
 from swarmops.fleet.observation import HostView, Observation
-from swarmops.fleet.quorum import is_leader, is_manager
+from swarmops.fleet.quorum import is_leader, is_manager, is_reachable
 from swarmops.fleet.roster import Roster
 from swarmops.fleet.steps import Gate, Step, StepKind
+from swarmops.model.node import Node
 
 BATCH_PERCENT = 25
 """How many of the workers are restarted at once."""
@@ -30,24 +31,25 @@ def start_id(host: str) -> str:
 def host_steps(observation: Observation, roster: Roster) -> list[Step]:
     """Return the install and start steps of all usable hosts.
 
-    Nodes that run are restarted in batches, workers first, then the managers, the leader last. Each
-    batch waits until the one before has come back well, so that a release that doesn't start takes
-    at most one batch's daemons down, for a moment.
+    Nodes that live are restarted in batches, workers first, then the managers: those that the
+    others don't hear first, the leader last. Each batch waits until the one before has come back
+    well, so that a release that doesn't start takes at most one batch's daemons down, for a moment.
+    One that lives but doesn't serve its socket may be a good member all the same: it has its turn.
     """
     usable = [view for view in observation.hosts.values() if view.usable and view.missing]
     installs = [step for view in usable if (step := _install(view))]
     installed = {step.target for step in installs}
     starting = [view for view in usable if _stopped(view)]
-    starts = [_start(view, installed) for view in starting if not view.running]
+    starts = [_start(view, installed) for view in starting if not _lives(view)]
     stopped = tuple(step.id for step in starts if _manages(step.target, roster))
-    restarting = [view for view in starting if view.running]
+    restarting = [view for view in starting if _lives(view)]
     before: tuple[str, ...] = ()
     for batch in _batches([view for view in restarting if not _manages(view.name, roster)]):
         steps = [_after(_start(view, installed), before) for view in batch]
         starts += steps
         before = tuple(step.id for step in steps)
     managers = [view for view in restarting if _manages(view.name, roster)]
-    for view in sorted(managers, key=lambda view: is_leader(roster.members[view.name])):
+    for view in sorted(managers, key=lambda view: _turn(roster.members[view.name])):
         step = msgspec.structs.replace(
             _after(_start(view, installed), before),
             follows=stopped,
@@ -57,6 +59,14 @@ def host_steps(observation: Observation, roster: Roster) -> list[Step]:
         starts.append(step)
         before = (step.id,)
     return installs + starts
+
+
+def _lives(view: HostView) -> bool:
+    return view.running or view.alive
+
+
+def _turn(node: Node) -> int:
+    return 2 if is_leader(node) else int(is_reachable(node))
 
 
 def _batches(views: list[HostView]) -> list[list[HostView]]:

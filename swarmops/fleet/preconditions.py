@@ -30,7 +30,7 @@ _OF_GATE = {
     Gate.NONE: "",
     Gate.ADD_MANAGER: "the managers that answer are a quorum also with one more",
     Gate.REMOVE_MANAGER: "the other managers answer, and are a quorum without it",
-    Gate.RESTART_MANAGER: "the other managers are a quorum while it is away",
+    Gate.RESTART_MANAGER: "all other managers answer",
 }
 
 

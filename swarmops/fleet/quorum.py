@@ -75,10 +75,6 @@ class Members(msgspec.Struct, frozen=True):
         """Say whether one that answers may go: all others must answer too."""
         return self.count > 1 and self.healthy
 
-    def may_restart(self) -> bool:
-        """Say whether one may be away for a moment; of one or two it can't be helped."""
-        return self.count <= 2 or self.reachable - 1 >= quorum(self.count)  # noqa: PLR2004 - two
-
     def plus(self) -> Members:
         """Return the group with one more that answers."""
         return Members(self.count + 1, self.reachable + 1)
@@ -86,6 +82,15 @@ class Members(msgspec.Struct, frozen=True):
     def minus(self, *, live: bool) -> Members:
         """Return the group with one less."""
         return Members(self.count - 1, self.reachable - live)
+
+
+def _may_restart(node: Node, members: Members) -> bool:
+    """Say whether a manager may be away for a moment: all others must answer.
+
+    So the rest is a quorum, of five and more also if another dies just then. Of one or two managers
+    it can't be helped; and one that the others don't hear costs nothing: its restart may cure it.
+    """
+    return members.count <= 2 or members.healthy or not is_reachable(node)  # noqa: PLR2004 - two
 
 
 def gate_refusal(gate: Gate, nodes: Iterable[Node], node_id: str = "") -> str | None:
@@ -98,12 +103,12 @@ def gate_refusal(gate: Gate, nodes: Iterable[Node], node_id: str = "") -> str | 
     said = f"{members.reachable} of {members.count} managers answer"
     if gate is Gate.ADD_MANAGER and not members.may_add():
         return f"a new manager could cost the quorum ({said}): bring the others back first"
-    if gate is Gate.RESTART_MANAGER and not members.may_restart():
-        return f"its restart would cost the quorum ({said}): bring the others back first"
+    node = next((node for node in nodes if node.id == node_id), None)
+    if node is None or not is_manager(node):
+        return None
+    if gate is Gate.RESTART_MANAGER and not _may_restart(node, members):
+        return f"its restart could cost the quorum ({said}): bring the others back first"
     if gate is Gate.REMOVE_MANAGER:
-        node = next((node for node in nodes if node.id == node_id), None)
-        if node is None or not is_manager(node):
-            return None
         if members.count == 1:
             return "it is the last manager: make another one first"
         live = is_reachable(node)

@@ -16,7 +16,7 @@ from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmV
 from swarmops.fleet.plan import make_plan
 from swarmops.fleet.playbook import Playbook, build_playbook
 from swarmops.fleet.spec_diff import labelled
-from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.fleet.steps import Gate, Plan, Step, StepKind
 from swarmops.model.node import (
     Availability,
     ManagerStatus,
@@ -39,7 +39,7 @@ OLD = (Missing("runtime", "an older release"), Missing("process", "it runs an ol
 def node(host: str, kind: str) -> Node:
     """Return the node that a kind of host has in the swarm."""
     manager = any(word in kind for word in ("leader", "manager"))
-    alive = not any(word in kind for word in ("silent", "stopped", "wiped"))
+    alive = not any(word in kind for word in ("silent", "stopped", "wiped", "sick"))
     status = ManagerStatus(
         leader="leader" in kind,
         reachability=Reachability.REACHABLE if alive else Reachability.UNREACHABLE,
@@ -63,8 +63,11 @@ def view(host: str, kind: str) -> HostView:
         return HostView(name=host, error="connection refused")
     if kind == "bare" or kind.startswith("wiped"):
         return HostView(name=host, missing=BARE)
-    if kind.startswith("stopped"):
-        return HostView(name=host, missing=STOPPED, had_state=True)
+    if kind.startswith(("stopped", "deaf")):  # a deaf one's process lives, its socket is gone
+        alive = kind.startswith("deaf")
+        return HostView(name=host, missing=STOPPED, had_state=True, alive=alive)
+    if kind.startswith("slow"):  # somebody holds its socket and says nothing
+        return HostView(name=host, error="does not answer in time", silent=True, had_state=True)
     if kind == "new":
         return HostView(name=host, running=True)
     manager = any(word in kind for word in ("leader", "manager"))
@@ -95,7 +98,7 @@ def seen(world: str, services: tuple[Service, ...] = ()) -> tuple[Inventory, Obs
     inventory = build_inventory("inv.yml", read_groups(parse_document(text, "inv.yml"), OUR_VARS))
     views = {name: view(name, kinds[name]) for name in listed}
     outside = {"bare", "new", "unreachable", "removed", "foreign", "locked", "other manager"}
-    outside |= {"stopped unknown"}
+    outside |= {"stopped unknown", "slow unknown"}
     nodes = tuple(node(name, kind) for name, kind in kinds.items() if kind not in outside)
     told = any("leader" in kind for kind in kinds.values())
     swarm = SwarmView(id="swarm", seen_from="a", nodes=nodes, services=services) if told else None
@@ -219,6 +222,14 @@ M1, M3 = "swarm: {managers: 1}", "swarm: {managers: 3}"
             M3,
             ["install:a", "install:b", "install:c", "start:b", "start:c", "start:a"],
         ),
+        (
+            "a=old leader, b=old manager, c=old sick manager",
+            M3,
+            ["install:a", "install:b", "install:c", "start:c", "start:b", "start:a"],
+        ),
+        ("a=leader, b=slow manager, c=slow manager, d=slow worker", M3, []),
+        ("a=leader, b=deaf manager, c=deaf manager", M3, ["start:b", "start:c"]),
+        ("a=leader, b=slow manager, c=old manager", M3, ["install:c", "start:c"]),
     ],
 )
 def test_steps(world: str, playbook: str, steps: list[str]):
@@ -343,6 +354,7 @@ def test_every_step_says_why_what_must_hold_and_what_proves_it():
         ("a=leader, b=unreachable", M1, "b", "connection refused"),
         ("a=leader, b=foreign", M1, "b", "it is in another swarm"),
         ("a=leader, b=locked", M1, "b", "unlock it"),
+        ("a=leader, b=slow manager, c=manager", M3, "b", "does not answer in time"),
         (
             "a=leader, b=manager, c=silent manager, d=worker, e=worker",
             "swarm: {managers: 5}",
@@ -387,6 +399,7 @@ def test_problems(world: str, playbook: str, host: str, problem: str):
             "2 of the 3 hosts that may be managers can't be used (b: ",
         ),
         ("a=unreachable", "no host that may be a manager can be used (a: "),
+        ("a=slow unknown, b=new, c=new, d=new", "a may be in a swarm, but the runtime there"),
     ],
 )
 def test_refusals(world: str, refusal: str):
@@ -576,3 +589,16 @@ def test_a_release_is_tried_on_one_worker_then_rolled_out_managers_last():
         "start:c": ["start:b"],
         "start:a": ["start:c"],
     }
+
+
+def test_managers_whose_processes_live_are_restarted_one_by_one():
+    """That a socket is gone says nothing of the manager behind it: each waits for all others."""
+    steps = {s.id: s for s in plan("a=leader, b=deaf manager, c=deaf manager", M3).steps}
+    assert steps["start:c"].after == ("start:b",)
+    assert [steps[one].gate for one in ("start:b", "start:c")] == [Gate.RESTART_MANAGER] * 2
+    assert [steps[one].node_id for one in ("start:b", "start:c")] == ["id-b", "id-c"]
+    stopped = plan("a=leader, b=manager, c=stopped manager, d=stopped worker", M3).steps
+    assert [(s.id, s.gate, s.after) for s in stopped] == [
+        ("start:c", Gate.NONE, ()),
+        ("start:d", Gate.NONE, ()),
+    ]
