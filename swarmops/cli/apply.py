@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.plan import show_env_option
 from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @playbook_option
 @selecting
 @click.option("--check", is_flag=True, help="Change nothing, show what would be done")
+@show_env_option
 @click.option("--yes", is_flag=True, help="Don't ask before something is taken away")
 @click.option(
     "--plan",
@@ -42,6 +44,7 @@ def apply(
     *,
     wanted: Wanted,
     check: bool,
+    show_env: bool,
     yes: bool,
     plan_file: Path | None,
     reason: str,
@@ -61,7 +64,7 @@ def apply(
     if check:
         from swarmops.cli.plan import show_plan
 
-        code = show_plan(settings, inventory, playbook, forks, wanted)
+        code = show_plan(settings, inventory, playbook, forks, wanted, show_env=show_env)
         raise click.exceptions.Exit(code)
 
     from swarmops.cli.progress import make_progress

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
     from swarmops.fleet.selection import Wanted
 
 
+show_env_option = click.option(
+    "--show-env", is_flag=True, help="Show the values of services' environments"
+)
+
+
 @click.command()
 @inventory_argument
 @playbook_option
 @selecting
 @click.option("--out", type=click.Path(path_type=Path), help="Write the plan for 'apply --plan'")
+@show_env_option
 @common
 @formatted
 @on_fleet
@@ -33,8 +39,13 @@ def plan(  # noqa: PLR0917 - a command's options
     forks: int,
     wanted: Wanted,
     out: Path | None,
+    *,
+    show_env: bool,
 ) -> None:
     """Show what apply would do, and change nothing.
+
+    Of services' environments it shows the names and that a value changes; --show-env shows values.
+    The file of --out has them too, for its owner alone.
 
     Exits with 0 when nothing needs doing, 2 when something does, 3 when some hosts can't be told
     or done, 1 when nothing can.
@@ -44,7 +55,9 @@ def plan(  # noqa: PLR0917 - a command's options
       swarmops plan inventories/prod.yml
       swarmops plan --out plan.json && swarmops apply --plan plan.json
     """
-    raise click.exceptions.Exit(show_plan(settings, inventory, playbook, forks, wanted, out))
+    raise click.exceptions.Exit(
+        show_plan(settings, inventory, playbook, forks, wanted, out, show_env=show_env)
+    )
 
 
 def show_plan(  # noqa: PLR0917 - a command's options
@@ -54,11 +67,14 @@ def show_plan(  # noqa: PLR0917 - a command's options
     forks: int,
     wanted: Wanted,
     out: Path | None = None,
+    *,
+    show_env: bool = False,
 ) -> int:
     """Look, print the plan, perhaps write it to a file; return the exit code."""
     from swarmops.cli.progress import make_progress
     from swarmops.fleet.apply_lock import lock_warning
     from swarmops.fleet.opened import look, open_fleet
+    from swarmops.fleet.plan_shown import shown
     from swarmops.fleet.plan_text import plan_json, plan_text
     from swarmops.fleet.shells import Shells
 
@@ -78,7 +94,8 @@ def show_plan(  # noqa: PLR0917 - a command's options
         say(f"Error: {refusal}")
     for host, reason in made.problems.items():
         say(f"Error: {host}: {reason}")
-    if text := plan_json(made).decode() if settings.format == "json" else plan_text(made):
+    told = shown(made, environments=show_env)
+    if text := plan_json(told).decode() if settings.format == "json" else plan_text(told):
         click.echo(text)
     sys.stdout.flush()
     if made.refusals:

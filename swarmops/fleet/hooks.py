@@ -6,6 +6,7 @@ there is something to do, on the operator's machine or on hosts. One that fails 
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,12 +33,23 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()
     timeout_s: float = 60.0
 
+    @property
+    def text(self) -> str:
+        """What is run, where, and for how long at most."""
+        where = ", ".join(self.hosts) or "this machine"
+        return f"on {where}: {shlex.join(self.command)} (at most {self.timeout_s:g} s)"
+
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """All of them, in order."""
 
     before: tuple[Hook, ...] = ()
     after: tuple[Hook, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """Yield each hook in a line, in the order in which they are run."""
+        yield from (f"before, {hook.text}" for hook in self.before)
+        yield from (f"after, {hook.text}" for hook in self.after)
 
 
 def read_hooks(section: Entry, inventory: Inventory) -> Hooks:

@@ -7,7 +7,7 @@ parts there are and puts them in order.
 
 from __future__ import annotations
 
-import msgspec
+from msgspec.structs import replace
 
 from swarmops.fleet.choice import choose_managers
 from swarmops.fleet.inventory import Inventory
@@ -29,6 +29,11 @@ from swarmops.model.node import Role
 
 def make_plan(inventory: Inventory, playbook: Playbook, observation: Observation) -> Plan:
     """Return the plan. Never raises for any observation; what can't be done is said in it."""
+    plan = _plan(inventory, playbook, observation)
+    return replace(plan, hooks=tuple(playbook.hooks.lines())) if plan.steps else plan
+
+
+def _plan(inventory: Inventory, playbook: Playbook, observation: Observation) -> Plan:
     roster = build_roster(inventory, observation)
     warnings = (*playbook.warnings, *_strangers(roster, inventory))
     refusal = _two_swarms(observation)
@@ -116,7 +121,7 @@ def _with_updates(draft: Draft) -> list[Step]:
             updates[step.id] = step
     by_node = {step.node_id: step.id for step in updates.values() if step.node_id}
     steps = [
-        msgspec.structs.replace(step, follows=(*step.follows, by_node[step.node_id]))
+        replace(step, follows=(*step.follows, by_node[step.node_id]))
         if step.role is not None and step.node_id in by_node
         else step
         for step in draft.steps
@@ -128,10 +133,7 @@ def _asked_first(steps: list[Step], before: Members, after: Members) -> list[Ste
     """Mark demotions that leave fewer managers to lose than the swarm bears now."""
     if tolerance(after.count) >= tolerance(before.count):
         return steps
-    return [
-        msgspec.structs.replace(step, destructive=True) if step.role is Role.WORKER else step
-        for step in steps
-    ]
+    return [replace(step, destructive=True) if step.role is Role.WORKER else step for step in steps]
 
 
 def _ordered(steps: list[Step]) -> list[Step]:

@@ -18,7 +18,7 @@ from swarmops.fleet.owner import owner
 from swarmops.fleet.selection import Wanted
 from swarmops.fleet.steps import Plan, Step
 
-FORMAT = 1
+FORMAT = 2
 
 
 class SavedPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ def saved_plan(plan: Plan, inventory: Path, playbook: Path | None, wanted: Wante
 
 
 def write_plan(saved: SavedPlan, path: Path) -> None:
-    """Write the file, for its owner alone: specs hold environments. Raises InputError."""
+    """Write the file, for its owner alone: it holds environments. Raises InputError."""
     content = msgspec.json.format(msgspec.json.encode(saved), indent=2) + b"\n"
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -93,6 +93,8 @@ def refuse_moved(saved: Plan, now: Plan) -> None:
         raise _moved(f"{_named(new)} to be done now too")
     if changed:
         raise _moved(f"{_named(changed)} to be done otherwise now")
+    if saved.hooks != now.hooks:
+        raise _moved("the playbook's hooks are others")
 
 
 def _named(steps: list[Step]) -> str:

@@ -6,18 +6,20 @@ goes after the services have left it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import msgspec
 from msgspec.structs import replace
 
+from swarmops.fleet.materials import Material
 from swarmops.fleet.networks import difference
 from swarmops.fleet.observation import SwarmView
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.steps import Change, Step, StepKind
-from swarmops.fleet.versions import Versions, versions_of
+from swarmops.fleet.versions import Versions, content_digest, digest_of, versions_of
 from swarmops.model import defaults
-from swarmops.model.base import given
+from swarmops.model.base import given, to_builtins
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import ServiceSpec
 
@@ -43,7 +45,15 @@ def supplies(playbook: Playbook, swarm: SwarmView | None, after: tuple[str, ...]
     there = {one.name: one for one in (swarm.networks if swarm else ())}
     for name, wanted in playbook.networks.items():
         if name not in there:
-            step = _creation(StepKind.CREATE_NETWORK, name, after)
+            made = to_builtins(wanted)
+            made.pop("Name", None)
+            step = _creation(
+                StepKind.CREATE_NETWORK,
+                name,
+                after,
+                digest=digest_of(made),
+                details=tuple(Change(key, None, _text(made[key])) for key in made),
+            )
             result.steps.append(step)
             result.makers["network", name] = step.id
         elif lack := difference(wanted, there[name]):
@@ -57,7 +67,13 @@ def supplies(playbook: Playbook, swarm: SwarmView | None, after: tuple[str, ...]
         name = versions.current
         if not name:
             name = versions.next
-            step = _creation(_CREATE[material.kind], name, after)
+            step = _creation(
+                _CREATE[material.kind],
+                name,
+                after,
+                digest=content_digest(material, f"{swarm.id if swarm else ''}/{name}"),
+                details=_details(material),
+            )
             result.steps.append(step)
             result.makers[material.kind, name] = step.id
         result.names[material.kind, material.name] = name
@@ -65,7 +81,26 @@ def supplies(playbook: Playbook, swarm: SwarmView | None, after: tuple[str, ...]
     return result
 
 
-def _creation(kind: StepKind, name: str, after: tuple[str, ...]) -> Step:
+def _details(material: Material) -> tuple[Change, ...]:
+    """Return what a reviewer can compare of a config; of a secret nothing."""
+    if material.kind == "secret":
+        return ()
+    digest = hashlib.sha256(material.content).hexdigest()
+    return (Change("content", None, f"{len(material.content)} bytes, sha256 {digest[:16]}…"),)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _creation(
+    kind: StepKind,
+    name: str,
+    after: tuple[str, ...],
+    *,
+    digest: str,
+    details: tuple[Change, ...],
+) -> Step:
     what = kind.value.removeprefix("create_")
     return Step(
         id=f"{kind.value}:{name}",
@@ -73,8 +108,9 @@ def _creation(kind: StepKind, name: str, after: tuple[str, ...]) -> Step:
         target=name,
         reason="the playbook wants it" if kind is StepKind.CREATE_NETWORK else "its content is new",
         proof="the swarm lists it",
-        changes=(Change(what, None, name),),
+        changes=(Change(what, None, name), *details),
         after=after,
+        digest=digest,
     )
 
 

@@ -1,7 +1,8 @@
 """A plan for people, as a diff, and for programs, as JSON.
 
 Called by the plan and apply commands; pure. ``+`` makes something, ``~`` changes it, ``-`` takes it
-away. Values that are long are cut: the JSON has them whole.
+away, ``!`` runs a hook. Long values are cut: the JSON has them whole. What must not be shown, as
+values of environments, is taken out before by ``plan_shown``.
 """
 
 from __future__ import annotations
@@ -46,12 +47,15 @@ _VERBS = {
     StepKind.REMOVE_CONFIG: "config",
 }
 _SAID_BY_ITS_LINE = {
-    StepKind.CREATE_NETWORK,
-    StepKind.CREATE_SECRET,
-    StepKind.CREATE_CONFIG,
-    StepKind.REMOVE_SECRET,
-    StepKind.REMOVE_CONFIG,
+    StepKind.JOIN: "role",
+    StepKind.REMOVE_NODE: "node",
+    StepKind.CREATE_NETWORK: "network",
+    StepKind.CREATE_SECRET: "secret",
+    StepKind.CREATE_CONFIG: "config",
+    StepKind.REMOVE_SECRET: "secret",
+    StepKind.REMOVE_CONFIG: "config",
 }
+"""Changes that need no line of their own."""
 _VALUE_CHARS_MAX = 60
 _HIDDEN = ("label swarmops.", "Labels.swarmops.")
 """Our own bookkeeping: shown only when nothing else changes."""
@@ -83,6 +87,8 @@ def plan_text(plan: Plan) -> str:
     for step in plan.steps:
         lines.append(step_line(step))
         lines += [f"    {_change(change)}" for change in shown_changes(step)]
+    if plan.steps:
+        lines += [f"! hook     {line}" for line in plan.hooks]
     if plan.again:
         lines.append("… then look again: stopped hosts may be members of the swarm")
     lines.append(_count(plan))
@@ -95,12 +101,9 @@ def plan_json(plan: Plan) -> bytes:
 
 
 def shown_changes(step: Step) -> list[Change]:
-    """Return the changes that a person wants to see, none where the step's line says it all."""
-    if step.kind in _SAID_BY_ITS_LINE:
-        return []
-    if step.kind in {StepKind.JOIN, StepKind.REMOVE_NODE}:
-        return [change for change in step.changes if change.what not in {"role", "node"}]
-    return [change for change in step.changes if not change.what.startswith(_HIDDEN)]
+    """Return the changes that a person wants to see, without what the step's line says."""
+    said = _SAID_BY_ITS_LINE.get(step.kind)
+    return [c for c in step.changes if c.what != said and not c.what.startswith(_HIDDEN)]
 
 
 def _change(change: Change) -> str:
@@ -108,6 +111,8 @@ def _change(change: Change) -> str:
         return f"+ {change.what}: {_cut(change.new)}"
     if change.new is None:
         return f"- {change.what}: {_cut(change.old)}"
+    if change.old == change.new:  # the values are hidden
+        return f"~ {change.what}: {_cut(change.new)}"
     return f"~ {change.what}: {_cut(change.old)} → {_cut(change.new)}"
 
 

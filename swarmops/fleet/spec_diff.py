@@ -22,6 +22,8 @@ PLAYBOOK_LABEL = "swarmops.playbook"
 """Service label: the name of the playbook that the service is from."""
 SPEC_LABEL = "swarmops.spec"
 """Service label: digest of what the playbook said when it was last applied."""
+ENVIRONMENT = "Env."
+"""How the name of a change begins that is about a variable of the environment."""
 _DIGEST_CHARS = 12
 _FILLED = (
     ("TaskTemplate", "ForceUpdate"),
@@ -107,6 +109,8 @@ def _differences(want: Any, have: Any, path: str, *, subset: bool) -> Iterator[C
         # The server keeps networks by ID and the playbook names them: the label tells of changes.
         if not subset and len(want) != len(have):
             yield _change(path, want, have)
+    elif path.endswith(".ContainerSpec.Env"):
+        yield from _variables(want or [], have or [])
     elif isinstance(want, list) and isinstance(have, list) and len(want) == len(have):
         if any(
             True
@@ -116,6 +120,19 @@ def _differences(want: Any, have: Any, path: str, *, subset: bool) -> Iterator[C
             yield _change(path, want, have)
     elif not _same(want, have, path):
         yield _change(path, want, have)
+
+
+def _variables(want: list[str], have: list[str]) -> Iterator[Change]:
+    """Yield each variable that differs, so that its name can be told without its value."""
+    if want == have:
+        return
+    new, old = (dict(entry.partition("=")[::2] for entry in one) for one in (want, have))
+    names = [name for name in dict.fromkeys([*new, *old]) if new.get(name) != old.get(name)]
+    for name in names:
+        yield Change(f"{ENVIRONMENT}{name}", old.get(name), new.get(name))
+    if not names:
+        order = (" ".join(entry.partition("=")[0] for entry in one) for one in (have, want))
+        yield Change("order of Env", *order)
 
 
 def _networks(value: Any, path: str) -> bool:

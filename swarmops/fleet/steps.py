@@ -103,6 +103,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``Version.Index`` that the service was seen with."""
     service: ServiceSpec | None = None
     """The whole spec to send. Secrets and configs have names, no IDs."""
+    digest: str = ""
+    """Of what is made where the step itself doesn't hold it: a network, config or secret."""
     destructive: bool = False
     """Takes something away that a person is asked about first."""
 
@@ -127,6 +129,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Why nothing may be done at all; then there are no steps. Exit 1."""
     problems: dict[str, str] = {}
     """Host → why it is left out, or not made what it should be; the others go on. Exit not 0."""
+    hooks: tuple[str, ...] = ()
+    """Commands that are run before and after the steps, and where, one a line."""
     again: bool = False
     """After these steps the swarm can be seen better: observe and plan once more."""
 

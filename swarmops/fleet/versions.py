@@ -69,6 +69,23 @@ def new_version(
     return SecretSpec(name=name, labels=labels, data=data)
 
 
+def digest_of(plain: object) -> str:
+    """Return the digest of something plain: what has the same one is the same."""
+    return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
+
+
+def content_digest(material: Material, place: str) -> str:
+    """Return the digest of what a version is made from; of a secret a slow one, salted by place.
+
+    ``place`` names the swarm and the version, so that two plans of it have the same digest.
+    """
+    if material.kind == "config":
+        content = hashlib.sha256(material.content).hexdigest()
+    else:
+        content = _digest(material.content, hashlib.sha256(place.encode()).digest()[:_SALT_BYTES])
+    return digest_of([content, material.labels])
+
+
 def _labels(one: Secret | Config) -> dict[str, str]:
     return given(one.spec.labels, {}) or {}
 

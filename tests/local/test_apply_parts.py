@@ -23,6 +23,12 @@ def test_a_reviewed_plan_is_carried_out_once(swarm: Local, plan_file: Path) -> N
     """Exactly its steps; a second time the world has moved, and nothing is done."""
     saved = json.loads(plan_file.read_text())
     assert [step["id"] for step in saved["plan"]["steps"]] == ["update_service:web"]
+    text = swarm.playbook.read_text()
+    swarm.playbook.write_text(f"{text}\nhooks: {{before: [{{command: 'touch {plan_file}.ran'}}]}}")
+    moved = swarm.swarmops("apply", "--plan", str(plan_file), expect=1)
+    assert "the playbook's hooks are others" in moved.stderr
+    assert not plan_file.with_name("plan.json.ran").exists()
+    swarm.playbook.write_text(text)
     done = swarm.swarmops("apply", "--plan", str(plan_file), "--format", "json")
     assert [step["id"] for step in json.loads(done.stdout)["steps"]] == ["update_service:web"]
     refused = swarm.swarmops("apply", "--plan", str(plan_file), expect=1)

@@ -508,6 +508,12 @@ def running(text: str, **changes: object) -> Service:
         ("hostname: h, ", "tty: true", {"Hostname": ("h", None), "TTY": (None, "true")}),
         ("deploy: {labels: {a: 1}}", "", {"Labels.a": ("1", None)}),
         ("networks: [n]", "networks: [n, m]", {}),
+        (
+            "environment: {A: 1, B: 1, C: 1}",
+            "environment: {A: 1, B: 2, D: 1}",
+            {"Env.B": ("1", "2"), "Env.C": ("1", None), "Env.D": (None, "1")},
+        ),
+        ("environment: {A: 1}", "", {"Env.A": ("1", None)}),
     ],
 )
 def test_services_are_updated_when_the_playbook_changes(

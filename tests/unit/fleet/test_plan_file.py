@@ -8,7 +8,15 @@ import msgspec
 import pytest
 
 from swarmops.errors import InputError, SwarmopsError
+from swarmops.fleet.document import parse_document
+from swarmops.fleet.groups import read_groups
+from swarmops.fleet.host import OUR_VARS
+from swarmops.fleet.inventory import build_inventory
+from swarmops.fleet.observation import HostView, Observation
+from swarmops.fleet.plan import make_plan
 from swarmops.fleet.plan_file import read_plan, refuse_moved, saved_plan, write_plan
+from swarmops.fleet.plan_text import plan_text
+from swarmops.fleet.playbook import build_playbook
 from swarmops.fleet.selection import Wanted
 from swarmops.fleet.steps import Change, Plan, Step, StepKind
 from swarmops.model.service import ReplicatedMode, ServiceMode, ServiceSpec
@@ -80,3 +88,55 @@ def test_bad_files(tmp_path: Path) -> None:
         read_plan(path)
     with pytest.raises(InputError, match="can't be written"):
         write_plan(saved, tmp_path / "absent" / "plan.json")
+
+
+SUPPLIED = """
+swarm: {managers: 1}
+networks: {back: {internal: true}}
+configs: {page: {content: one}}
+secrets: {key: {command: [echo, one]}}
+hooks: {before: [{command: "true"}]}
+services: {web: {image: host, command: sleep 9, configs: [page], secrets: [key]}}
+"""
+
+
+def made(text: str) -> Plan:
+    """Return the plan of a playbook for a new host."""
+    inventory = build_inventory(
+        "inv.yml", read_groups(parse_document("all: {hosts: {a: }}", "inv.yml"), OUR_VARS)
+    )
+    playbook = build_playbook(parse_document(text, "prod.yml"), inventory)
+    seen = Observation(hosts={"a": HostView(name="a", running=True)})
+    return make_plan(inventory, playbook, seen)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("internal: true", "internal: false", "create_network:back is to be done otherwise"),
+        ("internal: true", "internal: true, labels: {a: b}", "create_network:back is to be"),
+        ("content: one", "content: two", "create_config:page.v1 is to be done otherwise"),
+        ("[echo, one]", "[echo, two]", "create_secret:key.v1 is to be done otherwise"),
+        ("content: one", "content: one, labels: {a: b}", "create_config:page.v1 is to be done"),
+        ('command: "true"', 'command: "rm -rf /", hosts: all', "the playbook's hooks are others"),
+    ],
+)
+def test_what_steps_do_not_hold_is_compared_too(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    """What was reviewed is done: contents, options and hooks are a part of the plan."""
+    path = tmp_path / "plan.json"
+    write_plan(saved_plan(made(SUPPLIED), Path("inv.yml"), None, Wanted()), path)
+    saved = read_plan(path).plan
+    refuse_moved(saved, made(SUPPLIED))
+    assert b"echo" not in path.read_bytes()
+    with pytest.raises(SwarmopsError, match=told):
+        refuse_moved(saved, made(SUPPLIED.replace(old, new)))
+
+
+def test_a_reviewer_sees_options_contents_and_hooks() -> None:
+    """All that a step makes is told, but for what is in a secret."""
+    lines = plan_text(made(SUPPLIED)).splitlines()
+    assert "    + Internal: true" in lines
+    assert "    + content: 3 bytes, sha256 7692c3ad3540bb80…" in lines
+    assert "! hook     before, on this machine: true (at most 60 s)" in lines

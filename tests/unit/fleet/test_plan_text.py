@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from swarmops.fleet.plan_shown import shown
 from swarmops.fleet.plan_text import plan_json, plan_text
 from swarmops.fleet.steps import Change, Plan, Step, StepKind
 from swarmops.model.node import Role
+from swarmops.model.service import ContainerSpec, ServiceSpec, TaskSpec
 
 
 def step(kind: StepKind, target: str, **more: object) -> Step:
@@ -45,11 +47,22 @@ PLAN = Plan(
             changes=(
                 Change("Args", '["a"]', '["b"]'),
                 Change("TTY", "true", None),
-                Change("Env", None, "x" * 100),
+                Change("Args2", None, "x" * 100),
+                Change("Env.TAG", "one", "two"),
+                Change("Env.PASSWORD", None, "hunter2"),
+                Change("Env.OLD", "hunter1", None),
                 Change("Labels.swarmops.spec", "1", "2"),
             ),
+            service=ServiceSpec(
+                name="web",
+                task_template=TaskSpec(
+                    container_spec=ContainerSpec(env=["TAG=two", "PASSWORD=hunter2", "BARE"])
+                ),
+            ),
         ),
+        step(StepKind.CREATE_SECRET, "key.v1", digest="abc"),
     ),
+    hooks=("before, on this machine: true (at most 60 s)",),
 )
 
 
@@ -65,9 +78,32 @@ def test_a_plan_reads_as_a_diff():
         "~ service  web: it differs from the playbook",
         '    ~ Args: ["a"] → ["b"]',
         "    - TTY: true",
-        "    + Env: " + "x" * 59 + "…",
-        "Plan: 2 to add, 2 to change, 1 to remove.",
+        "    + Args2: " + "x" * 59 + "…",
+        "    ~ Env.TAG: one → two",
+        "    + Env.PASSWORD: hunter2",
+        "    - Env.OLD: hunter1",
+        "+ secret   key.v1: why",
+        "! hook     before, on this machine: true (at most 60 s)",
+        "Plan: 3 to add, 2 to change, 1 to remove.",
     ]
+
+
+def test_values_of_environments_are_hidden():
+    """The names are told and that values change, in text and JSON; no value, unless asked for."""
+    told = shown(PLAN)
+    lines = plan_text(told).splitlines()
+    assert "    ~ Env.TAG: (hidden)" in lines
+    assert "    + Env.PASSWORD: (hidden)" in lines
+    assert "    - Env.OLD: (hidden)" in lines
+    text = plan_json(told).decode()
+    assert "hunter" not in text
+    assert '"two"' not in text
+    assert "TAG=(hidden)" in text
+    assert '"BARE"' in text
+    assert '"abc"' not in text
+    asked = shown(PLAN, environments=True)
+    assert asked.steps[:-1] == PLAN.steps[:-1]
+    assert '"abc"' not in plan_json(asked).decode(), "what is made of a secret is never shown"
 
 
 def test_nothing_to_do():
