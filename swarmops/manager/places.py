@@ -52,6 +52,11 @@ def spec_version(task: Task) -> int:
     return given(task.internal, TaskInternal()).spec_version
 
 
+def moved_by(task: Task) -> str:
+    """Return the ID of the task in whose stead it starts, empty for most."""
+    return given(task.internal, TaskInternal()).moves
+
+
 def service_version(service: Service) -> int:
     """Return the version of the service's present spec."""
     return given(service.internal, ServiceInternal()).spec_version

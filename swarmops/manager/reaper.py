@@ -13,7 +13,15 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.manager.loop import Step
-from swarmops.manager.places import is_job, live, made, run_of, service_run
+from swarmops.manager.places import (
+    is_job,
+    live,
+    made,
+    moved_by,
+    run_of,
+    service_run,
+    spec_version,
+)
 from swarmops.model.base import given
 from swarmops.model.defaults import TASK_HISTORY_LIMIT, restart_max_attempts
 from swarmops.model.node import Node, NodeState
@@ -87,13 +95,17 @@ def _removable(store: Store, task: Task) -> bool:
 def _surplus(service: Service | None, tasks: Sequence[Task], limit: int) -> list[Task]:
     """Return the oldest ended tasks beyond the limit, which counts the live ones too.
 
-    The newest stays, whatever the limit: what becomes of its place is read from it.
+    The newest stays, whatever the limit: what becomes of its place is read from it. Where attempts
+    are counted, what doesn't count as one goes first: tasks of former specs, then moves.
     """
     if not tasks or limit < 0:
         return []
     attempts = restart_max_attempts(tasks[-1].spec)
     keep = attempts + 1 if attempts else limit
     ended = [task for task in tasks[:-1] if _is_history(service, task)]
+    if attempts:
+        version = spec_version(tasks[-1])
+        ended.sort(key=lambda task: (spec_version(task) == version, not moved_by(task)))
     return ended[: max(len(tasks) - keep, 0)]
 
 

@@ -21,6 +21,7 @@ from swarmops.manager.places import (
     live,
     made,
     may_run,
+    moved_by,
     new_task,
     service_version,
     spec_version,
@@ -125,11 +126,6 @@ def _move(  # noqa: PLR0911, PLR0917 - one decision: its parts, and its ends
     return []
 
 
-def moved_by(task: Task) -> str:
-    """Return the ID of the task in whose stead it starts, empty for most."""
-    return given(task.internal, TaskInternal()).moves
-
-
 def starts_first(service: Service) -> bool:
     """Whether the service would rather have a task too many than one too few."""
     return given(given(service.spec.update_config, UpdateConfig()).order, "") == "start-first"
@@ -147,12 +143,16 @@ def should_restart(task: Task, tasks: Sequence[Task], now: datetime) -> bool:
 
 
 def _attempts(task: Task, tasks: Sequence[Task], now: datetime) -> int:
-    """Count the replacements of the place within the window, for this version of the spec."""
+    """Count the replacements of the place within the window, for this version of the spec.
+
+    A task that moved another was no attempt: the one before it was well.
+    """
     version = spec_version(task)
     same = sorted((each for each in tasks if spec_version(each) == version), key=made)
     window_s = restart_window_s(task.spec)
     since = now - timedelta(seconds=window_s)
-    return sum(1 for each in same[1:] if not window_s or each.created_at > since)
+    later = (each for each in same[1:] if not moved_by(each))
+    return sum(1 for each in later if not window_s or each.created_at > since)
 
 
 def replace(  # noqa: PLR0917 - the parts of one decision

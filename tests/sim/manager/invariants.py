@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from swarmops.manager import global_
 from swarmops.manager.jobs import totals
-from swarmops.manager.places import is_job, run_of, service_run, spec_version
-from swarmops.manager.restarts import moved_by
+from swarmops.manager.places import is_job, moved_by, run_of, service_run, spec_version
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name, replicas
 from swarmops.model.node import Availability, NodeState

@@ -184,6 +184,11 @@ def test_a_replacement_waits_for_its_delay_and_for_the_old_task(  # noqa: PLR091
     assert step.wake == (None if wake_s is None else NOW + timedelta(seconds=wake_s))
 
 
+def moving(found: Task) -> Task:
+    """Return the task as one that moved the task before it to another node."""
+    return replace(found, internal=replace(given(found.internal, TaskInternal()), moves="before"))
+
+
 def history(*ages_s: float, version: int = 1, **fields: object) -> list[Task]:
     """Return failed tasks of these ages, the oldest first."""
     return [
@@ -206,6 +211,16 @@ def history(*ages_s: float, version: int = 1, **fields: object) -> list[Task]:
 )
 def test_attempts_are_counted_within_the_window(tasks: Sequence[Task], again: bool) -> None:  # noqa: FBT001
     """The first task is no attempt; old ones and those of another spec don't count."""
+    assert should_restart(tasks[-1], tasks, NOW) is again
+
+
+@pytest.mark.parametrize(
+    ("moved", "again"), [((), False), ((3,), True), ((1, 2, 3), True), ((0,), False)]
+)
+def test_a_move_is_no_attempt(moved: Sequence[int], again: bool) -> None:  # noqa: FBT001
+    """Three attempts are used up by failures alone; the first task is none, whatever it did."""
+    tasks = history(9, 5, 3, 1, max_attempts=3)
+    tasks = [moving(each) if number in moved else each for number, each in enumerate(tasks)]
     assert should_restart(tasks[-1], tasks, NOW) is again
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from functools import partial
 
+import pytest
 from msgspec.structs import replace
 
 from swarmops.manager.registry import LOOPS
@@ -355,16 +356,22 @@ async def test_history_is_bounded() -> None:
         assert sum(len(agent.tasks) for agent in swarm.agents.values()) <= 6
 
 
-@virtual
-async def test_max_attempts_ends_the_restarts() -> None:
-    """Two attempts: three tasks in all, the last one ended, and none more."""
-    async with lab(managers=1, workers=1) as swarm:
-        for agent in swarm.agents.values():
-            agent.fails = lambda _task: True
-        await swarm.create("bad", 1, spec(delay_s=0.1, max_attempts=2))
-        await asyncio.sleep(20)
-        assert len(swarm.store.tasks) == 3
-        assert all(task.status.state is TaskState.FAILED for task in swarm.store.tasks)
+@pytest.mark.parametrize("attempts", [2, 7])
+def test_max_attempts_ends_the_restarts(attempts: int) -> None:
+    """Two attempts: three tasks in all, and none more; so too with more than history keeps."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=1) as swarm:
+            for agent in swarm.agents.values():
+                agent.fails = lambda _task: True
+            await swarm.create("bad", 1, spec(delay_s=0.1, max_attempts=attempts))
+            await asyncio.sleep(40)
+            assert len(swarm.store.tasks) == attempts + 1
+            assert all(task.status.state is TaskState.FAILED for task in swarm.store.tasks)
+            assert sum(len(agent.started) for agent in swarm.agents.values()) == attempts + 1
+
+    run()
 
 
 def _wanted(task: Task) -> bool:
