@@ -17,6 +17,7 @@ from swarmops.model.defaults import container_spec
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import ServiceInternal
 from swarmops.model.session import Assignments
+from swarmops.model.swarm import TaskDefaults
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Store
 
@@ -64,7 +65,7 @@ class AssignmentSet:
         for task_id in task_ids:
             task = self._store.tasks.get(task_id)
             if task is not None and self._is_assigned(task):
-                tasks.append(self._with_networks(task))
+                tasks.append(self._with_log_driver(self._with_networks(task)))
                 self._set_uses(task_id, _uses(task))
             elif task_id in self._tasks:
                 removed.append(task_id)
@@ -100,6 +101,15 @@ class AssignmentSet:
         known = self._store.networks
         whole = [replace(one, network=known.get(one.network.id) or one.network) for one in attached]
         return replace(task, networks_attachments=whole)
+
+    def _with_log_driver(self, task: Task) -> Task:
+        """Where the service names no log driver, the agent is told the swarm's, if it has one."""
+        cluster = self._store.cluster
+        defaults = given(cluster.spec.task_defaults, TaskDefaults()) if cluster else TaskDefaults()
+        driver = given(defaults.log_driver, None)
+        if driver is None or given(task.spec.log_driver, None) is not None:
+            return task
+        return replace(task, spec=replace(task.spec, log_driver=driver))
 
     def _set_uses(self, task_id: str, uses: frozenset[str]) -> None:
         former = self._tasks.get(task_id, frozenset())

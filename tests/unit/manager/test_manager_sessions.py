@@ -17,6 +17,7 @@ from swarmops.model.secret import Config, Secret, SecretSpec
 from swarmops.model.service import (
     ConfigReference,
     ContainerSpec,
+    Driver,
     SecretReference,
     Service,
     ServiceInternal,
@@ -38,6 +39,7 @@ from swarmops.model.session import (
     decode_manager_frame,
     encode,
 )
+from swarmops.model.swarm import TaskDefaults
 from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, QueueChannel, channel_pair, lab
@@ -220,6 +222,27 @@ async def test_registry_credentials_come_with_each_live_task_of_the_service() ->
         tx.put(second)
         await swarm.store.commit(tx)
         assert (await line.expect(Assignments)).registry_auths == {"t2": "two"}
+
+
+@virtual
+async def test_the_swarms_log_driver_holds_where_a_service_names_none() -> None:
+    """``TaskDefaults.LogDriver`` goes to the agent with the task, and is not written anywhere."""
+    swarms, own = Driver(name="syslog", options={"tag": "x"}), Driver(name="local")
+    named = replace(task("t2"), spec=TaskSpec(log_driver=own))
+    async with session(task("t1"), named) as (swarm, line):
+        first = await line.expect(Assignments)
+        assert [given(each.spec.log_driver, None) for each in first.tasks] == [None, own]
+        cluster = swarm.store.clusters["c"]
+        defaults = TaskDefaults(log_driver=swarms)
+        tx = Transaction()
+        tx.put(replace(cluster, spec=replace(cluster.spec, task_defaults=defaults)))
+        tx.put(task("t3"))
+        tx.put(replace(named, id="t4"))
+        await swarm.store.commit(tx)
+        later = await line.expect(Assignments)
+        drivers = {each.id: each.spec.log_driver for each in later.tasks}
+        assert drivers == {"t3": swarms, "t4": own}
+        assert swarm.store.tasks["t3"].spec == TaskSpec()
 
 
 @virtual
