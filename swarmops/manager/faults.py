@@ -25,6 +25,8 @@ class Faults:
 
     def __init__(self) -> None:
         self._ends: defaultdict[Key, deque[datetime]] = defaultdict(deque)
+        self._often: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+        """Nodes on which there were so many that they mattered."""
 
     def note(self, task: Task) -> None:
         """Remember a task if it ended in failure; each task once."""
@@ -35,10 +37,18 @@ class Faults:
             ends.append(internal.ended_at)
             if len(ends) > 10 * FAILURES_MAX:
                 ends.popleft()
+            if len(ends) >= FAILURES_MAX:
+                self._often[task.service_id, internal.spec_version].add(task.node_id)
 
-    def __bool__(self) -> bool:
-        """Whether there may be any failure at all."""
-        return bool(self._ends)
+    def matter(self, service_id: str, spec_version: int, now: datetime) -> bool:
+        """Whether failures count against any node at all."""
+        group = service_id, spec_version
+        for node_id in list(self._often.get(group, ())):
+            if not self.count(node_id, service_id, spec_version, now):
+                self._often[group].discard(node_id)
+        if not self._often.get(group):
+            self._often.pop(group, None)
+        return group in self._often
 
     def count(self, node_id: str, service_id: str, spec_version: int, now: datetime) -> int:
         """Return the failures within the window, 0 where they are too few to matter."""

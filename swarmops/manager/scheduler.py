@@ -1,8 +1,10 @@
 """The scheduler: gives tasks that wait their nodes, and tells the others why they wait.
 
 A control loop. Waiting tasks of one service and spec are equal to it: they are placed as a group,
-from one ranking of the fit nodes, at logarithmic cost a task. It alone writes the status and the
-node of tasks that are NEW or PENDING; it never moves a task that has a node.
+from one ranking of the fit nodes, at logarithmic cost a task. A group that comes in single tasks,
+as in an update, has its ranking kept; only with preferences, affinity or a node where the service
+fails again and again, each of its turns costs a look at every node. It alone writes the status and
+the node of tasks that are NEW or PENDING; it never moves a task that has a node.
 """
 
 from __future__ import annotations
@@ -14,27 +16,24 @@ from itertools import islice
 
 from swarmops.manager import extensions, filters, placing
 from swarmops.manager.faults import Faults
-from swarmops.manager.filters import Filter
-from swarmops.manager.load import (
-    NodeLoad,
-    burden_of,
-)
+from swarmops.manager.load import NodeLoad, burden_of
 from swarmops.manager.loop import Step
-from swarmops.manager.ranking import Ranking
+from swarmops.manager.ranking import Loads
+from swarmops.manager.rankings import Group, Rankings, may_take_more
 from swarmops.model.base import given
-from swarmops.model.defaults import placement
-from swarmops.model.node import Node, NodeInternal
-from swarmops.model.service import Service, SpreadOver, TaskSpec
+from swarmops.model.node import Node
+from swarmops.model.service import Service
 from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store import Event, Store
 from swarmops.store.networking import lacks_addresses
 
-Group = tuple[str, int, str]
-"""Service, version of its spec, and for tasks of global services their node."""
-
 WORK_PER_STEP = 4_000
 """Nodes looked at and tasks placed, after which a step begins no other group."""
 PLACED_PER_STEP = 500
+
+
+Placed = tuple[str, NodeLoad]
+"""A task, and the node that bears it until the step's end."""
 
 
 class Scheduler:
@@ -46,19 +45,23 @@ class Scheduler:
         self._loads: dict[str, NodeLoad] = {}
         self._waiting: defaultdict[Group, dict[str, None]] = defaultdict(dict)
         self._faults = Faults()
-        self._fit: dict[Group, list[NodeLoad]] = {}
-        """Nodes that pass what placing doesn't change; kept while no node changes."""
+        self._rankings = Rankings()
         self._told: dict[Group, tuple[str, int]] = {}
         """Why groups wait whose tasks are being told, and how many, the first ones, were."""
         self._sociable: dict[Group, None] = {}
         """Waiting groups that may be placed once another service's task is."""
+
+    @property
+    def looked(self) -> int:
+        """How many nodes it has looked at so far."""
+        return self._rankings.looked
 
     def reset(self, store: Store) -> Iterator[Group | None]:
         """Weigh every node anew."""
         tasks = list(store.tasks)
         self._loads = {}
         self._waiting.clear()
-        self._fit.clear()
+        self._rankings = Rankings()
         self._told.clear()
         self._sociable.clear()
         self._faults = Faults()
@@ -79,15 +82,16 @@ class Scheduler:
             return self._task_changed(store, _as_task(old), _as_task(new))
         changed = new or old
         groups = [group for group in self._waiting if changed and group[0] == changed.id]
+        if changed is not None:
+            self._rankings.forget(changed.id)
         for group in groups:
-            self._fit.pop(group, None)
             if isinstance(new, Service) and extensions.read(new.spec).affinity:
                 self._sociable[group] = None
         return groups
 
     def _node_changed(self, old: Node | None, new: Node | None) -> Iterable[Group]:
-        if old is None or new is None or _matters(old, new):
-            self._fit.clear()
+        if old is None or new is None or may_take_more(old, new):
+            self._rankings.clear()
         if new is None:
             self._loads.pop(old.id if old else "", None)
             return list(self._waiting)
@@ -96,7 +100,7 @@ class Scheduler:
             self._loads[new.id] = NodeLoad(new)
         else:
             load.see(new)
-        return list(self._waiting) if old is None or _matters(old, new) else ()
+        return list(self._waiting) if old is None or may_take_more(old, new) else ()
 
     def _task_changed(self, store: Store, old: Task | None, new: Task | None) -> Iterable[Group]:
         if old is not None and new is not None and _goes_on(old, new):
@@ -128,6 +132,7 @@ class Scheduler:
         if task is None or load is None:
             return False
         burden = burden_of(new) if new else None
+        self._rankings.changed(load.node.id)
         if burden is None:
             return load.remove(task.id) is not None
         before = load.tasks.get(task.id)
@@ -141,19 +146,23 @@ class Scheduler:
         if not self._waiting[group]:
             del self._waiting[group]
             self._sociable.pop(group, None)
-            self._fit.pop(group, None)
 
     def step(self, store: Store, keys: Sequence[Group], now: datetime) -> Step[Group]:
         """Place these groups, as far as one step's work goes."""
         step: Step[Group] = Step()
         work = 0
+        placed: list[Placed] = []
         for group in keys:
             if work >= WORK_PER_STEP or len(step.tx) >= PLACED_PER_STEP:
                 step.again.append(group)
                 continue
             tasks = list(islice(self._tasks(store, group), PLACED_PER_STEP))
             if tasks:
-                work += self._place(store, group, tasks, step, now)
+                work += self._place(store, group, tasks, step, placed, now)
+        # Until here the loads bore it, so that no group got what another one had been given.
+        for task_id, load in placed:
+            load.remove(task_id)
+            self._rankings.changed(load.node.id)
         return step
 
     def _tasks(self, store: Store, group: Group) -> Iterator[Task]:
@@ -163,8 +172,14 @@ class Scheduler:
             if task is not None and _waits(task):
                 yield task
 
-    def _place(
-        self, store: Store, group: Group, tasks: list[Task], step: Step[Group], now: datetime
+    def _place(  # noqa: PLR0917 - a group, and the step that it is part of
+        self,
+        store: Store,
+        group: Group,
+        tasks: list[Task],
+        step: Step[Group],
+        placed: list[Placed],
+        now: datetime,
     ) -> int:
         """Decide about one group; return how much work it was."""
         service_id, _, node_id = group
@@ -175,18 +190,22 @@ class Scheduler:
             return named.id if named is not None else ""
 
         checks = filters.set_for(tasks[0], service, id_of)
-        loads = [self._loads[node_id]] if node_id in self._loads else []
-        if not node_id:
-            loads = list(self._loads.values())
-        ranking = self._ranking(group, tasks[0], loads, checks, now)
+        loads: Loads = self._loads
+        if node_id:
+            loads = {node_id: self._loads[node_id]} if node_id in self._loads else {}
+        looked = self._rankings.looked
+        ranking = self._rankings.of(group, tasks[0], loads, checks, self._faults, now)
         tried = placing.assign(tasks, ranking, step.tx, now)
+        for _, load in tried:
+            self._rankings.changed(load.node.id)
+        placed.extend(tried)
         if len(tried) < len(tasks):
-            self._explain(store, group, len(tried), placing.reason(checks, loads), step, now)
+            why = placing.reason(checks, loads.values())
+            self._rankings.looked += len(loads)
+            self._explain(store, group, len(tried), why, step, now)
         elif len(self._waiting[group]) > len(tasks):
             step.again.append(group)
-        for task_id, load in tried:
-            load.remove(task_id)
-        return len(loads) + len(tasks)
+        return self._rankings.looked - looked + len(tasks)
 
     def _explain(  # noqa: PLR0917 - a group, and what was found out about it
         self, store: Store, group: Group, placed: int, why: str, step: Step[Group], now: datetime
@@ -201,42 +220,6 @@ class Scheduler:
         if begin + PLACED_PER_STEP < len(waiting):
             self._told[group] = why, begin + PLACED_PER_STEP
             step.again.append(group)
-
-    def _ranking(
-        self,
-        group: Group,
-        task: Task,
-        loads: list[NodeLoad],
-        checks: Sequence[Filter],
-        now: datetime,
-    ) -> Ranking:
-        """Rank the nodes that are fit for a group's tasks."""
-        service_id, version, _ = group
-        changing = [each for each in checks if each.changing]
-        spread_over = _spread_over(task.spec)
-        fit = self._fit_for(group, loads, checks)
-        if spread_over:  # what is full now doesn't count for its branch
-            fit = [load for load in fit if placing.passes(load, changing)]
-
-        def failures(node_id: str) -> int:
-            return self._faults.count(node_id, service_id, version, now)
-
-        return Ranking(
-            fit,
-            service_id,
-            spread_over,
-            failures=failures if self._faults else None,
-            passes=lambda load: placing.passes(load, changing),
-        )
-
-    def _fit_for(
-        self, group: Group, loads: list[NodeLoad], checks: Sequence[Filter]
-    ) -> list[NodeLoad]:
-        fit = self._fit.get(group)
-        if fit is None:
-            lasting = [each for each in checks if not each.changing]
-            fit = self._fit[group] = [load for load in loads if placing.passes(load, lasting)]
-        return fit
 
 
 def _waits(task: Task) -> bool:
@@ -261,24 +244,6 @@ def _goes_on(old: Task, new: Task) -> bool:
 def _group(task: Task) -> Group:
     version = given(task.internal, TaskInternal()).spec_version
     return task.service_id, version, given(task.node_id, "")
-
-
-def _spread_over(spec: TaskSpec) -> list[str]:
-    preferences = given(placement(spec).preferences, [])
-    spreads = [given(each.spread, SpreadOver()).spread_descriptor for each in preferences]
-    return [each for each in spreads if each]
-
-
-def _matters(old: Node, new: Node) -> bool:
-    """Whether a change of a node may let it take tasks that it could not take before."""
-    role = given(old.internal, NodeInternal()).role is not given(new.internal, NodeInternal()).role
-    return (
-        role
-        or old.spec != new.spec
-        or old.status.state is not new.status.state
-        or old.status.addr != new.status.addr
-        or (old.description is not new.description and old.description != new.description)
-    )
 
 
 def _as_task(obj: object) -> Task | None:
