@@ -18,6 +18,18 @@ import pytest
 
 from tests.unit.agent.dockerd import engine as docker_engine
 
+_ENGINES = {"engine_address", "podman_address", "containers", "dockerd"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs containers in a real engine takes long: `make check` leaves it to `make test`."""
+    for item in items:
+        params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if _ENGINES & set(getattr(item, "fixturenames", ())) or {"docker", "podman"} & {
+            each for each in params if isinstance(each, str)
+        }:
+            item.add_marker(pytest.mark.slow)
+
 
 class Request(NamedTuple):
     """What came, and over which connection."""

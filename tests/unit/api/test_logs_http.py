@@ -200,6 +200,7 @@ async def test_the_head_comes_before_the_first_line_and_a_gone_client_ends_the_r
         await insight.ended.wait()
 
 
+@pytest.mark.slow
 async def test_200_followers_that_read_nothing_hold_up_the_source_and_nobody_else(manager: Api):
     """Each costs what the sockets hold; other requests are answered at once."""
     task = await service_with_task(manager.node)

@@ -184,6 +184,7 @@ async def test_other_content_under_the_same_name_is_refused(swarm: Cli, compose:
     assert "other" not in printed
 
 
+@pytest.mark.slow
 async def test_a_stack_waits_until_its_tasks_run(swarm: Cli, compose: Path):
     """`--detach=false` ends when all services have converged."""
     rewrite(compose, COMPOSE.replace("parallelism: 1,", "parallelism: 1, monitor: 100ms,"))

@@ -46,6 +46,7 @@ def unpack(tar: tarfile.TarFile, folder: Path) -> None:
         tar.extractall(folder)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(built: bundle.Bundle, tmp_path: Path) -> None:
     """Two builds, by two operators, are equal to the byte."""
     again = bundle.build(HERE, tmp_path)

@@ -290,6 +290,7 @@ async def test_with_replace_a_time_ends_the_run_before_it() -> None:
         await swarm.until(lambda: not active(swarm))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("away_s", "runs"), [(1800, 1), (600, 1), (30, 0)])
 def test_of_the_times_missed_without_a_leader_the_latest_counts(away_s: float, runs: int) -> None:
     """It begins as soon as there is a leader again, once."""
