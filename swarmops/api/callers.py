@@ -11,7 +11,6 @@ from datetime import datetime
 
 from aiohttp import web
 
-from swarmops.api import errors
 from swarmops.api.path import plain_path
 from swarmops.api.route import NODE, Handler
 from swarmops.errors import ApiError
@@ -40,9 +39,9 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if transport is None or transport.is_closing():
         raise ConnectionResetError("whoever asked has gone, and can't be asked who it was")
     node = request.app[NODE]
-    if node.is_manager() and not node.leader_known():
-        # What this replica lists may be revoked long since.
-        raise errors.rpc("Unknown", errors.NO_LEADER)
+    if node.is_manager():
+        # Whom this replica lists may be revoked, and whom it doesn't be let in since.
+        await node.read_barrier()
     cluster = node.store.cluster if node.store is not None else None
     person = known_person(
         cluster, person_identity(transport.get_extra_info("peercert")), node.now()

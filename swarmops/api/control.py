@@ -66,6 +66,10 @@ class Events(Protocol):
         """
         ...
 
+    async def caught_up(self) -> None:
+        """Wait until all that the replica has applied is among the kept events."""
+        ...
+
 
 class Insight(Protocol):
     """What a manager can say beyond its store."""

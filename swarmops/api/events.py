@@ -39,13 +39,24 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise errors.bad_request(
             f"`since` time ({_text(since_ns)}) cannot be after `until` time ({_text(until_ns)})"
         )
+    node = node_of(request)
+    if until_ns:
+        await _caught_up(node)
     response = web.StreamResponse()
     response.content_type = "application/json"
-    lines = _lines(node_of(request), filters, since_ns, until_ns)
+    lines = _lines(node, filters, since_ns, until_ns)
     engine = request.app[ENGINE]
     if engine.is_open_to(request):
         lines = merged(lines, engine.events(request))
     return await write_all(request, response, lines)
+
+
+async def _caught_up(node: NodeControl) -> None:
+    """Wait for what any manager has answered; a stream without an end is told of it anyway."""
+    if node.is_manager():
+        await node.read_barrier()
+    if node.insight is not None:
+        await node.insight.events.caught_up()
 
 
 async def _lines(

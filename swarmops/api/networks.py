@@ -20,7 +20,7 @@ from swarmops.api.gate import manager_store, refuse_non_manager
 from swarmops.api.prunefilters import until_of
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
-from swarmops.errors import ApiError
+from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.network import (
@@ -99,15 +99,36 @@ async def _store_for_create(node: NodeControl) -> Store:
 async def list_networks(request: web.Request) -> web.StreamResponse:
     """``GET /networks``."""
     keep = _wanted(query.filters_of(request, FILTERS))
-    store = node_of(request).store
+    local = await request.app[ENGINE].facts(request, f"/networks?{_raw_query(request)}")
+    store = await _store_to_list(node_of(request), alone=local is None)
     networks = [one for one in store.networks if not is_predefined(one)] if store else []
-    local = await request.app[ENGINE].facts(request, f"/networks?{request.query_string}")
     return await reply_list(
         request,
         [*networks, *(one for one in local or () if not _is_ours(one))],
         lambda one: not isinstance(one, Network) or keep(one),
         lambda one: networkview.network(one) if isinstance(one, Network) else one,
     )
+
+
+async def _store_to_list(node: NodeControl, *, alone: bool) -> Store | None:
+    """Return the replica, fit to be read; None on what is no active manager.
+
+    Without a leader an engine's own networks are still to be had, as in Docker; alone, we say so.
+    """
+    if node.store is None or not node.is_manager():
+        return None
+    try:
+        await node.read_barrier()
+    except SwarmopsError:
+        if alone:
+            raise
+        return None
+    return node.store
+
+
+def _raw_query(request: web.Request) -> str:
+    """Return the query as the client wrote it: decoded, a blank or a # would end it too early."""
+    return request.rel_url.raw_query_string
 
 
 def _is_ours(local: Any) -> bool:
@@ -151,7 +172,7 @@ async def prune(request: web.Request) -> web.StreamResponse:
     """``POST /networks/prune``: remove all that nothing uses, but the ingress network."""
     filters = query.filters_of(request, PRUNE_FILTERS)
     until = until_of(filters, node_of(request).now())
-    path = f"/networks/prune?{request.query_string}"
+    path = f"/networks/prune?{_raw_query(request)}"
     local = await request.app[ENGINE].facts(request, path, method="POST")
     deleted = list((local or {}).get("NetworksDeleted") or ())
     if node_of(request).store is None:

@@ -16,6 +16,7 @@ from swarmops.api.render import swarm_without_tokens
 from swarmops.api.reply import reply
 from swarmops.api.route import Route, node_of
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
+from swarmops.errors import SwarmopsError
 from swarmops.model.base import given, to_builtins
 from swarmops.model.node import Role
 from swarmops.model.object import ObjectVersion
@@ -76,11 +77,23 @@ def _version(facts: HostFacts) -> dict[str, Any]:
 
 async def info(request: web.Request) -> web.StreamResponse:
     """``GET /info``; without a leader ``Swarm.Error`` says so and the cluster is empty."""
+    node = node_of(request)
     engines = await request.app[ENGINE].facts(request, "/info")
-    return reply(merged_info(_info(node_of(request)), engines))
+    return reply(merged_info(_info(node, leader=await _leader_answers(node)), engines))
 
 
-def _info(node: NodeControl) -> dict[str, Any]:
+async def _leader_answers(node: NodeControl) -> bool:
+    """Wait until this manager's replica may be read; False where it may not."""
+    if not node.is_manager():
+        return False
+    try:
+        await node.read_barrier()
+    except SwarmopsError:
+        return False
+    return True
+
+
+def _info(node: NodeControl, *, leader: bool) -> dict[str, Any]:
     facts = node.facts
     plugins: dict[str, list[str] | None] = {
         "Volume": [],
@@ -134,7 +147,7 @@ def _info(node: NodeControl) -> dict[str, Any]:
         "ServerVersion": facts.version,
         "Runtimes": {name: {"path": name} for name in facts.executors},
         "DefaultRuntime": facts.executors[0] if facts.executors else "",
-        "Swarm": to_builtins(_swarm_info(node)),
+        "Swarm": to_builtins(_swarm_info(node, leader=leader)),
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": "",
@@ -150,7 +163,7 @@ def _swarm_status(node: NodeControl) -> str:
     return "active/manager" if node.is_manager() else "active/worker"
 
 
-def _swarm_info(node: NodeControl) -> SwarmInfo:
+def _swarm_info(node: NodeControl, *, leader: bool) -> SwarmInfo:
     managers = node.remote_managers()
     store = node.store
     about = SwarmInfo(
@@ -161,7 +174,7 @@ def _swarm_info(node: NodeControl) -> SwarmInfo:
         error=node.error(),
         remote_managers=managers or None,
     )
-    return about if store is None else _with_cluster(about, store, leader=node.leader_known())
+    return about if store is None else _with_cluster(about, store, leader=leader)
 
 
 def _with_cluster(about: SwarmInfo, store: Store, *, leader: bool) -> SwarmInfo:

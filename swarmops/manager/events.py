@@ -22,7 +22,7 @@ from swarmops.model.node import ManagerStatus, Node
 from swarmops.model.object import Object, public
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service, UpdateStatus
-from swarmops.store import Event, Store, sliced
+from swarmops.store import Event, Store, Watch, sliced
 
 KEPT = 2048
 """So many past events are kept, and so far may a reader be behind."""
@@ -48,18 +48,39 @@ class EventHistory:
         self.count = 0
         """How many events there ever were; the ring has the last of them."""
         self._news = asyncio.Event()
+        self._watch: Watch | None = None
+        self._collecting = False
 
     async def run(self) -> None:
         """Collect for ever."""
-        with self._store.watch(*TYPES) as watch:
-            while True:
-                events, _ = await watch.next()
-                async for event in sliced(events):
-                    if (message := message_of(event, self._now())) is not None:
-                        self._ring.append(message)
-                        self.count += 1
-                news, self._news = self._news, asyncio.Event()
-                news.set()
+        try:
+            with self._store.watch(*TYPES) as self._watch:
+                while True:
+                    await self._watch.wait()
+                    await self._collect(self._watch.take()[0])
+        finally:
+            self._watch, self._collecting = None, False
+            self._tell()
+
+    async def _collect(self, events: list[Event]) -> None:
+        self._collecting = True
+        async for event in sliced(events):
+            if (message := message_of(event, self._now())) is not None:
+                self._ring.append(message)
+                self.count += 1
+        self._collecting = False
+        self._tell()
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def caught_up(self) -> None:
+        """Wait until all that the store has applied by now is collected."""
+        for _ in range(2):  # what is being collected, and what waits behind it
+            if self._watch is None or not (self._collecting or self._watch.waiting):
+                return
+            await self._news.wait()
 
     async def read(self, since_ns: int, *, follow: bool) -> AsyncGenerator[EventMessage, None]:
         """Iterate over the kept events since a time (0: none of them), then over new ones.

@@ -61,6 +61,11 @@ class Watch:
         await self.wait()
         return self.take()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether ``take`` would return something."""
+        return self._awake.is_set()
+
     async def wait(self) -> None:
         """Wait until ``take`` would return something."""
         await self._awake.wait()

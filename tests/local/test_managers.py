@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.local.test_raft_processes import fill
 
 MANAGERS = ("node1", "node2", "node3")
 ROUNDS = 60
+IDLE = {"Mode": {"Replicated": {"Replicas": 0}}}
 ROOT = os.geteuid() == 0
 
 
@@ -49,6 +51,11 @@ class Client(http.client.HTTPConnection):
         """Open the unix socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(self._path)
+
+    def lines(self, path: str) -> list[str]:
+        """Return the lines of a stream that ends."""
+        self.request("GET", path)
+        return self.getresponse().read().decode().splitlines()
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Send a request; return the answer, decoded."""
@@ -87,6 +94,53 @@ def test_a_client_sees_its_write_on_whatever_manager_it_asks_next(clients: list[
         writer.ask("DELETE", f"/configs/{created}")
         for reader in clients:
             assert created not in {config["ID"] for config in reader.ask("GET", "/configs")}
+
+
+@pytest.mark.parametrize(
+    ("create", "body"),
+    [
+        ("/services/create", {"TaskTemplate": {"ContainerSpec": {"Image": "host"}}} | IDLE),
+        ("/secrets/create", {"Data": "eA=="}),
+        ("/networks/create", {"Driver": "overlay"}),
+    ],
+)
+def test_what_is_made_and_removed_is_so_on_every_manager_at_once(
+    clients: list[Client], create: str, body: dict[str, Any]
+):
+    """In lists, by name, and in the events until now."""
+    path = create.removesuffix("/create")
+    for number in range(ROUNDS // 3):
+        writer = clients[number % 3]
+        name = f"made-{number}"
+        made = writer.ask("POST", create, body | {"Name": name})
+        made_id = made.get("ID") or made["Id"]
+        for reader in clients:
+            assert made_id in {one.get("ID") or one["Id"] for one in reader.ask("GET", path)}
+            past = f"/events?since=1&until={time.time():.9f}"
+            assert any(made_id in line for line in reader.lines(past) if "create" in line)
+        writer.ask("DELETE", f"{path}/{made_id}")
+        for reader in clients:
+            listed = reader.ask("GET", path)
+            assert made_id not in {one.get("ID") or one["Id"] for one in listed}
+
+
+def test_labels_of_nodes_and_of_the_swarm_are_so_on_every_manager_at_once(clients: list[Client]):
+    """Changed through one, read through the others, and in ``/info``."""
+    for number in range(ROUNDS // 3):
+        writer, labels = clients[number % 3], {"round": str(number)}
+        node = next(one for one in writer.ask("GET", "/nodes") if one["Spec"]["Role"] == "worker")
+        version = node["Version"]["Index"]
+        writer.ask(
+            "POST",
+            f"/nodes/{node['ID']}/update?version={version}",
+            node["Spec"] | {"Labels": labels},
+        )
+        swarm = writer.ask("GET", "/swarm")
+        version = swarm["Version"]["Index"]
+        writer.ask("POST", f"/swarm/update?version={version}", swarm["Spec"] | {"Labels": labels})
+        for reader in clients:
+            assert reader.ask("GET", f"/nodes/{node['ID']}")["Spec"]["Labels"] == labels
+            assert reader.ask("GET", "/info")["Swarm"]["Cluster"]["Spec"]["Labels"] == labels
 
 
 @pytest.mark.skipif(not ROOT, reason="a small file system is root's to mount")

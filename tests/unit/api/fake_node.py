@@ -88,6 +88,8 @@ class FakeNode:
         self.root_pem = root_pem
         self.demote_error: Exception | None = None
         self.calls: list[object] = []
+        self.barriers = 0
+        self._coming: list[tuple[int, bytes]] = []
         self._index = 0
         self._seconds = 0
 
@@ -123,9 +125,12 @@ class FakeNode:
         ]
 
     async def read_barrier(self) -> None:
-        """Refuse at once without a leader."""
+        """Refuse at once without a leader; take in what was written elsewhere."""
+        self.barriers += 1
         if not self.leader:
             raise NoLeader
+        while self._coming and self.store is not None:
+            self.store.apply(*self._coming.pop(0))
 
     async def check_demote(self, node_id: str) -> None:
         """Raise what the test set."""
@@ -166,6 +171,19 @@ class FakeNode:
             raise NoLeader
         self._index += 1
         return self.store.apply(self._index, data)
+
+    def another_manager(self) -> Store:
+        """Return another replica: what is written there comes here with the next barrier."""
+        assert self.store is not None
+
+        async def propose(data: bytes) -> object:
+            self._index += 1
+            self._coming.append((self._index, data))
+            return there.apply(self._index, data)
+
+        there = Store(propose, self.now)
+        there.restore(self.store.snapshot())
+        return there
 
     async def become_manager(self, request: InitRequest | None = None) -> Node:
         """Start a swarm whose only manager is this node."""

@@ -36,6 +36,7 @@ class Door(NamedTuple):
 
     port: int
     folder: Path
+    node: FakeNode
 
     async def connect(self, who: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection with somebody's certificate."""
@@ -95,7 +96,7 @@ async def door() -> AsyncIterator[Door]:
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         async with await asyncio.start_unix_server(engine, node.engine_socket):
-            yield Door(runner.addresses[0][1], folder)
+            yield Door(runner.addresses[0][1], folder, node)
         await runner.cleanup()
 
 
