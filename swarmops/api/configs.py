@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,12 +18,11 @@ from swarmops.api import body, errors, query, render, resolve
 from swarmops.api.gate import manager_store
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Handler, Route, node_of
-from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
-from swarmops.model.service import Service
 from swarmops.store import NotFound, OutOfSequence, Store, Transaction
+from swarmops.store.references import check_unused
 
 SECRET_BYTES_MAX = 500 * 1024
 CONFIG_BYTES_MAX = 1000 * 1024
@@ -52,10 +51,6 @@ class Kind:
         """Return what clients may see."""
         raise NotImplementedError
 
-    def used_by(self, service: Service) -> Iterable[str]:
-        """Return the IDs that a service refers to."""
-        raise NotImplementedError
-
 
 class SecretKind(Kind):
     """Secrets: the data never comes back."""
@@ -78,11 +73,6 @@ class SecretKind(Kind):
         """Return the secret without its data."""
         return render.secret(stored)
 
-    def used_by(self, service: Service) -> Iterable[str]:
-        """Return the IDs of the service's secrets."""
-        container = defaults.container_spec(defaults.task_spec(service.spec))
-        return (one.secret_id for one in given(container.secrets, []))
-
 
 class ConfigKind(Kind):
     """Configs: as secrets, but readable and larger."""
@@ -104,11 +94,6 @@ class ConfigKind(Kind):
     def show(self, stored: Config) -> object:
         """Return the config."""
         return render.config(stored)
-
-    def used_by(self, service: Service) -> Iterable[str]:
-        """Return the IDs of the service's configs."""
-        container = defaults.container_spec(defaults.task_spec(service.spec))
-        return (one.config_id for one in given(container.configs, []))
 
 
 def routes(kind: Kind) -> list[Route]:
@@ -193,17 +178,7 @@ async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
 async def _remove(kind: Kind, request: web.Request) -> web.StreamResponse:
     store = await manager_store(node_of(request))
     stored = kind.find(store, request.match_info["id"])
-    users = sorted(
-        given(service.spec.name, "")
-        for service in store.services
-        if stored.id in kind.used_by(service)
-    )
-    if users:
-        plural = "s" if len(users) > 1 else ""
-        raise errors.invalid(
-            f"{kind.name} '{given(stored.spec.name, '')}' is in use by the following "
-            f"service{plural}: {', '.join(users)}"
-        )
+    check_unused(stored, store.services)
     tx = Transaction()
     tx.delete(stored)
     try:

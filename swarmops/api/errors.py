@@ -11,9 +11,14 @@ import sys
 
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.store import (
+    FileInUse,
+    IngressMissing,
+    IngressPresent,
     NameConflict,
+    NetworkInUse,
     NotFound,
     PortConflict,
+    ReferenceMissing,
     StoreError,
     SubnetConflict,
 )
@@ -32,6 +37,17 @@ STATUS_OF_CODE = {
     "Unavailable": 503,
     "DeadlineExceeded": 504,
 }
+_CODE_OF_REFUSAL: dict[type[SwarmopsError], str] = {
+    NameConflict: "AlreadyExists",
+    IngressPresent: "AlreadyExists",
+    PortConflict: "InvalidArgument",
+    SubnetConflict: "InvalidArgument",
+    FileInUse: "InvalidArgument",
+    ReferenceMissing: "InvalidArgument",
+    NetworkInUse: "FailedPrecondition",
+    IngressMissing: "FailedPrecondition",
+}
+"""What the store refuses as Docker's swarm does, with its prefix."""
 
 NO_LEADER = (
     "The swarm does not have a leader. It's possible that too few managers are online. "
@@ -126,10 +142,8 @@ def translate(error: SwarmopsError) -> ApiError:
             return error
         case NameConflict() if text.startswith("network"):
             return ApiError(409, text)
-        case NameConflict():
-            return rpc("AlreadyExists", text)
-        case PortConflict() | SubnetConflict():
-            return invalid(text)
+        case StoreError() if type(error) in _CODE_OF_REFUSAL:
+            return rpc(_CODE_OF_REFUSAL[type(error)], text)
         case NotFound():
             return ApiError(404, text)
         case _:

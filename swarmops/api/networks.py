@@ -34,9 +34,17 @@ from swarmops.model.network import (
     name_of,
 )
 from swarmops.model.swarm import Cluster
-from swarmops.store import NotFound, Store, SubnetConflict, Transaction
-from swarmops.store.networking import ingress_of, needs_ingress, user_of
+from swarmops.store import (
+    IngressPresent,
+    NetworkInUse,
+    NotFound,
+    Store,
+    SubnetConflict,
+    Transaction,
+)
+from swarmops.store.networking import ingress_of, task_in
 from swarmops.store.new_networks import placed
+from swarmops.store.references import check_unused
 
 FILTERS = frozenset(("name", "id", "driver", "scope", "type", "label", "dangling"))
 PRUNE_FILTERS = frozenset(("label", "label!", "until"))
@@ -61,7 +69,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     for _ in range(CREATE_ATTEMPTS):
         present = ingress_of(store.networks)
         if given(spec.ingress, False) and present is not None:
-            raise errors.rpc("AlreadyExists", f"ingress network ({present.id}) is already present")
+            raise IngressPresent(present.id)
         network = placed(
             new_id(node.rng), spec, list(store.networks), store.cluster or Cluster(id="")
         )
@@ -162,8 +170,7 @@ async def remove(request: web.Request) -> web.StreamResponse:
         raise errors.not_found("network", reference)
     store = await manager_store(node_of(request))
     network = resolve.network(store, reference)
-    if text := _why_kept(network, store):
-        raise errors.rpc("FailedPrecondition", text)
+    _check_removable(network, store)
     await _delete(store, network, reference)
     return nothing(status=204)
 
@@ -179,9 +186,13 @@ async def prune(request: web.Request) -> web.StreamResponse:
         return reply({"NetworksDeleted": deleted or None})
     store = await manager_store(node_of(request))
     for network in sorted(store.networks, key=name_of):
-        if not _prunable(network, filters, until) or _why_kept(network, store):
+        if not _prunable(network, filters, until):
             continue
-        await _delete(store, network, network.id)
+        try:
+            _check_removable(network, store)
+            await _delete(store, network, network.id)
+        except NetworkInUse:
+            continue
         deleted.append(name_of(network))
     return reply({"NetworksDeleted": deleted or None})
 
@@ -206,19 +217,13 @@ async def _delete(store: Store, network: Network, reference: str) -> None:
         raise errors.not_found("network", reference) from None
 
 
-def _why_kept(network: Network, store: Store) -> str:
-    """Return Docker's sentence on who needs the network, else nothing."""
+def _check_removable(network: Network, store: Store) -> None:
+    """Raise NetworkInUse with Docker's sentence on who needs the network."""
     if is_predefined(network):
-        return f"{name_of(network)} is a pre-defined network and cannot be removed"
-    if is_ingress(network):
-        user = next((one for one in store.services if needs_ingress(one.spec)), None)
-        return (
-            f"ingress network cannot be removed because service {user.id} depends on it"
-            if user
-            else ""
-        )
-    user_text = user_of(network, store.services, store.tasks)
-    return f"network {network.id} is in use by {user_text}" if user_text else ""
+        raise NetworkInUse(f"{name_of(network)} is a pre-defined network and cannot be removed")
+    check_unused(network, store.services)
+    if not is_ingress(network) and (task := task_in(network, store.services, store.tasks)):
+        raise NetworkInUse(f"network {network.id} is in use by task {task}")
 
 
 def _wanted(filters: query.Filters) -> Callable[[Network], bool]:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from msgspec.structs import replace
 
 from swarmops.api import resolve
-from swarmops.api.errors import invalid, rpc
+from swarmops.api.errors import invalid
 from swarmops.api.images import is_process_image
 from swarmops.errors import ApiError
 from swarmops.model import defaults
@@ -24,7 +24,7 @@ from swarmops.model.service import (
     SecretReference,
     ServiceSpec,
 )
-from swarmops.store import NamedTable, Store
+from swarmops.store import IngressMissing, NamedTable, Store
 from swarmops.store.networking import ingress_of, needs_ingress, networks_of
 from swarmops.store.ports import conflict, published
 
@@ -119,10 +119,7 @@ def _network_id(reference: str, store: Store) -> str:
 def check_ingress(spec: ServiceSpec, store: Store) -> None:
     """Refuse published ports where there is no network for them."""
     if needs_ingress(spec) and ingress_of(store.networks) is None:
-        raise rpc(
-            "FailedPrecondition",
-            "service needs ingress network, but no ingress network is present",
-        )
+        raise IngressMissing
 
 
 def warnings_of(spec: ServiceSpec, store: Store) -> list[str]:

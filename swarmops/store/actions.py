@@ -18,6 +18,11 @@ from swarmops.model.service import Service, TaskSpec
 from swarmops.model.swarm import Cluster
 from swarmops.model.task import Task, TaskState, TaskStatus
 
+RULES = 1
+"""Which rules entries are written under now; apply knows them all, since old logs are read again.
+
+0: versions, names, ports and subnets. 1: references too.
+"""
 SPEC_KEPT = -1
 """``PutTask.spec``: the stored task's spec stays."""
 
@@ -113,6 +118,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     """Not 0: apply only while this is the index of the last ``seize``."""
     seize: bool = False
     """A new leader's first entry: fences off what the loops of former leaders still send."""
+    rules: int = 0
+    """Applied as it was when it was written, so that a log read again gives the same again."""
 
 
 _PUTS: dict[type[Object], type[Put]] = {

@@ -13,12 +13,12 @@ import msgspec
 from msgspec import UNSET
 
 from swarmops.model.base import ZERO_TIME, given
-from swarmops.model.network import Network
+from swarmops.model.network import Network, is_ingress
 from swarmops.model.node import Node
 from swarmops.model.object import Object, ObjectVersion
 from swarmops.model.service import Service, ServiceInternal
 from swarmops.model.task import Task, TaskInternal, TaskState
-from swarmops.store import subnets
+from swarmops.store import references, subnets
 from swarmops.store.actions import (
     SPEC_KEPT,
     TABLE_OF,
@@ -32,6 +32,7 @@ from swarmops.store.actions import (
 from swarmops.store.errors import (
     AlreadyExists,
     Fenced,
+    IngressPresent,
     NameConflict,
     NotFound,
     OutOfSequence,
@@ -40,6 +41,7 @@ from swarmops.store.errors import (
     SubnetConflict,
     WentBackwards,
 )
+from swarmops.store.networking import ingress_of
 from swarmops.store.ports import conflict, taken_by
 from swarmops.store.table import Table
 from swarmops.store.tables import Tables
@@ -85,6 +87,8 @@ class _Writer:
     def __init__(self, tables: Tables, entry: Entry, version: ObjectVersion) -> None:
         self._tables = tables
         self._specs = entry.specs
+        # A control loop that goes back to a former spec takes it as it was, as Docker's does.
+        self._minds_references = entry.rules > 0 and not entry.fence
         self._at: datetime = entry.at
         self._version = version
         self.done: list[Done] = []
@@ -116,14 +120,24 @@ class _Writer:
         elif isinstance(obj, Service):
             if old is None or _ports_changed(old, obj):
                 self._check_ports(obj)
+            if self._minds_references and (old is None or old.spec != obj.spec):
+                references.check_names(obj.spec, old.spec if old else None, self._tables)
             obj = _with_spec_version(obj, old, self._version.index)
-        elif isinstance(obj, Network) and (text := subnets.conflict(obj, self._tables.networks)):
-            raise SubnetConflict(text)
+        elif isinstance(obj, Network):
+            self._check_network(obj)
         self._store(table, obj, old)
 
     def _check_ports(self, service: Service) -> None:
         if text := conflict(taken_by(service), service.id, self._tables.services):
             raise PortConflict(text)
+
+    def _check_network(self, network: Network) -> None:
+        if text := subnets.conflict(network, self._tables.networks):
+            raise SubnetConflict(text)
+        if self._minds_references and is_ingress(network):
+            present = ingress_of(self._tables.networks)
+            if present is not None and present.id != network.id:
+                raise IngressPresent(present.id)
 
     def _task(self, action: Put, obj: Task, old: Task | None) -> Task:
         if old is not None:
@@ -141,6 +155,8 @@ class _Writer:
         if old is None:
             raise NotFound(table.kind, action.id)
         _check_version(table, action.id, old, action.expected)
+        if self._minds_references:
+            references.check_unused(old, self._tables.services)
         self._tables.replace(table, action.id, None)
         self.done.append((table, action.id, old, None))
 

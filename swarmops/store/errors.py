@@ -38,6 +38,32 @@ class SubnetConflict(StoreError):
     """Another network has one of the network's subnets; the text is Docker's."""
 
 
+class FileInUse(StoreError):
+    """A service names the secret or config that shall go; the text is Docker's."""
+
+
+class NetworkInUse(StoreError):
+    """A service needs the network that shall go; the text is Docker's."""
+
+
+class ReferenceMissing(StoreError):
+    """A service names a secret, a config or a network that is gone."""
+
+
+class IngressMissing(StoreError):
+    """A service publishes ports and the network for them is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("service needs ingress network, but no ingress network is present")
+
+
+class IngressPresent(StoreError):
+    """The swarm has its one network of published ports already."""
+
+    def __init__(self, network_id: str) -> None:
+        super().__init__(f"ingress network ({network_id}) is already present")
+
+
 class PoolsFull(StoreError):
     """No subnet is left for a network that names none."""
 

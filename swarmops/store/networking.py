@@ -50,19 +50,15 @@ def is_live(task: Task) -> bool:
     )
 
 
-def user_of(network: Network, services: Iterable[Service], tasks: Iterable[Task]) -> str:
-    """Return ``service ID`` or ``task ID`` of one that uses the network, else nothing.
+def task_in(network: Network, services: Iterable[Service], tasks: Iterable[Task]) -> str:
+    """Return the ID of a task that is in the network, else nothing.
 
     A task counts while its service is there: of a service that is gone it only has to stop.
     """
-    ids = set()
-    for service in services:
-        if network.id in networks_of(service.spec):
-            return f"service {service.id}"
-        ids.add(service.id)
+    ids = {service.id for service in services}
     for task in tasks:
         attached = given(task.networks_attachments, ())
         counts = attached and task.service_id in ids and is_live(task)
         if counts and any(each.network.id == network.id for each in attached):
-            return f"task {task.id}"
+            return task.id
     return ""

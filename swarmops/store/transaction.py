@@ -104,7 +104,7 @@ class Transaction:
             else change
             for change in self._changes
         ]
-        entry = actions.Entry(at, self.partial, listed, specs.specs, fence, seize)
+        entry = actions.Entry(at, self.partial, listed, specs.specs, fence, seize, actions.RULES)
         data = actions.encode(entry)
         if len(data) > ENTRY_BYTES_MAX:
             raise TooLarge
