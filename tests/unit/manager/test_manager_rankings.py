@@ -144,7 +144,7 @@ def test_a_task_costs_no_look_at_every_branch_of_a_preference() -> None:
     branches = [Branch([number] * (number % 3)) for number in range(1000)]
     tree = Inner(branches)  # type: ignore[arg-type]
     built = Branch.looked
-    taken = [tree.take() for _ in range(999)]
+    taken: list[object] = [tree.take() for _ in range(999)]
     assert taken == [number for number in range(1000) if number % 3] + [
         number for number in range(1000) if number % 3 == 2
     ]
