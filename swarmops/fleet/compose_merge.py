@@ -1,42 +1,67 @@
-"""How Compose files become one: several files merged, ``extends`` and ``env_file`` resolved.
+"""How Compose files are laid over each other: one set of rules for files, ``extends``, includes.
 
-Called by the readers of stacks and playbooks. Reads the files that these name, nothing else. The
-rules are Compose's: mappings are merged, lists are joined, commands are replaced.
+Called by the readers of stacks and playbooks; pure. The rules are Compose's: mappings are merged,
+lists are joined, commands are replaced, and what has a place (a port, a path in the container) is
+there once. ``!reset`` takes a value away, ``!override`` replaces it whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from swarmops.errors import InputError
-from swarmops.fleet.document import Document, read_document
-from swarmops.fleet.nearest import did_you_mean
+from swarmops.fleet.compose_ports import single_ports
+from swarmops.fleet.document import RESET, Document, Path_
 
-_REPLACED = frozenset(("command", "entrypoint", "test"))
-_PAIRS = frozenset(("environment", "labels", "extra_hosts", "sysctls"))
-_NOT_EXTENDED = frozenset(("depends_on", "links", "volumes_from"))
-_DEPTH_MAX = 20
+Marks = Mapping[Path_, str]
+_Rule = Callable[[Any, Any, Path_, Marks], Any]
 
 
-def merged(base: Any, over: Any, key: str = "") -> Any:
-    """Return ``over`` laid over ``base``; ``key`` is what they are the values of."""
-    if over is None or key in _REPLACED:
-        return base if over is None else over
-    if key in _PAIRS:
-        return {**_pairs(base), **_pairs(over)}
-    if isinstance(base, dict) and isinstance(over, dict):
-        return {
-            name: merged(base.get(name), over[name], str(name)) if name in over else base[name]
-            for name in {**base, **over}
-        }
-    if isinstance(base, list) and isinstance(over, list):
-        return [*base, *(item for item in over if item not in base)]
+def joined(documents: Iterable[Document]) -> Document:
+    """Return several documents as one, the later over the earlier, without their tags."""
+    names, value, lines = [], None, {}
+    for document in documents:
+        names.append(document.name)
+        value = merged(value, document.value, (), document.marks)
+        lines.update(document.lines)
+    return Document(name=", ".join(names), value=value, lines=lines)
+
+
+def merged(base: Any, over: Any, path: Path_ = (), marks: Marks | None = None) -> Any:
+    """Return ``over`` laid over ``base``; ``path`` is where they stand, ``marks`` are ``over``'s.
+
+    Null says nothing: the base's value stays.
+    """
+    marks = marks or {}
+    if over is None:
+        return base
+    rule = _rule(path)
+    if rule is not None and base is not None:
+        return rule(base, over, path, marks)
+    if isinstance(over, dict) and (base is None or isinstance(base, dict)):
+        return _mappings(base or {}, over, path, marks)
+    if isinstance(over, list) and isinstance(base, list):
+        return _lists(base, over, path, marks)
     return over
 
 
-def _pairs(value: Any) -> dict[str, Any]:
+def _mappings(
+    base: Mapping[str, Any], over: Mapping[str, Any], path: Path_, marks: Marks
+) -> dict[str, Any]:
+    result = dict(base)
+    for name, item in over.items():
+        at = (*path, name)
+        result[name] = item if at in marks else merged(result.get(name), item, at, marks)
+    for at, mark in marks.items():
+        # Also what `over` no longer has, since it was taken away when its extends were resolved.
+        if mark == RESET and at[:-1] == path:
+            result.pop(str(at[-1]), None)
+    return result
+
+
+def pairs(value: Any) -> dict[str, Any]:
+    """Return a mapping, or a list of ``NAME=value``, as a mapping; a bare name has None."""
     if isinstance(value, dict):
         return value
     found = {}
@@ -46,97 +71,118 @@ def _pairs(value: Any) -> dict[str, Any]:
     return found
 
 
-def joined(documents: Iterable[Document]) -> Document:
-    """Return several documents as one, the later over the earlier."""
-    first, *others = documents
-    name, value, lines = first.name, first.value, dict(first.lines)
-    for other in others:
-        name = f"{name}, {other.name}"
-        value = merged(value, other.value)
-        lines = {**lines, **other.lines}
-    return Document(name=name, value=value, lines=lines)
+def _pairs(base: Any, over: Any, path: Path_, marks: Marks) -> dict[str, Any]:
+    # A name without a value says something here: that the value is the shell's.
+    found = {**pairs(base), **pairs(over)}
+    return {name: value for name, value in found.items() if marks.get((*path, name)) != RESET}
 
 
-def resolved(document: Document, folder: Path) -> Document:
-    """Return the document with every service's ``extends`` and ``env_file`` carried out.
-
-    ``folder`` is what relative paths begin at. Raises InputError.
-    """
-    value = document.value
-    if not isinstance(value, dict) or not isinstance(value.get("services"), dict):
-        return document
-    services = {
-        name: _with_env_files(
-            _extended(body, value["services"], folder, document.where(("services", name)), 0),
-            folder,
-            document.where(("services", name)),
-        )
-        for name, body in value["services"].items()
-    }
-    return Document(name=document.name, value={**value, "services": services}, lines=document.lines)
+def _replaced(_base: Any, over: Any, _path: Path_, _marks: Marks) -> Any:
+    return over
 
 
-def _extended(body: Any, services: dict[str, Any], folder: Path, where: str, depth: int) -> Any:
-    if not isinstance(body, dict) or "extends" not in body:
-        return body
-    if depth > _DEPTH_MAX:
-        raise InputError(f"{where}: extends goes in a circle: remove it from one of them")
-    said = body["extends"]
-    name = said.get("service") if isinstance(said, dict) else said
-    if isinstance(said, dict) and said.get("file"):
-        path = folder / str(said["file"])
-        other = read_document(path, "Compose file").value
-        services, folder = (other or {}).get("services") or {}, path.parent
-    if name not in services:
-        raise InputError(
-            f"{where}: extends names no service '{name}': {did_you_mean(str(name), services)}"
-        )
-    base = _extended(services[name], services, folder, where, depth + 1)
-    base = {key: item for key, item in (base or {}).items() if key not in _NOT_EXTENDED}
-    own = {key: item for key, item in body.items() if key != "extends"}
-    return merged(_with_env_files(base, folder, where), own)
+def _lists(base: Any, over: Any, _path: Path_, _marks: Marks) -> list[Any]:
+    first, second = (value if isinstance(value, list) else [value] for value in (base, over))
+    return [*first, *(item for item in second if item not in first)]
 
 
-def _with_env_files(body: Any, folder: Path, where: str) -> Any:
-    if not isinstance(body, dict) or body.get("env_file") is None:
-        return body
-    said = body["env_file"]
-    variables: dict[str, Any] = {}
-    for item in said if isinstance(said, list) else [said]:
-        name = item.get("path") if isinstance(item, dict) else item
-        required = item.get("required", True) if isinstance(item, dict) else True
-        path = folder / str(name)
-        if required or path.exists():
-            variables |= read_env_file(path, where)
-    rest = {key: item for key, item in body.items() if key != "env_file"}
-    return {**rest, "environment": {**variables, **_pairs(body.get("environment"))}}
+def _hosts(base: Any, over: Any, path: Path_, marks: Marks) -> list[Any]:
+    return _lists(list(_host_lines(base)), list(_host_lines(over)), path, marks)
 
 
-def read_env_file(path: Path, where: str) -> dict[str, str]:
-    """Return the variables of a file of ``NAME=value`` lines. Raises InputError.
-
-    Comments, ``export``, and quotes around a value are understood.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise InputError(f"{where}: the env_file {path} can't be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{where}: the env_file {path} is no UTF-8 text") from None
-    found = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").lstrip()
-        if not text or text.startswith("#"):
-            continue
-        name, separator, value = text.partition("=")
-        if not separator or not name.strip():
-            raise InputError(f"{path}:{number}: '{line.strip()}' is not NAME=value: correct it")
-        found[name.strip()] = _unquoted(value.strip())
-    return found
+def _host_lines(value: Any) -> Iterator[str]:
+    """Yield ``name=address`` of a mapping, or of a list that has ``name:address`` too."""
+    if isinstance(value, dict):
+        for name, said in value.items():
+            yield from (f"{name}={one}" for one in (said if isinstance(said, list) else [said]))
+        return
+    for item in value if isinstance(value, list) else [value]:
+        text = str(item)
+        name, separator, address = text.partition("=" if "=" in text else ":")
+        yield f"{name}={address}" if separator else text
 
 
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        inside = value[1:-1]
-        return inside.replace('\\"', '"').replace("\\n", "\n") if value[0] == '"' else inside
-    return value.partition(" #")[0].rstrip()
+def _networks(base: Any, over: Any, path: Path_, marks: Marks) -> dict[str, Any]:
+    first, second = (
+        dict.fromkeys(value) if isinstance(value, list) else value for value in (base, over)
+    )
+    return _mappings(first, second, path, marks)
+
+
+def _logging(base: Any, over: Any, path: Path_, marks: Marks) -> Any:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    drivers = [one["driver"] for one in (base, over) if one.get("driver")]
+    # The options of one driver mean nothing to another.
+    return over if len(set(drivers)) > 1 else _mappings(base, over, path, marks)
+
+
+def _once(places: Callable[[Any], Iterable[tuple[str, Any]]]) -> _Rule:
+    """Return the rule of a list whose items have a place each; ``places`` splits ranges too."""
+
+    def rule(base: Any, over: Any, _path: Path_, _marks: Marks) -> Any:
+        if not isinstance(base, list) or not isinstance(over, list):
+            return over
+        found = {place: one for item in [*base, *over] for place, one in places(item)}
+        return list(found.values())
+
+    return rule
+
+
+def _ports(item: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(item, dict):
+        published = f"{item['published']}:" if item.get("published") else ""
+        yield f"{published}{item.get('target')}/{item.get('protocol', 'tcp')}", item
+    else:
+        yield from ((one, one) for one in single_ports(str(item)))
+
+
+def _mounts(item: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(item, dict):
+        target = item.get("target")
+    else:
+        parts = str(item).split(":")
+        target = parts[1] if len(parts) > 1 else parts[0]
+    yield posixpath.normpath(str(target)), item
+
+
+def _files(folder: str) -> Callable[[Any], Iterator[tuple[str, Any]]]:
+    def places(item: Any) -> Iterator[tuple[str, Any]]:
+        named = (item.get("target") or item.get("source")) if isinstance(item, dict) else item
+        yield posixpath.join(folder, str(named)), item
+
+    return places
+
+
+def _subnets(item: Any) -> Iterator[tuple[str, Any]]:
+    yield str(item.get("subnet") if isinstance(item, dict) else item), item
+
+
+_OF_SERVICES: Mapping[str, _Rule] = {
+    **dict.fromkeys(("command", "entrypoint"), _replaced),
+    **dict.fromkeys(("annotations", "environment", "labels", "sysctls"), _pairs),
+    **dict.fromkeys(("dns", "dns_opt", "dns_search", "env_file", "tmpfs"), _lists),
+    "configs": _once(_files("/")),
+    "extra_hosts": _hosts,
+    "logging": _logging,
+    "networks": _networks,
+    "ports": _once(_ports),
+    "secrets": _once(_files("/run/secrets")),
+    "volumes": _once(_mounts),
+}
+
+
+def _rule(path: Path_) -> _Rule | None:
+    """Return what is special about the values of a place; None: mappings merge, lists join."""
+    match path:
+        case ("services", _, str() as key):
+            return _OF_SERVICES.get(key)
+        case ("services", _, "healthcheck", "test"):
+            return _replaced
+        case ("services", _, "deploy", "labels"):
+            return _pairs
+        case ("networks" | "volumes" | "secrets" | "configs", _, "labels"):
+            return _pairs
+        case ("networks", _, "ipam", "config"):
+            return _once(_subnets)
+    return None

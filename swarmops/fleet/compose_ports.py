@@ -37,6 +37,25 @@ def ports(entry: Entry) -> list[PortConfig]:
     )
 
 
+def single_ports(text: str) -> list[str]:
+    """Return a port in short form as ``published:target/protocol``, a range as one text each.
+
+    What is no such port is returned as it is, for whoever reads it tells.
+    """
+    found = _SHORT.fullmatch(text)
+    if found is None:
+        return [text]
+    published_first, published_last, first, last, protocol = found.groups()
+    targets = range(int(first), int(last or first) + 1)
+    if published_first is None:
+        return [f"{target}/{protocol or 'tcp'}" for target in targets]
+    published = range(int(published_first), int(published_last or published_first) + 1)
+    if len(published) != len(targets):
+        return [text]
+    both = zip(published, targets, strict=True)
+    return [f"{outside}:{target}/{protocol or 'tcp'}" for outside, target in both]
+
+
 def refuse_taken(
     entry: Entry, added: Mapping[str, ServiceSpec], others: Mapping[str, ServiceSpec]
 ) -> None:

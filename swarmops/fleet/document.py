@@ -26,12 +26,18 @@ _VALUES_MAX = 200_000
 _TAG = "tag:yaml.org,2002:"
 
 
+RESET, OVERRIDE = "!reset", "!override"
+"""Compose's tags of a value that takes away, or replaces, the one that it is laid over."""
+
+
 class Document(msgspec.Struct, frozen=True):
     """A file's value, and the line of each value in it (by path, the first line is 1)."""
 
     name: str
     value: Any
     lines: dict[Path_, int]
+    marks: dict[Path_, str] = {}
+    """Which values have one of Compose's two tags; merging carries them out."""
 
     def where(self, path: Path_) -> str:
         """Return ``file:line`` of a value, of the nearest one around it if it has no line."""
@@ -42,15 +48,17 @@ class Document(msgspec.Struct, frozen=True):
         return self.name
 
 
-def read_document(path: Path, what: str) -> Document:
+def read_document(path: Path, what: str, *, layered: bool = False) -> Document:
     """Read a file; ``what`` it is ("inventory") appears in the errors. Raises InputError.
 
-    A file that ansible-vault encrypted is decrypted; all its texts are secrets then.
+    A file that ansible-vault encrypted is decrypted; all its texts are secrets then. In one that
+    is ``layered``, laid over others, ``!reset`` and ``!override`` mean what they do in Compose.
     """
     text = read_text(path, what)
     if text.startswith(vault.MARK):
-        return parse_document(vault.reveal(text, str(path)), str(path), secret=True)
-    return parse_document(text, str(path))
+        text = vault.reveal(text, str(path))
+        return parse_document(text, str(path), secret=True, layered=layered)
+    return parse_document(text, str(path), layered=layered)
 
 
 def read_text(path: Path, what: str) -> str:
@@ -69,7 +77,9 @@ def read_text(path: Path, what: str) -> str:
         raise InputError(f"{path}: can't read the {what}: {error.strerror}") from None
 
 
-def parse_document(text: str, name: str, *, secret: bool = False) -> Document:
+def parse_document(
+    text: str, name: str, *, secret: bool = False, layered: bool = False
+) -> Document:
     """Parse YAML text. Raises InputError with the line and column of a syntax error."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - not needed for --help
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - the same
@@ -85,8 +95,9 @@ def parse_document(text: str, name: str, *, secret: bool = False) -> Document:
         raise InputError(f"{name}: nested too deeply: make it flatter") from None
     if root is None:
         return Document(name=name, value=None, lines={(): 1})
-    reader = _Reader(name, secret=secret)
-    return Document(name=name, value=reader.read(root, ()), lines=reader.lines)
+    reader = _Reader(name, secret=secret, layered=layered)
+    value = reader.read(root, ())
+    return Document(name=name, value=value, lines=reader.lines, marks=reader.marks)
 
 
 def _syntax(error: MarkedYAMLError) -> str:
@@ -105,9 +116,11 @@ def _syntax(error: MarkedYAMLError) -> str:
 class _Reader:
     """Turns the parser's nodes into plain values."""
 
-    def __init__(self, name: str, *, secret: bool) -> None:
+    def __init__(self, name: str, *, secret: bool, layered: bool) -> None:
         self.name = name
         self.secret = secret
+        self.layered = layered
+        self.marks: dict[Path_, str] = {}
         self.lines: dict[Path_, int] = {}
         self.open: set[int] = set()
 
@@ -117,6 +130,10 @@ class _Reader:
             self.fail(node, f"more than {_VALUES_MAX} values: split the file")
         if id(node) in self.open:
             self.fail(node, "an alias that holds itself: remove it")
+        if self.layered and node.tag in (RESET, OVERRIDE):
+            self.mark(node, path)
+        elif node.id != "scalar" and not node.tag.startswith(_TAG):
+            self.fail(node, f"the tag {node.tag} means nothing here: remove it")
         self.open.add(id(node))
         try:
             if node.id == "mapping":
@@ -126,6 +143,11 @@ class _Reader:
             return self.scalar(node)
         finally:
             self.open.discard(id(node))
+
+    def mark(self, node: Any, path: Path_) -> None:
+        if not path or isinstance(path[-1], int):
+            self.fail(node, f"{node.tag} stands before the value of a key: put it there")
+        self.marks[path] = str(node.tag)
 
     def mapping(self, node: Any, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -175,6 +197,8 @@ class _Reader:
         kind = str(node.tag).removeprefix(_TAG)
         if kind == "!vault":
             return vault.reveal(text, f"{self.name}:{node.start_mark.line + 1}")
+        if self.layered and kind in (RESET, OVERRIDE):
+            kind = "str"
         if kind not in _SCALARS:
             self.fail(node, f"the tag {node.tag} means nothing here: remove it")
         try:

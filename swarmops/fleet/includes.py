@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from swarmops.fleet.compose_merge import joined
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
@@ -20,19 +22,21 @@ _DEPTH_MAX = 10
 def with_includes(document: Document, depth: int = 0) -> Document:
     """Return the document with what it includes, whose paths are relative to it. InputError."""
     if not isinstance(document.value, dict) or document.value.get("include") is None:
-        return document
+        return replace(joined([document]), name=document.name)
     entry = Entry.top(document).child("include")
     if depth > _DEPTH_MAX:
         entry.fail("include goes in a circle: remove it from one of them")
     folder = Path(document.name).parent
     below = [
-        with_includes(read_document(folder / Path(text).expanduser(), "playbook"), depth + 1)
+        with_includes(_read(folder / Path(text).expanduser()), depth + 1)
         for text in entry.strings()
     ]
     own = {key: value for key, value in document.value.items() if key != "include"}
-    top = Document(name=document.name, value=own, lines=document.lines)
-    found = joined([*below, top])
-    return Document(name=document.name, value=found.value, lines=found.lines)
+    return replace(joined([*below, replace(document, value=own)]), name=document.name)
+
+
+def _read(path: Path) -> Document:
+    return read_document(path, "playbook", layered=True)
 
 
 def variables_of(document: Document) -> tuple[Document, Mapping[str, Any]]:
@@ -42,4 +46,4 @@ def variables_of(document: Document) -> tuple[Document, Mapping[str, Any]]:
     entry = Entry.top(document).child("vars")
     found = {name: item.value for name, item in entry.mapping()}
     rest = {key: value for key, value in document.value.items() if key != "vars"}
-    return Document(name=document.name, value=rest, lines=document.lines), found
+    return replace(document, value=rest), found

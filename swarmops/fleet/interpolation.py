@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from swarmops.errors import InputError
 from swarmops.fleet.document import Document, Path_
 
@@ -31,7 +33,7 @@ def interpolated(document: Document, variables: Mapping[str, str]) -> Document:
                 raise InputError(f"{document.where(path)}: {error}") from None
         return value
 
-    return Document(name=document.name, value=walk(document.value, ()), lines=document.lines)
+    return replace(document, value=walk(document.value, ()))
 
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:

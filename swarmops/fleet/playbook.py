@@ -7,14 +7,16 @@ the file's structure. The format's reference for users is docs/playbook.md.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from swarmops.errors import InputError
 from swarmops.fleet.compose import read_service
+from swarmops.fleet.compose_env import with_env_files
+from swarmops.fleet.compose_extends import extended
 from swarmops.fleet.compose_fields import Table, count, duration, fields
-from swarmops.fleet.compose_merge import resolved
 from swarmops.fleet.compose_ports import refuse_taken
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
@@ -26,6 +28,7 @@ from swarmops.fleet.networks import read_networks
 from swarmops.fleet.nodes import NodeWish, count_managers, read_nodes, zones_of
 from swarmops.fleet.stacks import Stack, read_stacks
 from swarmops.fleet.templates import Scope, rendered
+from swarmops.model import defaults
 from swarmops.model.network import NetworkCreate
 from swarmops.model.service import ServiceSpec
 
@@ -77,7 +80,7 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_playbook(path: str | Path, inventory: Inventory) -> Playbook:
     """Read a playbook file. Raises InputError: one sentence with the line, cause and cure."""
-    document = read_document(Path(path), "playbook")
+    document = read_document(Path(path), "playbook", layered=True)
     return build_playbook(document, inventory)
 
 
@@ -105,7 +108,7 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     _refuse_others(Entry.top(document))
     document, variables = variables_of(with_includes(document))
     scope = playbook_scope(inventory, variables, document.name)
-    document = resolved(rendered(document, scope), Path(document.name).parent)
+    document = _with_extends(rendered(document, scope))
     top = Entry.top(document).section(KEYS)
     swarm = fields(_part(top, "swarm"), SWARM)
     nodes = read_nodes(top.get("nodes"), inventory)
@@ -130,6 +133,13 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     )
 
 
+def _with_extends(document: Document) -> Document:
+    """Return the document with ``extends`` and ``env_file`` of its services carried out."""
+    folder = Path(document.name).parent
+    extends = extended(document, folder, lambda path: read_document(path, "Compose file"))
+    return with_env_files(extends, folder, os.environ)
+
+
 def _refuse_others(top: Entry) -> None:
     """Raise InputError for a file of another kind, which would be a riddle of unknown keys."""
     found = top.value.keys() if isinstance(top.value, dict) else set()
@@ -149,22 +159,28 @@ def _contents(top: Entry, backend: str, folder: Path, scope: Scope) -> Stack:
         for name, body in entry.mapping():
             if not isinstance(body.value, dict):
                 body.expected("a mapping with an image")
-            if backend == "docker" and body.value.get("image") == PROCESS_IMAGE:
-                body.fail(
-                    f"service '{name}' has image '{PROCESS_IMAGE}', a process of the host, which"
-                    " Docker's swarm mode can't run: give it a container image, or use the native"
-                    " backend"
-                )
             spec, more = read_service(name, body)
             refuse_taken(body.get("ports") or body, {name: spec}, found.services)
             found = _with(found, Stack(services={name: spec}, warnings=more))
+            _refuse_processes(body, backend, found)
     if entry := top.get("stacks"):
         for name, stack in read_stacks(entry, folder, scope):
             if twice := sorted(stack.services.keys() & found.services.keys()):
                 entry.fail(f"stack '{name}' and services both have '{twice[0]}': rename one")
             refuse_taken(entry, stack.services, found.services)
+            _refuse_processes(entry, backend, stack)
             found = _with(found, stack)
     return found
+
+
+def _refuse_processes(entry: Entry, backend: str, contents: Stack) -> None:
+    for name, spec in contents.services.items():
+        if backend == "docker" and defaults.image(defaults.task_spec(spec)) == PROCESS_IMAGE:
+            entry.fail(
+                f"service '{name}' has image '{PROCESS_IMAGE}', a process of the host, which"
+                " Docker's swarm mode can't run: give it a container image, or use the native"
+                " backend"
+            )
 
 
 def _with(one: Stack, other: Stack) -> Stack:

@@ -6,7 +6,6 @@ commands (``docker stack ls``) what belongs together. Reads the files that the p
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from msgspec.structs import replace
 
 from swarmops.fleet.compose import read_service
 from swarmops.fleet.compose_fields import Table, fields, pairs
-from swarmops.fleet.compose_merge import joined, read_env_file, resolved
 from swarmops.fleet.compose_ports import refuse_taken
-from swarmops.fleet.document import Document, read_document
+from swarmops.fleet.document import Document
 from swarmops.fleet.entry import Entry
-from swarmops.fleet.interpolation import interpolated
 from swarmops.fleet.materials import Material, read_materials
 from swarmops.fleet.networks import read_networks
+from swarmops.fleet.stack_files import stack_document
 from swarmops.fleet.templates import Scope
 from swarmops.model import defaults
 from swarmops.model.base import given
@@ -68,25 +66,9 @@ class _Volume(msgspec.Struct, frozen=True):
 def read_stacks(section: Entry, folder: Path, scope: Scope) -> Iterator[tuple[str, Stack]]:
     """Yield each stack by name; ``folder`` is what relative paths begin at. Raises InputError."""
     for name, entry in section.mapping():
-        documents, files = [], entry
-        variables = dict(os.environ)
-        if isinstance(entry.value, dict):
-            entry.section(("compose", "env_file", "variables"))
-            files = entry.get("compose") or entry
-            if files is entry:
-                entry.fail(f"{entry.key} needs compose: the path of its Compose file")
-            if found := entry.get("env_file"):
-                for env_file in found.strings():
-                    variables |= read_env_file(folder / env_file, found.where)
-            variables |= pairs(found) if (found := entry.get("variables")) else {}
-        for text in files.strings():
-            path = folder / Path(text).expanduser()
-            document = interpolated(read_document(path, "Compose file"), variables)
-            documents.append(resolved(document, path.parent))
-        if not documents:
-            files.expected("the path of a Compose file, or a list of them")
-        first = folder / Path(files.strings()[0]).expanduser()
-        yield name, build_stack(name, joined(documents), first.parent, scope)
+        document, home, warnings = stack_document(entry, folder)
+        stack = build_stack(name, document, home, scope)
+        yield name, replace(stack, warnings=(*warnings, *stack.warnings))
 
 
 def build_stack(name: str, document: Document, folder: Path, scope: Scope) -> Stack:
@@ -100,7 +82,7 @@ def build_stack(name: str, document: Document, folder: Path, scope: Scope) -> St
     prefix = f"{name}_"
     networks = _networks(top, prefix)
     materials, known = _materials(top, prefix, folder, scope)
-    names = _Names(name, networks, _volumes(top, prefix), known)
+    names = _Names(name, networks, _volumes(top, name), known)
     services: dict[str, ServiceSpec] = {}
     warnings: tuple[str, ...] = ()
     joins_default = False
@@ -135,15 +117,15 @@ def _networks(top: Entry, prefix: str) -> dict[str, tuple[str, NetworkCreate | N
     return dict(zip(names, read_networks(section, prefix), strict=True))
 
 
-def _volumes(top: Entry, prefix: str) -> dict[str, _Volume]:
+def _volumes(top: Entry, stack: str) -> dict[str, _Volume]:
     table: Table = {
         "driver": ("name", Entry.name),
         "driver_opts": ("options", pairs),
     }
-    found = {}
+    found, prefix = {}, f"{stack}_"
     for name, entry in (top.get("volumes") or _empty(top, "volumes")).mapping():
         if not entry.value:
-            found[name] = _Volume(prefix + name)
+            found[name] = _Volume(prefix + name, labels={NAMESPACE_LABEL: stack})
             continue
         driver = fields(entry, table, also=["external", "name", "labels"])
         named = entry.get("name")
@@ -154,7 +136,9 @@ def _volumes(top: Entry, prefix: str) -> dict[str, _Volume]:
             continue
         labels = pairs(said) if (said := entry.get("labels")) else {}
         found[name] = _Volume(
-            own, Driver(**{"name": "local", **driver}) if driver else None, labels
+            own,
+            Driver(**{"name": "local", **driver}) if driver else None,
+            {**labels, NAMESPACE_LABEL: stack},
         )
     return found
 

@@ -26,6 +26,7 @@ from jinja2 import (
 from jinja2.meta import find_undeclared_variables
 from jinja2.nativetypes import NativeEnvironment, NativeTemplate
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec.structs import replace
 
 from swarmops.errors import InputError
 from swarmops.fleet.document import Document, Path_
@@ -162,4 +163,4 @@ def rendered(document: Document, scope: Scope) -> Document:
             return [walk(item, (*path, index)) for index, item in enumerate(value)]
         return scope.render(value, document.where(path), ".".join(str(part) for part in path))
 
-    return Document(name=document.name, value=walk(document.value, ()), lines=document.lines)
+    return replace(document, value=walk(document.value, ()))

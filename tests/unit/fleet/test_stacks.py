@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from swarmops.errors import InputError
-from swarmops.fleet.compose_merge import merged, read_env_file
+from swarmops.fleet.compose_env import read_env_file
 from swarmops.fleet.document import read_document
 from swarmops.fleet.interpolation import substitute
 from swarmops.fleet.inventory import read_inventory
@@ -94,7 +94,10 @@ def test_everything_gets_the_stacks_name(folder: Path):
         ("volume", "shop_data"),
         ("bind", "/srv"),
     ]
-    assert container["Mounts"][0]["VolumeOptions"]["Labels"] == {"a": "b"}
+    assert container["Mounts"][0]["VolumeOptions"]["Labels"] == {
+        "a": "b",
+        "com.docker.stack.namespace": "shop",
+    }
     assert [(one.kind, one.name, one.content) for one in playbook.materials] == [
         ("secret", "shop_token", b"sesame")
     ]
@@ -187,22 +190,97 @@ def test_bad_variables_are_refused(text: str):
         substitute(text, {"A": "1"})
 
 
-def test_lists_are_joined_and_commands_replaced():
-    """Compose's rules of merging."""
-    base = {"ports": ["80:80"], "command": ["a", "b"], "environment": ["A=1", "B=2"]}
-    over = {"ports": ["443:443"], "command": ["c"], "environment": {"B": "3"}}
-    assert merged(base, over) == {
-        "ports": ["80:80", "443:443"],
-        "command": ["c"],
-        "environment": {"A": "1", "B": "3"},
-    }
-
-
 def test_an_env_file_with_a_mistake_is_named_with_its_line(tmp_path: Path):
     """Its own path and line, not the playbook's."""
     path = tmp_path / "x.env"
-    path.write_text('A="two\\nlines"\nB=plain # comment\noops\n')
-    with pytest.raises(InputError, match=r"x.env:3: 'oops' is not NAME=value"):
-        read_env_file(path, "playbook.yml:1")
-    path.write_text('A="two\\nlines"\nB=plain # comment\n')
-    assert read_env_file(path, "") == {"A": "two\nlines", "B": "plain"}
+    path.write_text("A=1\nB = 2\n\nnot a name\n")
+    with pytest.raises(InputError, match=r"x.env:4: 'not a name' is not NAME=value"):
+        read_env_file(path, "playbook.yml:1", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A=plain # comment", "plain"),
+        ('A="two\\nlines"', "two\nlines"),
+        ("A=$SHELL_HAS-${ABOVE}", "1-up"),
+        ('A="${NO:-x} \\$Y"', "x $Y"),
+        ("A='$SHELL_HAS'", "$SHELL_HAS"),
+        ("SHELL_HAS=file\nA=$SHELL_HAS", "1"),
+        ("A", "passed on"),
+    ],
+)
+def test_an_env_file_is_read_as_compose_reads_it(tmp_path: Path, text: str, value: str):
+    """Quotes, comments, variables (the shell's are stronger), and names without a value."""
+    path = tmp_path / "x.env"
+    path.write_text(f"ABOVE=up\nNOT_SET_ANYWHERE\n{text}\n")
+    found = read_env_file(path, "", {"SHELL_HAS": "1", "A": "passed on"})
+    assert found["A"] == value
+    assert "NOT_SET_ANYWHERE" not in found
+
+
+def environment(playbook: Playbook, name: str) -> list[str]:
+    """Return the variables of a service's tasks."""
+    found: list[str] = spec(playbook, name)["TaskTemplate"]["ContainerSpec"]["Env"]
+    return found
+
+
+def test_variables_come_from_the_playbook_the_shell_and_then_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As in Compose the shell is stronger than a file; without env_file it is `.env`."""
+    monkeypatch.setenv("BOTH", "shell")
+    monkeypatch.setenv("THREE", "shell")
+    (folder / "some.env").write_text("BOTH=file\nTHREE=file\nONE=file\n")
+    (folder / ".env").write_text("ONE=dotenv\n")
+    (folder / "v.yml").write_text(
+        "services: {a: {image: i, environment: {R: '$ONE $BOTH $THREE'}}}"
+    )
+    said = "{compose: v.yml, env_file: some.env, variables: {THREE: playbook}}"
+    assert environment(play(folder, f"stacks: {{s: {said}}}"), "s_a") == ["R=file shell playbook"]
+    assert environment(play(folder, "stacks: {s: v.yml}"), "s_a") == ["R=dotenv shell shell"]
+
+
+def test_a_variable_without_a_value_has_the_shells(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """And one that the shell has not is left out, with a warning."""
+    monkeypatch.setenv("TOKEN", "sesame")
+    (folder / "v.yml").write_text(
+        "services:\n  a: {image: i, environment: [TOKEN, NOT_THERE, A=1]}\n"
+        "  b: {image: i, environment: {TOKEN: , A: 1}}\n"
+    )
+    playbook = play(folder, "stacks: {s: v.yml}")
+    assert environment(playbook, "s_a") == environment(playbook, "s_b") == ["A=1", "TOKEN=sesame"]
+    [warning] = playbook.warnings
+    assert "v.yml:2: services.a.environment: NOT_THERE is not set here" in warning
+
+
+def test_environment_is_stronger_than_any_files(folder: Path):
+    """Also than the env_file of a file that is laid over it, whose folder is the first one's."""
+    (folder / "more").mkdir()
+    (folder / "over.env").write_text("MODE=over\nMORE=1\n")
+    (folder / "more" / "over.yml").write_text("services: {web: {env_file: [over.env]}}")
+    playbook = play(folder, "stacks: {shop: {compose: [shop.yml, more/over.yml]}}")
+    assert environment(playbook, "shop_web") == ["LEVEL=info", "MODE=prod", "MORE=1"]
+
+
+def test_another_files_service_has_its_own_folder_and_the_same_variables(folder: Path):
+    """What `extends` names is read like any Compose file."""
+    (folder / "sub").mkdir()
+    (folder / "sub" / "one.env").write_text("HERE=sub\n")
+    (folder / "sub" / "base.yml").write_text(
+        "services: {base: {image: 'i:${TAG}', env_file: one.env, ports: !reset []}}"
+    )
+    (folder / "v.yml").write_text(
+        "services: {a: {extends: {file: sub/base.yml, service: base}, environment: {A: 1}}}"
+    )
+    playbook = play(folder, "stacks: {s: {compose: v.yml, variables: {TAG: '7'}}}")
+    assert environment(playbook, "s_a") == ["A=1", "HERE=sub"]
+    assert spec(playbook, "s_a")["Labels"]["com.docker.stack.image"] == "i:7"
+
+
+@pytest.mark.parametrize("said", ["stacks: {s: v.yml}", "services: {a: {image: host}}"])
+def test_docker_has_no_processes_of_hosts(folder: Path, said: str):
+    """Neither among the playbook's own services nor in a stack."""
+    (folder / "v.yml").write_text("services: {a: {image: host, command: [sleep]}}")
+    with pytest.raises(InputError, match="has image 'host', a process of the host"):
+        play(folder, f"swarm: {{backend: docker}}\n{said}")

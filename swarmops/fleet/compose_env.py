@@ -1,0 +1,116 @@
+"""``env_file`` and ``environment`` of Compose services: files of variables, values of the shell.
+
+Called by the readers of stacks and playbooks. Reads the files that ``env_file`` names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from swarmops.errors import InputError
+from swarmops.fleet.compose_merge import pairs
+from swarmops.fleet.document import Document
+from swarmops.fleet.interpolation import substitute
+
+
+def with_env_files(document: Document, folder: Path, variables: Mapping[str, str]) -> Document:
+    """Return the document with the variables of each service's ``env_file`` in ``environment``.
+
+    What ``environment`` says is stronger, whichever of several merged files says it. Raises
+    InputError.
+    """
+    value = document.value
+    if not isinstance(value, dict) or not isinstance(value.get("services"), dict):
+        return document
+    services = {
+        name: _with_env_files(body, folder, document.where(("services", name)), variables)
+        for name, body in value["services"].items()
+    }
+    return replace(document, value={**value, "services": services})
+
+
+def _with_env_files(body: Any, folder: Path, where: str, variables: Mapping[str, str]) -> Any:
+    if not isinstance(body, dict) or body.get("env_file") is None:
+        return body
+    said = body["env_file"]
+    found: dict[str, Any] = {}
+    for item in said if isinstance(said, list) else [said]:
+        name = item.get("path") if isinstance(item, dict) else item
+        required = item.get("required", True) if isinstance(item, dict) else True
+        path = folder / str(name)
+        if required or path.exists():
+            found |= read_env_file(path, where, variables)
+    rest = {key: item for key, item in body.items() if key != "env_file"}
+    return {**rest, "environment": {**found, **pairs(body.get("environment"))}}
+
+
+def passed_on(document: Document, variables: Mapping[str, str]) -> tuple[Document, tuple[str, ...]]:
+    """Return the document with the values of variables that services name without one.
+
+    The second value are warnings: a variable that has no value here is left out.
+    """
+    value = document.value
+    if not isinstance(value, dict) or not isinstance(value.get("services"), dict):
+        return document, ()
+    services, warnings = {}, []
+    for name, body in value["services"].items():
+        services[name] = body
+        if not isinstance(body, dict) or not body.get("environment"):
+            continue
+        found = {}
+        for key, item in pairs(body["environment"]).items():
+            if item is not None or key in variables:
+                found[key] = variables[key] if item is None else item
+            else:
+                where = document.where(("services", name, "environment"))
+                warnings.append(
+                    f"{where}: services.{name}.environment: {key} is not set here and left out:"
+                    f" set it, or write '{key}='"
+                )
+        services[name] = {**body, "environment": found}
+    return replace(document, value={**value, "services": services}), tuple(warnings)
+
+
+def read_env_file(path: Path, where: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a file of ``NAME=value`` lines. Raises InputError.
+
+    Comments, ``export``, and quotes around a value are understood. As in Compose, ``$NAME`` stands
+    for one of ``variables`` or of those above it, but not in single quotes, and a name alone has
+    the value that it has among ``variables``, if any.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(f"{where}: the env_file {path} can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: the env_file {path} is no UTF-8 text") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ").lstrip()
+        if not text or text.startswith("#"):
+            continue
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not name or " " in name:
+            raise InputError(f"{path}:{number}: '{line.strip()}' is not NAME=value: correct it")
+        if not separator:
+            found |= {name: variables[name]} if name in variables else {}
+            continue
+        try:
+            found[name] = _unquoted(value.strip(), {**found, **variables})
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: {error}") from None
+    return found
+
+
+def _unquoted(value: str, variables: Mapping[str, str]) -> str:
+    if len(value) > 1 and value[0] == value[-1] == "'":
+        return value[1:-1]
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        inside = value[1:-1].replace('\\"', '"').replace("\\n", "\n").replace("\\$", "$$")
+        return substitute(inside, variables)
+    return substitute(value.partition(" #")[0].rstrip(), variables)
