@@ -64,6 +64,8 @@ def test_hosts_behind_two_others_are_reached_through_them(swarm: Swarm) -> None:
         swarm.settle()
         assert all(map(answers, swarm.urls()))
         assert "Nothing needs doing" in swarm.apply().out
+        told = swarm.operator.run("ssh", third.name, "--", "hostname", rc=0)
+        assert told.out.strip() == third.name
     finally:
         for host in (second, third):
             run_in(host, "iptables", "-D", "INPUT", "1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import socket
 import subprocess
 import threading
@@ -20,6 +21,7 @@ from swarmops.fleet.docker_context import remove_context, write_context
 from swarmops.fleet.openssh import ssh_argv
 from swarmops.fleet.target import Target
 from swarmops.fleet.tunnel import Tunnel, manager_socket
+from tests.unit.fleet_io.conftest import Server
 
 
 @pytest.fixture
@@ -146,27 +148,71 @@ def test_a_context_of_somebody_elses_is_left_alone(tmp_path: Path, monkeypatch: 
         write_context("../x", "unix:///x", "")
 
 
-def test_ssh_gets_what_the_inventory_says(tmp_path: Path):
-    """Port, user, keys and our own known hosts; the command after --."""
+@pytest.mark.parametrize(
+    ("said", "mode"), [(None, "accept-new"), ("no", "no"), ("ask", "ask"), ("True", "yes")]
+)
+def test_ssh_gets_what_the_inventory_says(tmp_path: Path, said: str | None, mode: str):
+    """Port, user, keys, time, how keys are judged, our own known hosts; the command after --."""
     target = Target(
         name="h1",
         address="10.0.0.1",
         port=2222,
         user="ops",
         private_key_files=("/k1",),
+        connect_timeout_s=7,
+        host_key_checking=said,
         place=Place(host="h1"),
     )
-    argv = ssh_argv(target, tmp_path / "known", ["ls", "-l"])
-    assert argv[0] == "ssh"
-    assert f"UserKnownHostsFile={tmp_path}/known ~/.ssh/known_hosts ~/.ssh/known_hosts2" in argv
-    assert (
-        argv[-11:]
-        == [
-            *("-o", "StrictHostKeyChecking=accept-new", "-p", "2222", "-l", "ops"),
-            *("-i", "/k1", "10.0.0.1", "--", "ls"),
-            "-l",
-        ][-11:]
-    )
+    known = f'UserKnownHostsFile="{tmp_path}/known" ~/.ssh/known_hosts ~/.ssh/known_hosts2'
+    options = ["-o", known, "-o", f"StrictHostKeyChecking={mode}", "-o", "ConnectTimeout=7"]
+    assert ssh_argv(target, tmp_path / "known", ["ls", "-l"]) == [
+        *("ssh", *options, "-i", "/k1", "-p", "2222", "-l", "ops"),
+        *("10.0.0.1", "--", "ls", "-l"),
+    ]
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2])
+def test_ssh_goes_the_way_that_the_inventory_says(server: Server, tmp_path: Path, hops: int):
+    """The real ssh, through real hops of which only our own known hosts and keys are known."""
+    user = server.target().user
+    way = [f"{user}@127.0.0.1:{server.port}", f"{user}@[127.0.0.1]:{server.port}"]
+    target = server.target(jump=",".join(way[:hops]) or None)
+    known = tmp_path / "100% ours"
+    argv = ssh_argv(target, known, ["echo", "$SSH_CONNECTION"])
+    argv[1:1] = ["-F", "none", "-o", "BatchMode=yes"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stdout.startswith("127.0.0.1 "), done.stderr
+    log = (server.folder / "sshd.log").read_text()
+    assert log.count("Accepted publickey") == hops + 1
+
+
+def test_ssh_uses_the_inventorys_proxy_command(server: Server, tmp_path: Path):
+    """With ssh's own %h and %p."""
+    first = ssh_argv(server.target(), tmp_path / "known")
+    proxy = f"{shlex.join(first[:-1])} -F none -W %h:%p {first[-1]}"
+    argv = ssh_argv(server.target(proxy_command=proxy), tmp_path / "known", ["echo", "in"])
+    argv[1:1] = ["-F", "none", "-o", "BatchMode=yes"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stdout == "in\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("hop", "words"),
+    [
+        ("bastion", "bastion"),
+        ("ops@bastion:2222", "-p 2222 ops@bastion"),
+        ("ops@[fe80::1]:2222", "-p 2222 ops@fe80::1"),
+        ("fe80::1", "fe80::1"),
+        ("[fe80::1]", "fe80::1"),
+        ("ssh://ops@bastion:2222", "ssh://ops@bastion:2222"),
+    ],
+)
+def test_every_way_to_write_a_hop(tmp_path: Path, hop: str, words: str):
+    """As ssh's -J takes them."""
+    target = Target(name="h1", address="10.0.0.1", jump=hop, place=Place(host="h1"))
+    argv = ssh_argv(target, tmp_path / "known")
+    (proxy,) = [word for word in argv if word.startswith("ProxyCommand=")]
+    assert proxy.endswith(f" -W '[%h]:%p' {words}")
 
 
 def test_a_followed_log_file_goes_on_where_it_was_also_after_a_rotation(tmp_path: Path):
