@@ -11,6 +11,8 @@ import click
 
 from swarmops.fleet.compose_units import duration_ns, nano_cpus, size_bytes
 
+_SECOND_NS = 10**9
+
 
 def _convert(read: Callable[[str], int], text: str, complaint: str) -> int:
     try:
@@ -22,6 +24,14 @@ def _convert(read: Callable[[str], int], text: str, complaint: str) -> int:
 def duration(text: str) -> int:
     """Convert ``1m30s`` to nanoseconds."""
     return _convert(duration_ns, text, "is no duration: write it as in 10s or 1m30s")
+
+
+def pause(text: str) -> int:
+    """Convert a duration of at least a second to nanoseconds."""
+    found = duration(text)
+    if found < _SECOND_NS:
+        raise click.BadParameter(f"'{text}' is no pause: write a second or more, as in 10s")
+    return found
 
 
 def size(text: str) -> int:

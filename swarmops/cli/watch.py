@@ -14,7 +14,7 @@ from swarmops.cli.files import chosen, inventory_argument, playbook_option
 from swarmops.cli.say import say
 from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, on_fleet
-from swarmops.cli.values import duration
+from swarmops.cli.values import pause
 
 if TYPE_CHECKING:
     from swarmops.fleet.current import Choice
@@ -30,7 +30,7 @@ _GIT_WITHIN_S = 120
 @selecting
 @click.option(
     "--interval",
-    type=duration,
+    type=pause,
     metavar="duration",
     default="60s",
     show_default=True,
@@ -64,7 +64,7 @@ def watch(
     """Apply again and again, and report what had drifted.
 
     The files are read anew for each round. After a round that failed the next one comes later, up
-    to ten times the interval.
+    to ten times the interval. Without --yes, what takes something away is only reported.
 
     \b
     Examples:
@@ -85,12 +85,10 @@ def watch(
             _pull(choice)
         ended = _round(choice, playbook or choice.playbook, forks, wanted, check=check, yes=yes)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        steps = f"{ended.drift} step{'s' * (ended.drift != 1)}"
-        found = f"{steps} away from the playbook" if ended.drift else "as it should be"
-        if not ended.error:
-            click.echo(f"{at} {found}{'' if check or not ended.drift else ': corrected'}")
+        if ended.error:
+            say(f"{at} {ended.text}: Error: {ended.error}")
         else:
-            say(f"{at} {found}: Error: {ended.error}")
+            click.echo(f"{at} {ended.text}{'' if check else _corrected(ended)}")
         return ended
 
     watch_on(
@@ -105,6 +103,13 @@ def watch(
         raise click.exceptions.Exit(1)
 
 
+def _corrected(ended: Round) -> str:
+    if not ended.left:
+        return ": corrected" if ended.drift else ""
+    done = f"{ended.drift - ended.left} corrected, " if ended.drift != ended.left else ""
+    return f": {done}{ended.left} left, which --yes allows"
+
+
 def _round(
     choice: Choice,
     playbook: Path | None,
@@ -115,28 +120,33 @@ def _round(
     yes: bool,
 ) -> Round:
     """Read the files anew, look, and apply what is missing."""
+    from msgspec.structs import replace
+
     from swarmops.cli.progress import make_progress
     from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
     from swarmops.fleet.opened import Progress, look, open_fleet
+    from swarmops.fleet.selection import spared
     from swarmops.fleet.shells import Shells
-    from swarmops.fleet.watch import Round
+    from swarmops.fleet.watch import round_of
 
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, playbook, shells, forks, wanted)
         _, plan = look(fleet, Progress())
+        able, left = (plan.steps, ()) if yes else spared(plan.steps)
         for step in plan.steps:
-            say(f"drift: {step.target}: {step.kind.value}: {step.reason}")
-        wrong = "; ".join([*plan.refusals, *(f"{of}: {why}" for of, why in plan.problems.items())])
-        if check or plan.empty or plan.refusals:
-            return Round(drift=len(plan.steps), error=wrong)
+            more = " (left alone without --yes)" if step in left else ""
+            say(f"drift: {step.target}: {step.kind.value}: {step.reason}{more}")
+        if check or not able:
+            return round_of(plan, left)
+        if left:
+            fleet = replace(fleet, selection=replace(fleet.selection, spare=True))
         with make_progress(yes=yes) as progress:
             options = Options(playbook_name=playbook, reason="watch")
             applied = apply_fleet(fleet, progress, options)
-    said = [*applied.refusals, *applied.failures.values(), *applied.lacks]
-    return Round(drift=len(plan.steps), error="; ".join(filter(None, [wrong, *said])))
+    return round_of(plan, left, applied)
 
 
 def _pull(choice: Choice) -> None:

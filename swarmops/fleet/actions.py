@@ -17,22 +17,21 @@ from swarmops.errors import ApiError, HostError, SwarmopsError
 from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.managers import Managers
+from swarmops.fleet.node_waits import wait_for_drain, wait_for_role
 from swarmops.fleet.observe import Seen
 from swarmops.fleet.quorum import gate_refusal
 from swarmops.fleet.references import with_ids
-from swarmops.fleet.roles import role_lack
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Gate, Step, StepKind
 from swarmops.fleet.supply import Supply
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.base import given
-from swarmops.model.node import NodeSpec, Reachability, Role
+from swarmops.model.node import Availability, NodeSpec, Reachability, Role
 from swarmops.model.service import ServiceSpec
 from swarmops.model.swarm import InitRequest, JoinRequest
 
 GATE_PATIENCE = Patience(bound_s=15)
-ROLE_PATIENCE = Patience(bound_s=120)
 NODE_PATIENCE = Patience(bound_s=10)
 _NOT_FOUND = 404
 _CONFLICT = 409
@@ -186,7 +185,11 @@ class Actions:
             self._managers.drop(step.target)
         changed = self._managers.ask(lambda manager: manager.change_node(node_id, change))
         if step.role is not None:
-            self._wait_for_role(step, node_id, step.role)
+            wait_for_role(self._managers, step.target, node_id, step.role)
+            if step.role is Role.MANAGER:
+                self._managers.add(step.target)
+        if changed and step.availability is Availability.DRAIN:
+            wait_for_drain(self._managers, step.target, node_id)
         return changed
 
     def _own_node_id(self, step: Step) -> str:
@@ -209,15 +212,6 @@ class Actions:
         if reason := wait_until(unknown, NODE_PATIENCE):
             raise HostError(step.target, reason)
         return node_id
-
-    def _wait_for_role(self, step: Step, node_id: str, role: Role) -> None:
-        def lack() -> str:
-            return role_lack(self._managers.ask(lambda manager: manager.node(node_id)), role)
-
-        if reason := wait_until(lack, ROLE_PATIENCE):
-            raise HostError(step.target, f"{reason}, after {ROLE_PATIENCE.bound_s:g} s")
-        if role is Role.MANAGER:
-            self._managers.add(step.target)
 
     def _remove_node(self, step: Step) -> bool:
         try:

@@ -21,6 +21,7 @@ from swarmops.fleet.keepers import SwarmKeeper
 from swarmops.fleet.lease import Lease
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.names import host_of
+from swarmops.fleet.node_waits import wait_for_drain, wait_for_role
 from swarmops.fleet.observe import reason_of
 from swarmops.fleet.pool import FORKS, run_on
 from swarmops.fleet.quorum import gate_refusal
@@ -31,7 +32,6 @@ from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.node import Availability, Node, NodeState, Role
-from swarmops.model.task import TaskState
 
 Say = Callable[[str, str], None]
 """Hears a host's name and what is done with it now."""
@@ -142,20 +142,7 @@ class _Retiring:
                 lambda spec: msgspec.structs.replace(spec, availability=Availability.DRAIN),
             )
         )
-
-        def left() -> str:
-            tasks = self._managers.ask(lambda manager: manager.tasks({"node": [node_id]}))
-            busy = [
-                task
-                for task in tasks
-                if not task.status.state.terminal
-                and task.status.state.rank >= TaskState.ASSIGNED.rank
-            ]
-            return f"{len(busy)} of its tasks still run" if busy else ""
-
-        if reason := wait_until(left, self._patiences.drain):
-            bound_s = self._patiences.drain.bound_s
-            raise HostError(name, f"after {bound_s:g} s {reason}: see 'swarmops node ps {name}'")
+        wait_for_drain(self._managers, name, node_id, self._patiences.drain)
 
     def _demote(self, name: str, node_id: str) -> None:
         self._say(name, "giving up its place among the managers")
@@ -166,12 +153,7 @@ class _Retiring:
                 node_id, lambda spec: msgspec.structs.replace(spec, role=Role.WORKER)
             )
         )
-
-        def lack() -> str:
-            return role_lack(self._managers.ask(lambda m: m.node(node_id)), Role.WORKER)
-
-        if reason := wait_until(lack, self._patiences.demote):
-            raise HostError(name, f"{reason}, after {self._patiences.demote.bound_s:g} s")
+        wait_for_role(self._managers, name, node_id, Role.WORKER, self._patiences.demote)
 
     def _still_there(self, node_id: str) -> str:
         node = self._managers.ask(lambda manager: manager.node(node_id))

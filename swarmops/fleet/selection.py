@@ -14,9 +14,15 @@ from swarmops.errors import InputError
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.nearest import did_you_mean
 from swarmops.fleet.patterns import match_hosts
+from swarmops.fleet.plan_nodes import only_names
 from swarmops.fleet.steps import AREAS, Plan, Step, StepKind
 
 _ON_HOSTS = {StepKind.INSTALL, StepKind.START, StepKind.INIT, StepKind.JOIN, StepKind.LEAVE}
+
+
+def _batched(step: Step) -> bool:
+    """Say whether a step is work on a host: on its runtime, or on what its node is and does."""
+    return step.kind in _ON_HOSTS or (step.kind is StepKind.UPDATE_NODE and not only_names(step))
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +40,8 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     hosts: frozenset[str] | None = None
     areas: frozenset[str] | None = None
     serial: int | None = None
+    spare: bool = False
+    """Leave out what takes something away: nobody is there to be asked."""
 
     def wants(self, step: Step) -> bool:
         """Say whether a step is in it. Services are no host's: ``--limit`` alone leaves them."""
@@ -108,9 +116,24 @@ def select(plan: Plan, selection: Selection) -> Plan:
         follows = tuple(earlier for earlier in step.follows if earlier in kept)
         kept[step.id] = msgspec.structs.replace(step, follows=follows)
     steps = tuple(kept.values())
+    if selection.spare:
+        steps, _ = spared(steps)
     if selection.serial is not None:
         steps = in_batches(steps, selection.serial)
     return msgspec.structs.replace(plan, steps=steps, problems=problems)
+
+
+def spared(steps: Iterable[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Return the steps that take nothing away and need none that does, and the others."""
+    kept: dict[str, Step] = {}
+    left: dict[str, Step] = {}
+    for step in steps:
+        if step.destructive or any(earlier in left for earlier in step.after):
+            left[step.id] = step
+        else:
+            follows = tuple(earlier for earlier in step.follows if earlier not in left)
+            kept[step.id] = msgspec.structs.replace(step, follows=follows)
+    return tuple(kept.values()), tuple(left.values())
 
 
 def _in_turn(earlier: Step, step: Step) -> bool:
@@ -124,17 +147,17 @@ def in_batches(steps: tuple[Step, ...], size: int) -> tuple[Step, ...]:
     Hosts come in the order in which the plan begins to work on them. A wait that would make a
     circle, since the earlier batch needs something of the later one, is left out.
     """
-    order = list(dict.fromkeys(step.target for step in steps if step.kind in _ON_HOSTS))
+    order = list(dict.fromkeys(step.target for step in steps if _batched(step)))
     batch = {host: index // size for index, host in enumerate(order)}
     own: dict[int, list[str]] = {}
     for step in steps:
-        if step.kind in _ON_HOSTS:
+        if _batched(step):
             own.setdefault(batch[step.target], []).append(step.id)
     needs = {step.id: {*step.after, *step.follows} for step in steps}
     waiting = []
     for step in steps:
         extra: list[str] = []
-        if step.kind in _ON_HOSTS:
+        if _batched(step):
             extra = [
                 earlier
                 for earlier in own.get(batch[step.target] - 1, ())

@@ -62,6 +62,52 @@ def test_a_watch_corrects_what_somebody_changed(swarm: Local):
     assert "as it should be" in checked.stdout
 
 
+def test_a_watch_leaves_what_takes_something_away_and_corrects_the_rest(swarm: Local):
+    """Nobody is there to be asked: two managers stay, and a service is scaled back."""
+    text = swarm.playbook.read_text()
+    swarm.playbook.write_text(text.replace("managers: 3", "managers: 1"))
+    swarm.swarmops("service", "scale", "web=1")
+    said = swarm.swarmops("watch", "--interval", "1s", "--rounds", "1")
+    assert "3 steps away from the playbook: 1 corrected, 2 left, which --yes allows" in said.stdout
+    assert "(left alone without --yes)" in said.stderr
+    swarm.playbook.write_text(text)
+    assert sum(row["role"] == "manager" for row in swarm.nodes().values()) == 3
+    assert "as it should be" in swarm.swarmops("watch", "--rounds", "1").stdout
+
+
+def test_a_signal_in_the_middle_of_a_round_ends_the_watch(swarm: Local):
+    """It is no correction: the exit code is 130, and the lock is free at once."""
+    text = swarm.playbook.read_text()
+    never = "  never: {image: host, command: 'false', deploy: {replicas: 1}}\n"
+    swarm.playbook.write_text(text.replace("services:\n", f"services:\n{never}", 1))
+    with swarm.start("watch", "--interval", "60s") as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "waiting until the swarm is as the playbook says" in line:
+                process.send_signal(signal.SIGTERM)
+                break
+        said, _ = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "corrected" not in said
+    assert "Nobody has locked it" in swarm.swarmops("unlock-apply", "--reason", "look").stdout
+    swarm.playbook.write_text(text)
+    swarm.swarmops("service", "rm", "never")
+
+
+def test_a_manager_that_is_slow_to_answer_is_named_and_left_alone(swarm: Local):
+    """Its process is not restarted: what it does for the swarm may be well."""
+    pid = swarm.daemon_pid("node2")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        planned = swarm.swarmops("plan", "--format", "json", expect=3)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    plan = json.loads(planned.stdout)
+    assert not [step for step in plan["steps"] if step["target"] == "node2"]
+    assert "does not answer on its socket in time" in plan["problems"]["node2"]
+    assert swarm.daemon_pid("node2") == pid
+
+
 def test_status_says_which_revision_is_applied_and_by_whom(swarm: Local):
     """The playbook's name, who and when; the commit where the playbook is in git."""
     said = json.loads(swarm.swarmops("status", "--format", "json").stdout)

@@ -87,6 +87,8 @@ def test_a_wrong_playbook(text: str, said: str, capsys: pytest.CaptureFixture[st
         ("apply --chek", "'--check'"),
         ("node ls --formt json", "'--format'"),
         ("service scale web", "'web' is not SERVICE=REPLICAS: write it as in web=5"),
+        ("watch i.yml --interval 0", "'--interval': '0' is no pause: write a second or more"),
+        ("watch i.yml --interval 5ms", "'--interval': '5ms' is no pause"),
         ("watch i.yml --interval soon", "'--interval': 'soon' is no duration: write it as in 10s"),
         ("node drain", "Missing argument 'NODE...'"),
         ("destroy i.yml", "destroy asks first, and nobody is here to answer: give --yes"),

@@ -150,7 +150,7 @@ NEEDED = {
     "service scale": ["web=1"],
     "access create": ["ada", "--role", "read"],
     "unlock-apply": ["--reason", "why"],
-    "watch": ["--rounds", "1", "--interval", "1ms"],
+    "watch": ["--rounds", "1", "--interval", "1s"],
 }
 
 

@@ -9,8 +9,17 @@ import pytest
 from swarmops.errors import InputError
 from swarmops.fleet.groups import Group, Groups
 from swarmops.fleet.inventory import build_inventory
-from swarmops.fleet.selection import Selection, Wanted, batch_size, read_selection, select
+from swarmops.fleet.observation import HOST_LABEL
+from swarmops.fleet.selection import (
+    Selection,
+    Wanted,
+    batch_size,
+    read_selection,
+    select,
+    spared,
+)
 from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.model.node import Availability, Role
 
 HOSTS = ["a", "b", "c", "d", "e"]
 
@@ -128,6 +137,48 @@ def test_batches() -> None:
     assert needs["install:c"] == {"install:a", "install:b", "start:a", "start:b"}
     assert {"start:c", "start:d"} <= needs["start:e"]
     assert all(place[one] < place[name] for name, after in needs.items() for one in after)
+
+
+def test_drains_and_roles_come_in_batches_too() -> None:
+    """What a node is and does is work on its host; that it is told its name is not."""
+    drain = {"availability": Availability.DRAIN}
+    steps = (
+        step("update_node:a", **drain),
+        step("update_node:b", labels={HOST_LABEL: "b"}),
+        step("update_node:c", **drain),
+        step("update_node:d", role=Role.MANAGER),
+    )
+    chosen = select(Plan(steps=steps), Selection(serial=1)).steps
+    assert {one.id: one.after for one in chosen} == {
+        "update_node:a": (),
+        "update_node:b": (),
+        "update_node:c": ("update_node:a",),
+        "update_node:d": ("update_node:c",),
+    }
+
+
+def test_what_takes_away_is_spared_with_what_needs_it() -> None:
+    """The rest is done: what only comes after it, and what needs none of it."""
+    steps = (
+        step("update_node:a", destructive=True),
+        step("remove_node:a", "update_node:a"),
+        step("join:b", follows=("update_node:a",)),
+        step("remove_service:x", destructive=True),
+        step("remove_secret:k", "join:b", "remove_service:x"),
+        step("create_service:web", "join:b"),
+    )
+    kept, left = spared(steps)
+    assert [one.id for one in kept] == ["join:b", "create_service:web"]
+    assert [one.id for one in left] == [
+        "update_node:a",
+        "remove_node:a",
+        "remove_service:x",
+        "remove_secret:k",
+    ]
+    assert kept[0].follows == ()
+    chosen = select(Plan(steps=steps), Selection(spare=True))
+    assert chosen.steps == kept
+    assert chosen.problems == {}
 
 
 def test_batches_without_circles() -> None:

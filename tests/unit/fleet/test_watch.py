@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from swarmops.errors import HostError, Interrupted
+from swarmops.fleet.applied import Applied
 from swarmops.fleet.revision import Revision, commit_of, read_revision
-from swarmops.fleet.watch import Figures, Round, watch
+from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.fleet.watch import Figures, Round, round_of, watch
 
 
 def test_failures_make_it_slower_and_success_as_fast_as_before():
@@ -20,7 +22,7 @@ def test_failures_make_it_slower_and_success_as_fast_as_before():
     watch(
         lambda: next(ends), 60, sleep=pauses.append, now=lambda: 7.0, figures=figures, rounds_max=8
     )
-    assert pauses == [60, 120, 240, 480, 600, 600, 60, 60]
+    assert pauses == [60, 120, 240, 480, 600, 600, 60]
     assert (figures.rounds, figures.failures, figures.drifted) == (8, 5, 1)
     assert figures.last_good_s == 7.0
 
@@ -45,6 +47,31 @@ def test_ctrl_c_ends_it():
 
     with pytest.raises(Interrupted):
         watch(interrupted, 1, sleep=lambda _: None, now=lambda: 0.0, figures=Figures())
+
+
+def step(name: str, **more: object) -> Step:
+    """Return a step that removes a service."""
+    fields = {"kind": StepKind.REMOVE_SERVICE, "target": name, "reason": "why", "proof": "seen"}
+    return Step(id=name, **(fields | more))  # type: ignore[arg-type] # as the cases say
+
+
+PLAN = Plan(steps=(step("a"), step("b")), problems={"h9": "no route"})
+
+
+def test_a_round_that_was_interrupted_ends_the_watch():
+    """Ctrl-C in the middle of a round is no correction, and no next round comes."""
+    with pytest.raises(Interrupted):
+        round_of(PLAN, (), Applied(interrupted=True))
+
+
+def test_a_round_tells_what_is_wrong_and_what_is_left():
+    """Problems, failures and lacks are its error; steps that nobody allowed are counted."""
+    applied = Applied(failures={"h1": "disk full"}, lacks=("web: 1 of 2 tasks run",))
+    ended = round_of(PLAN, PLAN.steps[:1], applied)
+    assert (ended.drift, ended.left) == (2, 1)
+    assert ended.error == "h9: no route; disk full; web: 1 of 2 tasks run"
+    assert round_of(Plan(refusals=("two swarms",))).error == "two swarms"
+    assert round_of(Plan()).error == ""
 
 
 def test_a_playbooks_commit_is_gits_with_a_mark_for_changes(tmp_path: Path):

@@ -10,6 +10,7 @@ import pytest
 from swarmops.backends.base import Artifact, Backend, Facts, PythonFacts
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet import actions as actions_module
+from swarmops.fleet import node_waits
 from swarmops.fleet.actions import Actions
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
@@ -22,6 +23,7 @@ from swarmops.fleet.waiting import Patience
 from swarmops.model.node import Availability, NodeState, Role
 from swarmops.model.object import ObjectVersion
 from swarmops.model.service import Service, ServiceSpec
+from swarmops.model.task import Task, TaskState, TaskStatus
 
 if TYPE_CHECKING:
     from tests.unit.fleet_apply.conftest import FakeSwarm
@@ -60,7 +62,9 @@ def backend() -> FakeBackend:
 @pytest.fixture
 def hands(fake: FakeSwarm, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Actions:
     """Return the actions on hosts h1 to h4 and h9; managers are those that the swarm has."""
-    for name in ("GATE_PATIENCE", "ROLE_PATIENCE", "NODE_PATIENCE"):
+    for name in ("ROLE_PATIENCE", "DRAIN_PATIENCE"):
+        monkeypatch.setattr(node_waits, name, NOW_ONLY)
+    for name in ("GATE_PATIENCE", "NODE_PATIENCE"):
         monkeypatch.setattr(actions_module, name, NOW_ONLY)
     names = ("h1", "h2", "h3", "h4", "h9")
     hosts = {
@@ -155,6 +159,30 @@ def test_update_node(hands: Actions, fake: FakeSwarm) -> None:
         {"keep": "1", "disk": "ssd"},
     )
     assert hands.do(wanted) is False
+
+
+@pytest.mark.parametrize(
+    ("state", "node_state", "reason"),
+    [
+        (TaskState.RUNNING, NodeState.READY, "1 of its tasks still runs: see 'swarmops node ps h3"),
+        (TaskState.SHUTDOWN, NodeState.READY, ""),
+        (TaskState.RUNNING, NodeState.DOWN, ""),
+    ],
+)
+def test_a_drain_ends_when_the_tasks_have_moved(
+    hands: Actions, fake: FakeSwarm, state: TaskState, node_state: NodeState, reason: str
+) -> None:
+    """So that the next host of a batch is drained only then; of a lost host nobody knows."""
+    fake.add("h1", manager=True)
+    fake.add("h3", state=node_state)
+    fake.tasks = [Task(id="t1", node_id="id-h3", status=TaskStatus(state=state))]
+    drain = step(StepKind.UPDATE_NODE, "h3", availability=Availability.DRAIN, node_id="id-h3")
+    if reason:
+        with pytest.raises(HostError, match=reason):
+            hands.do(drain)
+    else:
+        assert hands.do(drain) is True
+    assert fake.nodes["id-h3"].spec.availability is Availability.DRAIN
 
 
 @pytest.mark.parametrize("role", [Role.MANAGER, Role.WORKER])

@@ -136,7 +136,7 @@ def test_tasks_that_stay_keep_the_host(scene: Scene) -> None:
     scene.fake.tasks = [
         Task(id="t", node_id="id-h4", status=TaskStatus(state=TaskState.RUNNING), service_id="s")
     ]
-    assert "1 of its tasks still run" in scene.retire("h4")["h4"]
+    assert "1 of its tasks still runs" in scene.retire("h4")["h4"]
     assert "id-h4" in scene.fake.nodes
 
 
