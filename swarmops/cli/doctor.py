@@ -21,13 +21,20 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything: bool) -> None:
     """Find what is wrong with hosts and swarm, or soon will be, and what cures it.
 
-    Looks at each host's runtime, clock, disk, certificate and Raft's lag, and at how many managers
-    may still be lost. Exits with 1 if there is a problem, with 0 if there are warnings only.
+    Looks at each host's runtime, clock, disk, certificate and Raft's lag, at how many managers may
+    still be lost, and at services that don't run. Exits with 1 if there is a problem, with 0 if
+    there are warnings only.
     """
+    import contextlib
+
     from swarmops.backends.base import load_backend
     from swarmops.cli.output import print_json, print_table
+    from swarmops.fleet import doctor_services
+    from swarmops.fleet.access import host_client
+    from swarmops.fleet.apply import manager_hosts
     from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.doctor import Grade, examine, findings
+    from swarmops.fleet.managers import Managers
     from swarmops.fleet.observe import observe
     from swarmops.fleet.opened import counted
     from swarmops.fleet.pool import run_on
@@ -45,7 +52,12 @@ def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything
             name=lambda target: target.name,
             forks=forks,
         )
-    found = findings(seen, outcome.results | outcome.errors, datetime.now(UTC))
+        managers = Managers(
+            lambda host: host_client(read, shells, host), manager_hosts(seen.observation)
+        )
+        with contextlib.closing(managers):
+            services = doctor_services.look(managers) if managers.known else []
+    found = findings(seen, outcome.results | outcome.errors, datetime.now(UTC)) + services
     shown = [one for one in found if everything or one.grade is not Grade.OK]
     if settings.format == "json":
         print_json(shown)

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from swarmops.fleet.current import Choice
     from swarmops.fleet.status import Status
 
-HOST_COLUMNS = {"HOST": "host", "RUNTIME": "runtime", "SWARM": "swarm", "PROBLEM": "problem"}
+HOST_COLUMNS = {
+    "HOST": "host",
+    "RUNTIME": "runtime",
+    "RELEASE": "release",
+    "UNIT": "unit",
+    "SWARM": "swarm",
+    "PROBLEM": "problem",
+}
 
 
 @click.command()
@@ -59,7 +66,7 @@ def _with_hosts(choice: Choice) -> Status:
     with Shells() as shells:
         rows = host_rows(observe(inventory, backend, shells).observation)
         try:
-            with Swarm(choice) as swarm:
+            with Swarm(choice, shells) as swarm:
                 return swarm_status(swarm.client, rows)
         except SwarmopsError as error:
             return without_swarm(rows, error)

@@ -36,13 +36,16 @@ Probe = Callable[[str], Client]
 class Swarm:
     """A manager's API, with the inventory's names if it was found through one."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, shells: Shells | None = None) -> None:
+        """Find a manager; ``shells`` are connections that are open already, and stay so."""
         self.choice = choice
         self.inventory: Inventory | None = None
-        self._shells: Shells | None = None
+        self._shells: Shells | None = shells
+        self._owned: Shells | None = None
         if choice.inventory is not None:
             self.inventory = inventory_of(choice)
-            self._shells = Shells()
+            if shells is None:
+                self._shells = self._owned = Shells()
         self.client = self._connect()
 
     def __enter__(self) -> Self:
@@ -50,8 +53,8 @@ class Swarm:
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        if self._shells is not None:
-            self._shells.close()
+        if self._owned is not None:
+            self._owned.close()
 
     @property
     def hosts(self) -> Sequence[str]:

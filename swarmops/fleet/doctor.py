@@ -119,7 +119,11 @@ def _of_facts(view: HostView, looked: Looked) -> Iterable[Finding]:
         lacks = "; ".join(missing.reason for missing in looked.missing)
         yield _problem(name, "runtime", lacks, "swarmops apply")
     else:
-        yield _fine(name, "runtime", facts.current or "as wanted")
+        yield _fine(name, "runtime", view.release or "as wanted")
+    if view.unit:
+        sound = view.unit in {"active", "supervised"}
+        grade = Grade.OK if sound else Grade.PROBLEM
+        yield _graded(name, "unit", grade, view.unit, "swarmops apply")
     if view.swarm.error:
         yield _problem(name, "node", view.swarm.error, f"swarmops logs {name}")
     off = facts.clock_offset_s

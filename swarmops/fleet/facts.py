@@ -33,11 +33,23 @@ def gather(
         "timeout_s": timeout_s / 3,
         "also": list(also),
     }
-    before = time.time()
+    asked = time.time()
     answer = hostside.call(shell, "facts", args, timeout_s=timeout_s)
-    now = (before + time.time()) / 2
-    answer["clock_offset_s"] = answer.pop("clock_unix_s", now) - now
+    heard = time.time()
+    began, ended = answer.pop("clock_began_s", asked), answer.pop("clock_ended_s", heard)
+    answer["clock_offset_s"] = clock_offset_s(asked, began, ended, heard)
     try:
         return msgspec.convert(answer, Facts)
     except msgspec.ValidationError as error:
         raise HostError(shell.host, f"its facts are not as expected ({error})") from error
+
+
+def clock_offset_s(asked: float, began: float, ended: float, heard: float) -> float:
+    """Return how far the host's clock is off at least: of ``asked`` and ``heard`` by our clock.
+
+    The host began after it was asked and ended before it was heard, by its own clock. How long the
+    way took, with a handshake or a person who types a password, nobody knows: what may be due to
+    that is not the clock's.
+    """
+    least, most = ended - heard, began - asked
+    return max(0.0, least) or min(0.0, most)

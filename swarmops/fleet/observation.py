@@ -37,6 +37,10 @@ class HostView(msgspec.Struct, frozen=True, kw_only=True):
     """Its process lives, whether or not its socket answers."""
     silent: bool = False
     """It holds its socket and did not answer in time; then ``error`` says so."""
+    release: str = ""
+    """Of the runtime that runs, which may not be the one that is installed."""
+    unit: str = ""
+    """What keeps it running, and how that is: ``active``, ``failed``, ``supervised``."""
     had_state: bool = False
     """It has a data directory: a stopped runtime may be a member of a swarm."""
     lock_file: bool = False
@@ -103,6 +107,8 @@ def host_view(name: str, facts: Facts, missing: Iterable[Missing]) -> HostView:
         missing=tuple(missing),
         running=facts.running,
         alive=facts.running or bool(facts.daemon_pid),
+        release=_release(facts),
+        unit=_unit(facts),
         had_state=facts.data_dir_exists,
         lock_file=facts.lock_file_exists,
         swarm=swarm,
@@ -130,6 +136,17 @@ def build_observation(views: Iterable[HostView], answers: dict[str, ApiFacts]) -
         if hosts[name].cluster_id == swarm_id
     ]
     return Observation(hosts=hosts, swarm=max(seen, key=_newest))
+
+
+def _release(facts: Facts) -> str:
+    told = (facts.api.info if facts.api is not None else None) or {}
+    return facts.running_release or str(told.get("ServerVersion", ""))
+
+
+def _unit(facts: Facts) -> str:
+    if facts.unit is not None and (facts.unit.digest or facts.unit.main_pid):
+        return facts.unit.active + ("" if facts.unit.enabled else ", not enabled")
+    return "supervised" if facts.supervisor_pid else ""
 
 
 def _whole(api: ApiFacts) -> bool:

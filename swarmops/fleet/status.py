@@ -17,10 +17,15 @@ from swarmops.model.base import given
 
 
 class HostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One host of the inventory. ``runtime`` is running, stopped or missing; empty if unknown."""
+    """One host of the inventory. ``runtime`` is running, stopped or missing; empty if unknown.
+
+    ``release`` is the one that runs, ``unit`` how what keeps it running is.
+    """
 
     host: str
     runtime: str
+    release: str = ""
+    unit: str = ""
     swarm: str
     problem: str
 
@@ -52,7 +57,14 @@ def _host_row(view: HostView) -> HostRow:
         swarm = "manager" if view.swarm.control_available else "worker"
     reasons = [missing.reason for missing in view.missing]
     problem = "; ".join([*reasons, view.swarm.error] if view.swarm.error else reasons)
-    return HostRow(host=view.name, runtime=runtime, swarm=swarm, problem=problem)
+    return HostRow(
+        host=view.name,
+        runtime=runtime,
+        release=view.release,
+        unit=view.unit,
+        swarm=swarm,
+        problem=problem,
+    )
 
 
 def swarm_status(client: Client, hosts: list[HostRow]) -> Status:
@@ -75,7 +87,13 @@ def status_of(swarm: Swarm) -> Status:
         return swarm_status(swarm.client, [])
     state = info.swarm.local_node_state
     role = "worker" if state == "active" else state
-    row = HostRow(host=info.name, runtime="running", swarm=role, problem=info.swarm.error)
+    row = HostRow(
+        host=info.name,
+        runtime="running",
+        release=info.server_version,
+        swarm=role,
+        problem=info.swarm.error,
+    )
     return Status(hosts=[row])
 
 

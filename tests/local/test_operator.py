@@ -21,7 +21,11 @@ def test_the_doctor_finds_a_whole_swarm_well_and_a_dead_manager_a_problem(swarm:
     daemon = swarm.daemon_pid("node3")
     os.kill(supervisor, signal.SIGKILL)
     os.kill(daemon, signal.SIGKILL)
+    nowhere = ("--constraint", "node.labels.none==such", "--detach", "host", "sleep", "9")
+    swarm.swarmops("service", "create", "--name", "never", *nowhere)
     found = swarm.swarmops("doctor", expect=1).stdout
+    swarm.swarmops("service", "rm", "never")
+    assert "never: 0 of 1 tasks run; never.1 is pending: no suitable node" in found
     assert "node3" in found
     assert "swarmops apply" in found
     swarm.swarmops("apply")

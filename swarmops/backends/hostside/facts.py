@@ -218,6 +218,7 @@ def _group(name: str) -> bool:
 
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
     """``args``: data_dir, socket, root_dir, unit, local, lock_file, ports, timeout_s."""
+    began = time.time()
     uname = os.uname()
     root_dir, data_dir = args["root_dir"], args["data_dir"]
     systemd = not args["local"] and os.path.isdir("/run/systemd/system")
@@ -266,5 +267,6 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "disk_free_bytes": _free_bytes(data_dir),
         "memory_bytes": _memory_bytes(),
         "cpus": os.cpu_count() or 1,
-        "clock_unix_s": time.time(),
+        "clock_began_s": began,
+        "clock_ended_s": time.time(),
     }

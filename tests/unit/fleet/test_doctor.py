@@ -8,11 +8,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarmops.backends.base import Artifact, Facts, Missing, PythonFacts
+from swarmops.backends.base import ApiFacts, Artifact, Facts, Missing, PythonFacts, UnitFacts
+from swarmops.client import UnreachableError
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.doctor import Examined, Finding, Grade, findings
-from swarmops.fleet.observation import HostView, Observation
+from swarmops.fleet.doctor_services import look, service_findings
+from swarmops.fleet.managers import Managers
+from swarmops.fleet.observation import HostView, Observation, host_view
 from swarmops.fleet.observe import Looked, Seen
+from swarmops.fleet.waiting import Patience
+from swarmops.model.service import (
+    ReplicatedJobMode,
+    ReplicatedMode,
+    Service,
+    ServiceMode,
+    ServiceSpec,
+    ServiceStatus,
+)
 from swarmops.model.swarm import SwarmInfo
 from tests.unit.fleet.test_plan import seen as observed
 
@@ -27,6 +39,8 @@ FACTS = Facts(
     is_root=True,
     systemd=True,
     disk_free_bytes=1 << 40,
+    unit=UnitFacts(active="active", enabled=True, digest="d"),
+    api=ApiFacts(info={"ServerVersion": "1.2"}),
 )
 
 
@@ -37,7 +51,7 @@ def judged(
     **view: Any,
 ) -> dict[str, Finding]:
     """Return what is found of one host, by check."""
-    hosts = {"h1": HostView(name="h1", missing=missing, running=True, **view)}
+    hosts = {"h1": msgspec.structs.replace(host_view("h1", facts, missing), **view)}
     looked = {"h1": Looked(facts, Artifact("r1"), missing)}
     seen = Seen(Observation(hosts=hosts), looked)
     return {one.check: one for one in findings(seen, {"h1": said}, NOW) if one.host == "h1"}
@@ -46,7 +60,8 @@ def judged(
 def test_a_host_that_is_well_has_only_good_findings():
     """Every check is told, none with a cure."""
     found = judged()
-    assert set(found) == {"runtime", "clock", "disk", "certificate", "raft"}
+    assert set(found) == {"runtime", "unit", "clock", "disk", "certificate", "raft"}
+    assert (found["runtime"].found, found["unit"].found) == ("1.2", "active")
     assert all(one.grade is Grade.OK and not one.cure for one in found.values())
 
 
@@ -57,6 +72,13 @@ def test_a_host_that_is_well_has_only_good_findings():
         ({"clock_offset_s": -40.0}, "clock", Grade.PROBLEM, "-40.0 s"),
         ({"disk_free_bytes": 500 << 20}, "disk", Grade.WARNING, "500 MiB"),
         ({"disk_free_bytes": 1 << 20}, "disk", Grade.PROBLEM, "1 MiB"),
+        ({"unit": UnitFacts(active="failed", digest="d")}, "unit", Grade.PROBLEM, "failed"),
+        (
+            {"unit": UnitFacts(active="active", digest="d")},
+            "unit",
+            Grade.PROBLEM,
+            "active, not enabled",
+        ),
     ],
 )
 def test_facts_are_graded(changes: dict[str, Any], check: str, grade: Grade, words: str):
@@ -126,3 +148,43 @@ def test_the_swarm_is_graded_by_what_may_still_be_lost(
     assert found["managers"].grade is managers[0]
     assert managers[1] in found["managers"].found
     assert found["nodes"].grade is nodes
+
+
+def service(name: str, running: int, wanted: int, *, job: bool = False) -> Service:
+    """Return a service of which so many tasks run."""
+    mode = ServiceMode(replicated_job=ReplicatedJobMode()) if job else ServiceMode(ReplicatedMode())
+    return Service(
+        id=f"id-{name}",
+        spec=ServiceSpec(name=name, mode=mode),
+        service_status=ServiceStatus(running_tasks=running, desired_tasks=wanted),
+    )
+
+
+def test_services_that_do_not_run_are_found_with_what_keeps_them():
+    """Nothing of it runs: a problem; less than wanted: a warning; jobs run when they run."""
+    services = [
+        service("web", 2, 2),
+        service("db", 0, 1),
+        service("cache", 1, 3),
+        service("off", 0, 0),
+        service("job", 0, 1, job=True),
+    ]
+    lacks = {"db": "db: 0 of 1 tasks run; db.1 is pending: no suitable node"}
+    found = service_findings(services, lacks)
+    assert [(one.check, one.grade, one.found) for one in found] == [
+        ("service", Grade.PROBLEM, "db: 0 of 1 tasks run; db.1 is pending: no suitable node"),
+        ("service", Grade.WARNING, "cache: 1 of 3 tasks run"),
+        ("services", Grade.OK, "2 services as wanted"),
+    ]
+    assert "swarmops service ps db" in found[0].cure
+
+
+def test_managers_that_do_not_tell_of_services_are_a_problem():
+    """Nothing known is not the same as well."""
+
+    def nobody(host: str) -> Any:
+        raise UnreachableError(f"{host} is silent")
+
+    (found,) = look(Managers(nobody, ["h1"], Patience(bound_s=0)))
+    assert found.grade is Grade.PROBLEM
+    assert "h1 is silent" in found.found

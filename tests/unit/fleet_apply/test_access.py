@@ -10,6 +10,7 @@ import pytest
 
 from swarmops.client import Client, Info, UnreachableError
 from swarmops.errors import InputError, SwarmopsError
+from swarmops.fleet import access as access_module
 from swarmops.fleet import current
 from swarmops.fleet.access import (
     NoLeaderError,
@@ -228,3 +229,40 @@ def test_wait() -> None:
     assert now == 2
     assert wait_until(lambda: "never", patience) == "never"
     assert now == 5
+
+
+def test_connections_that_are_open_are_used_and_stay_open(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection a host: who looked at the hosts lends its shells to who asks the swarm."""
+    path = state / "i.yml"
+    path.write_text("all: {hosts: {a: {ansible_connection: local, address: 127.0.0.1}}}")
+
+    class Manager(Client):
+        def info(self) -> Info:
+            return Info(swarm=SwarmInfo(local_node_state="active", control_available=True))
+
+    lent: list[Shells] = []
+    closed: list[Shells] = []
+
+    def silence() -> Any:
+        raise UnreachableError("nobody connects here")
+
+    def client(inventory: object, shells: Shells, host: str) -> Any:
+        del inventory, host
+        lent.append(shells)
+        return Manager(silence, name="a")
+
+    def close(shells: Shells) -> None:
+        closed.append(shells)
+
+    monkeypatch.setattr(access_module, "host_client", client)
+    monkeypatch.setattr(Shells, "close", close)
+    mine = Shells()
+    with access_module.Swarm(Choice(inventory=path), mine):
+        pass
+    assert (lent, closed) == ([mine], [])
+    with access_module.Swarm(Choice(inventory=path)):
+        pass
+    assert closed == [lent[1]]
+    assert lent[1] is not mine

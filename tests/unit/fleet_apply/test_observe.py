@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from swarmops.backends.base import ApiFacts, Artifact, Backend, Facts, Missing, PythonFacts
+from swarmops.backends.base import (
+    ApiFacts,
+    Artifact,
+    Backend,
+    Facts,
+    Missing,
+    PythonFacts,
+    UnitFacts,
+)
 from swarmops.errors import HostError, InputError
 from swarmops.fleet import current
 from swarmops.fleet import destroy as destroy_module
 from swarmops.fleet import observe as observe_module
 from swarmops.fleet.destroy import destroy
+from swarmops.fleet.facts import clock_offset_s
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import HostView, build_observation
@@ -37,7 +46,11 @@ MANAGER = {"LocalNodeState": "active", "ControlAvailable": True, "NodeID": "n1"}
 ANSWERS: dict[str, Facts | HostError] = {
     "bare": FACTS,
     "manager": msgspec.structs.replace(
-        FACTS, api=ApiFacts(info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], services=[])
+        FACTS,
+        api=ApiFacts(info={"Swarm": MANAGER}, swarm={"ID": "s"}, nodes=[], services=[]),
+        current="r2",
+        running_release="r1",
+        unit=UnitFacts(active="active", enabled=True, digest="d", main_pid=7),
     ),
     "odd": msgspec.structs.replace(FACTS, api=ApiFacts(info={"Swarm": {"NodeID": 5}})),
     "slow": msgspec.structs.replace(
@@ -139,6 +152,7 @@ def test_status(inventory: Inventory) -> None:
         ("mips", "", ""),
     ]
     assert rows[0].problem == "nothing is installed"
+    assert [(row.release, row.unit) for row in rows[:2]] == [("", ""), ("r1", "active")]
 
 
 @pytest.mark.parametrize("leaves", [True, False])
@@ -191,3 +205,21 @@ def test_an_answer_that_broke_off_is_no_view_of_the_swarm() -> None:
     alone = build_observation(views, {"a": half})
     assert alone.swarm is None
     assert alone.swarm_error == "GET /services: timed out"
+
+
+@pytest.mark.parametrize(
+    ("times", "offset_s"),
+    [
+        ((100.0, 100.1, 100.2, 100.3), 0.0),
+        ((100.0, 105.0, 105.1, 105.2), 0.0),  # it took five seconds to connect
+        ((100.0, 100.1, 100.2, 104.0), 0.0),  # the answer was slow
+        ((100.0, 160.1, 160.2, 100.3), 59.9),
+        ((100.0, 40.1, 40.2, 100.3), -59.9),
+        ((100.0, 50.0, 50.1, 130.0), -50.0),
+    ],
+)
+def test_a_clock_is_off_by_what_the_way_does_not_explain(
+    times: tuple[float, float, float, float], offset_s: float
+) -> None:
+    """A handshake, a queue or a person at a prompt is no skew; real skew has its sign."""
+    assert clock_offset_s(*times) == pytest.approx(offset_s)
