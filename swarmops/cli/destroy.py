@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
-from swarmops.cli.asking import ask, yes_option
 from swarmops.cli.completing import hosts
 from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option, inventory_argument
@@ -16,7 +16,7 @@ from swarmops.cli.settings import Settings, common, on_fleet
 
 @click.command()
 @inventory_argument
-@yes_option
+@click.option("--yes", is_flag=True, help="Don't ask")
 @click.option(
     "-l",
     "--limit",
@@ -49,11 +49,9 @@ def destroy(
     backend = load_backend(backend_name(read, choice.playbook))
     chosen_hosts = list(read.hosts) if limit is None else match_hosts(limit, read)
     few = len(chosen_hosts) < len(read.hosts)
-    names = ", ".join(chosen_hosts)
-    question = f"Remove the swarm with all its tasks and data from {names}?"
-    if few:
-        question = f"Take {names} out of the swarm and remove its data there?"
-    ask(question, yes=yes)
+    if not yes and not _confirmed(", ".join(chosen_hosts), few=few):
+        say("Nothing was changed.")
+        raise click.exceptions.Exit(1)
 
     def on_host(name: str, error: str) -> None:
         say(f"{name}: {error or 'nothing of it is left'}")
@@ -73,3 +71,13 @@ def destroy(
     click.echo(f"The swarm is gone from {number} host{'s' * (number != 1)}.")
     if few:
         click.echo("Take them out of the inventory, or the next apply takes them in again.")
+
+
+def _confirmed(hosts: str, *, few: bool) -> bool:
+    from swarmops.errors import InputError
+
+    if not sys.stdin.isatty():
+        raise InputError("destroy asks first, and nobody is here to answer: give --yes")
+    if few:
+        return click.confirm(f"Take {hosts} out of the swarm and remove its data there?", err=True)
+    return click.confirm(f"Remove the swarm with all its tasks and data from {hosts}?", err=True)

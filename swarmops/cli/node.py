@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import click
 
-from swarmops.cli.asking import ask, yes_option
 from swarmops.cli.completing import nodes
 from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
@@ -73,15 +72,17 @@ def ps(settings: Settings, names: tuple[str, ...]) -> None:
 def _change(name: str, help_: str, done: str, **wanted: str) -> None:
     """Add a command that sets the same of each named node, and says what the playbook wants."""
 
-    def command(settings: Settings, /, names: tuple[str, ...], *, yes: bool = False) -> None:
+    @node.command(name, help=help_)
+    @NAMES
+    @common
+    @on_fleet
+    def command(settings: Settings, /, names: tuple[str, ...]) -> None:
         from swarmops.cli.session import open_swarm
         from swarmops.fleet.contradiction import of_node
-        from swarmops.fleet.oneoff import cost_of_demotion, set_availability, set_role
+        from swarmops.fleet.oneoff import set_availability, set_role
         from swarmops.model.node import Availability, Role
 
         with open_swarm(settings) as swarm:
-            if wanted.get("role") == "worker" and (cost := cost_of_demotion(swarm, names)):
-                ask(f"{cost} Demote?", yes=yes)
             for one in names:
                 if "role" in wanted:
                     role = Role(wanted["role"])
@@ -95,10 +96,6 @@ def _change(name: str, help_: str, done: str, **wanted: str) -> None:
                 for sentence in said:
                     say(f"Warning: {sentence}")
 
-    if wanted.get("role") == "worker":
-        command = yes_option(command)
-    node.command(name, help=help_)(NAMES(common(on_fleet(command))))
-
 
 _change(
     "promote",
@@ -109,8 +106,7 @@ _change(
 _change(
     "demote",
     "Make managers workers, and wait until they are.\n\nReturns when each has left the managers'"
-    " group. Asks first, or needs --yes, where fewer managers could be lost than before; the swarm"
-    " refuses what would cost its quorum.",
+    " group. The swarm refuses what would cost its quorum.",
     "a worker",
     role="worker",
 )
@@ -158,20 +154,14 @@ def drain_(settings: Settings, names: tuple[str, ...], *, wait: bool, timeout: i
 @node.command("rm")
 @NAMES
 @click.option("-f", "--force", is_flag=True, help="Also nodes that are not down")
-@yes_option
 @common
 @on_fleet
-def rm(settings: Settings, names: tuple[str, ...], *, force: bool, yes: bool) -> None:
-    """Make the swarm forget nodes that are down.
-
-    With --force it asks first, or needs --yes: tasks of a node that is up are lost to the swarm.
-    """
+def rm(settings: Settings, names: tuple[str, ...], *, force: bool) -> None:
+    """Make the swarm forget nodes that are down."""
     from swarmops.cli.session import open_swarm
-    from swarmops.fleet.oneoff import remove, still_up
+    from swarmops.fleet.oneoff import remove
 
     with open_swarm(settings) as swarm:
-        if force and (up := still_up(swarm, names)):
-            ask(f"Remove {', '.join(up)}, up as they are, with their tasks?", yes=yes)
         for one in names:
             host = remove(swarm, one, force=force)
             click.echo(f"{host} is removed.")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from swarmops.cli.asking import ask, yes_option
 from swarmops.cli.completing import scales, services
 from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
@@ -189,23 +188,17 @@ def rebalance_(settings: Settings, names: tuple[str, ...], *, detach: bool, time
 
 @service.command("rm")
 @NAMES
-@yes_option
 @common
 @on_fleet
-def rm(settings: Settings, names: tuple[str, ...], *, yes: bool) -> None:
-    """Remove services; their tasks stop.
-
-    Asks first, or needs --yes.
-    """
+def rm(settings: Settings, names: tuple[str, ...]) -> None:
+    """Remove services; their tasks stop."""
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.contradiction import of_removal
     from swarmops.fleet.lists import find_service
 
     with open_swarm(settings) as swarm:
         services = swarm.client.services()
-        found = [find_service(services, name) for name in names]
-        ask(f"Remove {', '.join(str(one.spec.name) for one in found)} and stop all tasks?", yes=yes)
-        for one in found:
+        for one in [find_service(services, name) for name in names]:
             swarm.client.remove_service(one.id)
             click.echo(str(one.spec.name))
             _warn(of_removal(swarm, str(one.spec.name)))

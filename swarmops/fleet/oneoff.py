@@ -6,7 +6,7 @@ and says what it waited for in vain. ``drain`` has the one that takes as long as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -14,10 +14,9 @@ from swarmops.client import UnreachableError
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.fleet.access import Swarm
 from swarmops.fleet.names import find_node, host_of
-from swarmops.fleet.quorum import Members, is_manager, tolerance
 from swarmops.fleet.roles import role_lack
 from swarmops.fleet.waiting import Patience, wait_until
-from swarmops.model.node import Availability, Node, NodeSpec, NodeState, Role
+from swarmops.model.node import Availability, Node, NodeSpec, Role
 
 ROLE_PATIENCE = Patience(bound_s=30)
 _NO_MANAGER = 503
@@ -49,25 +48,6 @@ def set_availability(swarm: Swarm, name: str, availability: Availability) -> boo
         return msgspec.structs.replace(spec, availability=availability)
 
     return swarm.client.change_node(_find(swarm, name).id, change)
-
-
-def cost_of_demotion(swarm: Swarm, names: Sequence[str]) -> str:
-    """Return what these demotions cost in managers that may be lost, '' if nothing."""
-    nodes = swarm.client.nodes()
-    before = Members.of(nodes).count
-    going = {node.id for name in names if is_manager(node := find_node(nodes, name, swarm.hosts))}
-    after = before - len(going)
-    if after < 1 or tolerance(after) >= tolerance(before):
-        return ""  # the last one's demotion is the swarm's to refuse
-    left = f"{after} managers are" if after > 1 else "1 manager is"
-    return f"{left} left of {before}: {tolerance(after)} may be lost then, now {tolerance(before)}."
-
-
-def still_up(swarm: Swarm, names: Sequence[str]) -> list[str]:
-    """Return the hosts of those nodes that are not down."""
-    nodes = swarm.client.nodes()
-    found = [find_node(nodes, name, swarm.hosts) for name in names]
-    return [host_of(node) for node in found if node.status.state is not NodeState.DOWN]
 
 
 def remove(swarm: Swarm, name: str, *, force: bool) -> str:

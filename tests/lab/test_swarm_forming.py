@@ -63,7 +63,7 @@ def test_tasks_are_spread_over_all_nodes(swarm: Swarm) -> None:
     swarm.operator.run("service", "create", "--name", "spread", "--replicas", "5", *command)
     placed = sorted(swarm.placed("spread").values())
     assert placed == ["host1", "host2", "host3", "host4", "host5"]
-    swarm.operator.run("service", "rm", "--yes", "spread")
+    swarm.operator.run("service", "rm", "spread")
     wait_for(
         lambda: {process.service for process in processes(swarm.hosts)} == {"web"},
         "its processes gone",

@@ -100,7 +100,7 @@ def test_a_stopped_and_disabled_unit_is_enabled_again(swarm: Swarm) -> None:
 
 def test_a_removed_service_is_made_again(swarm: Swarm) -> None:
     """`service rm` warns that the playbook wants it; the next apply brings it back."""
-    (warning,) = swarm.operator.run("service", "rm", "--yes", "web").warnings
+    (warning,) = swarm.operator.run("service", "rm", "web").warnings
     assert str(swarm.playbook) in warning
     wait_for(lambda: not webs(swarm), "all its processes gone", within_s=20)
     swarm.apply()

@@ -44,7 +44,7 @@ def test_promote_and_demote_by_command_from_anywhere(swarm: Swarm) -> None:
 def test_a_one_off_that_contradicts_the_playbook_says_so(swarm: Swarm) -> None:
     """The playbook's path, the host and what the next apply will do are in the warning."""
     wish(swarm, host3={"role": "manager"})
-    (warning,) = swarm.operator.run("node", "demote", "--yes", "host3").warnings
+    (warning,) = swarm.operator.run("node", "demote", "host3").warnings
     assert warning == (
         f"{swarm.playbook} wants host3 to be a manager: the next apply promotes it again"
     )
@@ -68,7 +68,7 @@ def test_promote_and_demote_by_playbook(swarm: Swarm) -> None:
 def test_the_leader_can_be_demoted(swarm: Swarm) -> None:
     """It hands over first; the command goes on through another manager."""
     leader = swarm.leader()
-    swarm.operator.run("node", "demote", "--yes", leader.name)
+    swarm.operator.run("node", "demote", leader.name)
     assert leader.name not in swarm.managers()
     assert swarm.leader() != leader
     swarm.operator.run("node", "promote", leader.name)
@@ -108,7 +108,7 @@ def test_a_demotion_that_would_lose_the_quorum_is_refused(swarm: Swarm) -> None:
     faults.power_off(lost)
     try:
         wait_for(lambda: swarm.managers().get(lost.name) == "unreachable", "one lost", within_s=15)
-        (error,) = swarm.operator.run("node", "demote", "--yes", asked.name, rc=1).errors
+        (error,) = swarm.operator.run("node", "demote", asked.name, rc=1).errors
         assert "can't remove member from the raft: this would result in a loss of quorum" in error
         told = docker(swarm.leader(), f"node demote {asked.name}", check=False)
         assert "this would result in a loss of quorum" in told
@@ -132,8 +132,8 @@ def test_commands_do_not_wait_for_a_manager_without_power(swarm: Swarm) -> None:
 
 def test_the_last_manager_cannot_be_demoted(swarm: Swarm) -> None:
     """Nor can a playbook that would leave none be applied; the swarm is as it was."""
-    swarm.operator.run("node", "demote", "--yes", "host2")
-    swarm.operator.run("node", "demote", "--yes", "host3")
+    swarm.operator.run("node", "demote", "host2")
+    swarm.operator.run("node", "demote", "host3")
     (error,) = swarm.operator.run("node", "demote", "host1", rc=1).errors
     assert "attempting to demote the last manager of the swarm" in error
     assert list(swarm.managers()) == ["host1"]

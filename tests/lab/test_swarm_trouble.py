@@ -78,7 +78,7 @@ def destroy(swarm: Swarm, name: str) -> None:
     one.inventory.parent.mkdir()
     one.write(PLAYBOOK)
     one.operator.run("destroy", "--yes", one.inventory)
-    swarm.operator.run("node", "rm", "--force", "--yes", name, "-i", swarm.inventory)
+    swarm.operator.run("node", "rm", "--force", name, "-i", swarm.inventory)
 
 
 def test_a_host_without_python_is_named(swarm: Swarm) -> None:

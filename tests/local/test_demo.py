@@ -134,7 +134,7 @@ def test_a_task_that_dies_is_replaced_in_its_slot(swarm: Local):
 
 def test_roles_and_availability_change_by_one_word_from_anywhere(swarm: Local):
     """With no inventory named; a one-off that contradicts the playbook says so."""
-    demoted = swarm.swarmops("node", "demote", "--yes", "node3")
+    demoted = swarm.swarmops("node", "demote", "node3")
     assert "the next apply promotes it again" in demoted.stdout + demoted.stderr
     assert swarm.nodes()["node3"]["role"] == "worker"
     swarm.swarmops("node", "promote", "node4")
@@ -166,13 +166,13 @@ def test_a_drain_leaves_nothing_and_a_rebalance_gives_the_node_its_share_again(s
     assert done.stdout == f"even: 2 tasks moved; {spread}.\n"
     assert "already" in swarm.swarmops("service", "rebalance", "even").stdout
     assert "Nothing needs doing" in swarm.swarmops("apply", str(swarm.inventory)).stdout
-    swarm.swarmops("service", "rm", "--yes", "even")
+    swarm.swarmops("service", "rm", "even")
 
 
 def test_the_last_manager_cant_be_demoted(swarm: Local):
     """Docker's message, exit code 1, nothing changed."""
-    swarm.swarmops("node", "demote", "--yes", "node2")
-    swarm.swarmops("node", "demote", "--yes", "node3")
+    swarm.swarmops("node", "demote", "node2")
+    swarm.swarmops("node", "demote", "node3")
     refused = swarm.swarmops("node", "demote", "node1", expect=1)
     assert "attempting to demote the last manager of the swarm" in refused.stderr
     swarm.swarmops("apply", str(swarm.inventory))
@@ -263,7 +263,7 @@ def test_what_the_operator_says_of_a_machine_counts_for_its_tasks(swarm: Local):
 def test_apply_brings_back_what_is_missing(swarm: Local, what: str):
     """A removed service; a node that left."""
     if what == "service":
-        swarm.swarmops("service", "rm", "--yes", "web")
+        swarm.swarmops("service", "rm", "web")
     else:
         swarm.docker("node4", "swarm", "leave")
     swarm.swarmops("apply", str(swarm.inventory))

@@ -28,7 +28,7 @@ def talk(swarm: Local) -> Iterator[Local]:
         "service", "create", "--name", "talk", "--replicas", "4", "host", "sh", "-c", SCRIPT
     )
     yield swarm
-    swarm.swarmops("service", "rm", "--yes", "talk")
+    swarm.swarmops("service", "rm", "talk")
 
 
 def lines(output: str) -> list[str]:

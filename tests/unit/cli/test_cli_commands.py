@@ -87,12 +87,6 @@ def run(
     return call
 
 
-def manager(number: int) -> dict[str, Any]:
-    """Return one more manager."""
-    spec = LEADER["Spec"] | {"Labels": {"swarmops.host": f"host{number}"}}
-    return LEADER | {"ID": f"{number}" * 25, "Spec": spec}
-
-
 def written(engine: Engine, method: str = "POST") -> list[tuple[str, Any]]:
     """Return what was sent to be changed."""
     return [
@@ -204,7 +198,7 @@ def test_rm(engine: Engine, run: Run) -> None:
     """A node and a service are removed by name."""
     engine.answer(f"DELETE /nodes/{WORKER['ID']}", (200, b""))
     assert run("node", "rm", "--force", "host2") == (0, "host2 is removed.\n", "")
-    assert run("service", "rm", "--yes", "web") == (0, "web\n", "")
+    assert run("service", "rm", "web") == (0, "web\n", "")
     assert [target for target, _ in written(engine, "DELETE")] == [
         f"/nodes/{WORKER['ID']}?force=1",
         f"/services/{WEB['ID']}",
@@ -353,44 +347,6 @@ def test_destroy_asks(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert run("destroy", str(inventory)) == (1, "", "Nothing was changed.\n")
-
-
-@pytest.mark.parametrize(
-    ("command", "question"),
-    [
-        ("service rm web", "Remove web and stop all tasks?"),
-        ("node rm --force host1", "Remove host1, up as they are, with their tasks?"),
-        (
-            "node demote host3 host1",
-            "1 manager is left of 3: 0 may be lost then, now 1. Demote?",
-        ),
-    ],
-)
-def test_what_takes_away_asks(
-    engine: Engine, run: Run, monkeypatch: pytest.MonkeyPatch, command: str, question: str
-) -> None:
-    """Nothing is removed, and no manager that may be needed demoted, unless somebody said yes."""
-    others = [manager(number) for number in (3, 4)]
-    engine.answer("GET /nodes", (200, dump([LEADER, WORKER, *others])))
-    code, out, err = run(*command.split())
-    assert (code, out) == (1, "")
-    assert f"{' '.join(command.split()[:2])} asks first, and nobody is here to answer" in err
-    asked = []
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("click.confirm", lambda text, **_: asked.append(text))
-    assert run(*command.split()) == (1, "", "Nothing was changed.\n")
-    assert asked == [question]
-    assert written(engine) == written(engine, "DELETE") == []
-
-
-def test_what_costs_nothing_is_not_asked(engine: Engine, run: Run) -> None:
-    """The third of four managers is one to spare; a node that is down is forgotten."""
-    others = [manager(number) for number in (3, 4, 5)]
-    engine.answer("GET /nodes", (200, dump([LEADER, WORKER, *others])))
-    engine.answer(f"GET /nodes/{'5' * 25}", (503, b'{"message":"as far as this goes"}'))
-    assert "as far as this goes" in run("node", "demote", "host5")[2]
-    engine.answer(f"DELETE /nodes/{WORKER['ID']}", (200, b""))
-    assert run("node", "rm", "host2")[0] == 0
 
 
 def test_the_swarms_refusal(engine: Engine, run: Run) -> None:
