@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import random
 import ssl
@@ -123,18 +124,20 @@ class Agent:
         self._unconfirmed: dict[int, list[StatusOf]] = {}
         self._seq = 0
         self._period_s = 1.0
+        self._welcomed_s = math.inf
 
     async def run(self, first: str) -> None:
         """Keep a session, with another manager after one that failed."""
         addr, backoff_s = first, 0.0
         while True:
-            began_s = time.monotonic()
+            self._welcomed_s = math.inf
             with contextlib.suppress(ConnectionError, OSError, TimeoutError):
-                await self._session(await self._dial(addr))
+                async with asyncio.timeout(USUAL.dial_timeout_s):
+                    channel = await self._dial(addr)
+                await self._session(channel)
             addr = self._rng.choice([each for each in self._managers if each != addr])
-            if time.monotonic() - began_s > USUAL.steady_s:
+            if time.monotonic() - self._welcomed_s > max(backoff_s, USUAL.steady_s):
                 backoff_s = 0.0
-                continue
             backoff_s = next_backoff_s(backoff_s, USUAL)
             await asyncio.sleep(self._rng.uniform(0, backoff_s))
 
@@ -156,7 +159,7 @@ class Agent:
                     if isinstance(channel, SessionChannel):
                         channel.expect(self._period_s)
                     if not welcome:
-                        welcome = True
+                        welcome, self._welcomed_s = True, time.monotonic()
                         self._seen.sessions += 1
                         beats = asyncio.create_task(self._beat(channel))
         finally:
