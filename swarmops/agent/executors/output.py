@@ -45,16 +45,16 @@ def path_of(task_dir: Path, stream: str) -> Path:
 
 
 def trim(path: Path, kept_bytes: int = KEPT_BYTES) -> None:
-    """Give back the oldest output beyond ``kept_bytes``, and mark the time of the newest."""
+    """Give back the oldest output beyond the bound, and mark the time of the newest."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
         stat = os.fstat(fd)
-        _mark(_marks_of(path), stat)
         if stat.st_blocks * 512 > kept_bytes * 3 // 2:
             _punch(fd, (stat.st_size - kept_bytes) // _PAGE * _PAGE)
+        _mark(_marks_of(path), stat)  # last: it may need the room that was just made
     finally:
         os.close(fd)
 

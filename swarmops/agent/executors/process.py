@@ -42,6 +42,7 @@ from swarmops.agent.executors.process_launch import (
 )
 from swarmops.agent.executors.process_limits import TaskLimits
 from swarmops.agent.executors.supervised import Supervised, read_exit, read_pid, spawn
+from swarmops.agent.executors.trimming import Trimming, folders
 from swarmops.agent.executors.whole import whole
 from swarmops.agent.work import Work
 from swarmops.model.defaults import PROCESS_IMAGE
@@ -50,7 +51,6 @@ from swarmops.model.task import ContainerStatus
 
 STARTS_MAX = 8
 """So many tasks are started at a time."""
-TRIM_S = 5.0
 UNHEALTHY = "unhealthy task"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -64,7 +64,7 @@ class ProcessExecutor:
         self._tasks = context.data_dir / "tasks"
         self._census = Census()
         self._starting = asyncio.Semaphore(STARTS_MAX)
-        self._trimming: asyncio.Task[None] | None = None
+        self._trimming = Trimming(self._tasks)
         self._files = MemoryFiles(context)
         self._limits = TaskLimits()
         self._ports = PortBook(self._tasks)
@@ -78,9 +78,11 @@ class ProcessExecutor:
         return [Plugin(type="Executor", name=self.name)]
 
     async def reattach(self, task_ids: Collection[str]) -> None:
-        """Kill and remove the tasks in folders that nobody knows of any more."""
-        for folder in await asyncio.to_thread(_folders, self._tasks):
-            if folder.name not in task_ids:
+        """Kill and remove the tasks in folders that nobody knows of; look after the others."""
+        for folder in await asyncio.to_thread(folders, self._tasks):
+            if folder.name in task_ids:
+                self._trimming.begin()
+            else:
                 await self._remove(folder)
         await asyncio.to_thread(self._files.keep_only, task_ids)
 
@@ -95,8 +97,7 @@ class ProcessExecutor:
         if (known := read_pid(folder)) is None:
             async with self._starting:
                 known = await spawn(folder)
-        if self._trimming is None:
-            self._trimming = asyncio.create_task(self._keep_trimmed(), name="trim output")
+        self._trimming.begin()
         return ContainerStatus(pid=known.leader.pid)
 
     async def report(self, work: Work) -> Report:
@@ -184,9 +185,7 @@ class ProcessExecutor:
 
     async def close(self) -> None:
         """Stop trimming output; tasks run on."""
-        if self._trimming is not None:
-            self._trimming.cancel()
-            await asyncio.wait([self._trimming])
+        await self._trimming.close()
 
     def _folder(self, work: Work) -> Path:
         return self._tasks / work.id
@@ -232,11 +231,6 @@ class ProcessExecutor:
             group = Group(folder.name, known.leader, None if end is None else end.ticks)
             await self._census.kill_all(group)
 
-    async def _keep_trimmed(self) -> None:
-        while True:
-            await asyncio.sleep(TRIM_S)
-            await asyncio.to_thread(_trim_all, self._tasks)
-
 
 async def _end_of_script(known: Supervised) -> None:
     if known.of_this_boot:
@@ -257,16 +251,6 @@ def _signal_group(known: Supervised, name: str) -> None:
             os.kill(known.leader.pid, number)
 
 
-def _folders(tasks: Path) -> list[Path]:
-    return list(tasks.iterdir()) if tasks.is_dir() else []
-
-
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8", errors="surrogateescape")
-
-
-def _trim_all(tasks: Path) -> None:
-    for folder in _folders(tasks):
-        for stream in ("stdout", "stderr"):
-            output.trim(output.path_of(folder, stream))

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from swarmops.agent.executors import output, procfs
+from swarmops.agent.executors import output, procfs, trimming
 from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError
 from swarmops.agent.executors.identity import identity
 from swarmops.agent.executors.launch import Launch, script
@@ -284,6 +284,35 @@ async def test_output_files_are_bounded_without_losing_new_lines(tmp_path: Path)
     assert 900 < len(kept) < 1200
     tail = [line.data.decode() async for line in output.read(tmp_path, LogRequest(tail=2))]
     assert tail == [lines[-1], "after"]
+
+
+async def test_output_stays_bounded_after_the_daemon_was_restarted(
+    executor: ProcessExecutor,
+    context: ExecutorContext,
+    work: MakeWork,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The next daemon trims what it finds, also of a task whose times cannot be written down."""
+    write = f"head -c {2 * output.KEPT_BYTES} /dev/zero; exec sleep 60"
+    tasks = [work(command=["sh", "-c", write]) for _ in range(2)]
+    folders = [context.data_dir / "tasks" / task.id for task in tasks]
+    former = ProcessExecutor(context)
+    for task in tasks:
+        await former.prepare(task)
+        await former.start(task)
+    await former.close()
+    for folder in folders:
+        (folder / "stdout.times").mkdir()  # as good as a full disk
+
+    def held(folder: Path) -> int:
+        return (folder / "stdout.log").stat().st_blocks * 512
+
+    await until(lambda: min(map(held, folders)) >= 2 * output.KEPT_BYTES)
+    monkeypatch.setattr(trimming, "TRIM_S", 0.02)
+    await executor.reattach([task.id for task in tasks])
+    await until(lambda: max(map(held, folders)) <= output.KEPT_BYTES * 3 // 2)
+    (folders[0] / "stdout.times").rmdir()
+    await until((folders[0] / "stdout.times").is_file)
 
 
 @pytest.mark.parametrize(
