@@ -80,6 +80,7 @@ class Agent:
             facts=self._facts,
             outbox=self._outbox,
             now=now,
+            heartbeat_period_s=lambda: self._period_s,
         )
         self._logs = LogSource(self.tasks, self._worker.executor_of, self._facts, now)
         self._main: asyncio.Task[None] | None = None
@@ -89,6 +90,7 @@ class Agent:
         self._restored = False
         self._stopping = False
         self._welcomed_s = 0.0
+        self._period_s = 1.0
         self.session_up = False
 
     async def restore(self) -> None:
@@ -153,6 +155,7 @@ class Agent:
 
     def welcomed(self, frame: Welcome | NodeChanged) -> None:
         """Pass on what the manager says of the node (called by the session)."""
+        self._period_s = frame.heartbeat_period_s
         if not self.session_up:
             self._welcomed_s = asyncio.get_running_loop().time()
             self.session_up = True

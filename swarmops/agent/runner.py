@@ -16,7 +16,15 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import Executor, Exit, TaskError, TemporaryError, choose
+from swarmops.agent.executors.base import (
+    Executor,
+    Exit,
+    TaskError,
+    TemporaryError,
+    UnhealthyError,
+    choose,
+)
+from swarmops.agent.leaving import leave_s, out_of_tables, unhealthy_leave_s
 from swarmops.agent.records import Attempts, Database, Record
 from swarmops.agent.steps import (
     Action,
@@ -33,14 +41,9 @@ from swarmops.agent.task_files import Dependencies
 from swarmops.agent.work import NodeFacts, Work, make_work, plain_work
 from swarmops.errors import SwarmopsError
 from swarmops.model import defaults
-from swarmops.model.base import given
-from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.model.task import TaskState, TaskStatus
 
 RETRY_S = 1.0
-LEAVE_S = 0.25
-"""A task with published ports is stopped so much later: by then every node's table is without it,
-so that no connection is passed on to a task that stops. A table that is later still finds the task
-refusing, and tries another."""
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ class _InterruptedError(Exception):
 class Surroundings(msgspec.Struct, frozen=True):
     """What a runner needs of its node.
 
-    ``changed`` is told of each change of a record.
+    ``changed`` is told of each change of a record. ``heartbeat_period_s`` is the managers' last.
     """
 
     executors: Mapping[str, Executor]
@@ -61,6 +64,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     database: Database
     changed: Callable[[Record], None]
     now: Callable[[], datetime]
+    heartbeat_period_s: Callable[[], float]
 
 
 class Runner:
@@ -196,8 +200,9 @@ class Runner:
                 return moved(self.record.status, step, at())
             case Verb.STOP:
                 status = self.record.status
-                if status.state is TaskState.RUNNING and _publishes(self.record.task):
-                    await asyncio.sleep(LEAVE_S)
+                if status.state is TaskState.RUNNING:
+                    period_s = self._around.heartbeat_period_s()
+                    await asyncio.sleep(leave_s(self.record.task, period_s))
                 if executor := self._around.executors.get(self.record.executor):
                     status = await self._stop(executor)
                 return moved(status, step, at())
@@ -212,7 +217,12 @@ class Runner:
             case Verb.WAIT:
                 self._work = None  # what it holds of secrets is not needed any more
                 work = plain_work(self.record.task, self._around.facts())
-                end = await self._unless_stopped(self._executor().wait(work))
+                executor = self._executor()
+                try:
+                    end = await self._unless_stopped(executor.wait(work))
+                except UnhealthyError as error:
+                    await self._leave_tables()
+                    end = await self._stop_unhealthy(executor, error)
                 return ended(self.record.status, end, at())
 
     async def _start(self, step: Action) -> TaskStatus:
@@ -223,10 +233,27 @@ class Runner:
         report = await executor.report(work)
         status = with_report(with_container(self.record.status, container), report)
         self._set(replace(self.record, status=status))
-        end: Exit | None = await self._unless_stopped(executor.healthy(work))
+        try:
+            end: Exit | None = await self._unless_stopped(executor.healthy(work))
+        except UnhealthyError as error:
+            end = await self._stop_unhealthy(executor, error)
         if end is not None and (end.code or end.error):
             return ended(status, end, self._around.now())
         return started(status, step, report, self._around.now())
+
+    async def _leave_tables(self) -> None:
+        """Have no node pass connections on to the task while it is being stopped.
+
+        This isn't written to the database: a daemon that comes back has the task tested anew.
+        """
+        self.record = replace(self.record, status=out_of_tables(self.record.status))
+        self._around.changed(self.record)
+        await asyncio.sleep(unhealthy_leave_s(self.record.task))
+
+    async def _stop_unhealthy(self, executor: Executor, cause: UnhealthyError) -> Exit:
+        await self._stop(executor)
+        end = await executor.wait(plain_work(self.record.task, self._around.facts()))
+        return Exit(end.code, end.container, str(cause))
 
     def _make_work(self) -> Work:
         if self._work is None:
@@ -254,9 +281,3 @@ class Runner:
         grace_s = defaults.stop_grace_s(self.record.task.spec)
         container = await executor.stop(work, work.stop_signal, grace_s)
         return with_container(self.record.status, container)
-
-
-def _publishes(task: Task) -> bool:
-    """Whether other nodes pass connections on to the task."""
-    ports = given(task.internal, TaskInternal()).ports
-    return any((given(port.publish_mode, "") or "ingress") == "ingress" for port in ports)

@@ -38,6 +38,7 @@ class Worker:
         facts: Callable[[], NodeFacts],
         outbox: Outbox,
         now: Callable[[], datetime],
+        heartbeat_period_s: Callable[[], float],
     ) -> None:
         self._database = database
         self._vault = vault
@@ -53,6 +54,7 @@ class Worker:
             database=database,
             changed=self._changed,
             now=now,
+            heartbeat_period_s=heartbeat_period_s,
         )
 
     async def restore(self) -> None:

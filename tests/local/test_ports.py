@@ -26,7 +26,7 @@ SERVER = (
 )
 
 
-def create(swarm: Local, name: str, publish: str, replicas: int = 2) -> None:
+def create(swarm: Local, name: str, publish: str, *more: str, replicas: int = 2) -> None:
     """Create a service of processes that say slot and process ID to each client."""
     script = swarm.folder / "server.py"
     script.write_text(SERVER)
@@ -40,6 +40,7 @@ def create(swarm: Local, name: str, publish: str, replicas: int = 2) -> None:
         f"--replicas={replicas}",
         f"--publish={publish}",
         "--restart-delay=1s",
+        *more,
         "host",
         sys.executable,
         "-u",
@@ -140,6 +141,36 @@ def test_no_client_notices_an_update_that_replaces_every_task(swarm: Local):
     assert update.wait(timeout=5) == 0
     assert asked > 50
     assert failed == 0
+
+
+def test_an_unhealthy_task_gets_no_new_connections_while_it_goes_on_accepting(swarm: Local):
+    """It is out of every node's table before it gets its stop signal, which this one ignores."""
+    port, mark = PORT + 2, swarm.folder / "sick"
+    options = [
+        f"--health-cmd=test ! -e {mark}.$SWARMOPS_TASK_SLOT",
+        "--health-interval=200ms",
+        "--health-retries=1",
+        "--restart-condition=none",
+        "--stop-signal=SIGURG",
+        "--stop-grace-period=3s",
+    ]
+    create(swarm, "sick", f"{port}:80", *options)
+
+    def answers() -> list[str]:
+        return [ask(address, port) for address in ADDRESSES for _ in range(2)]
+
+    wait_for(lambda: {said[:2] for said in answers()} == {"1:", "2:"}, "answers of both tasks")
+    victim = next(said for said in answers() if said.startswith("1:"))
+    Path(f"{mark}.1").touch()
+    wait_for(lambda: victim not in answers(), "an end of the unhealthy task's answers")
+    process, asked = Path(f"/proc/{victim[2:]}"), 0
+    while process.exists():
+        said = answers()
+        assert victim not in said
+        assert all(said)
+        asked += 1
+    assert asked > 5
+    swarm.docker("node1", "service", "rm", "sick")
 
 
 def test_a_task_more_gets_its_share_and_a_task_less_gets_nothing(swarm: Local):

@@ -27,6 +27,13 @@ class TaskError(SwarmopsError):
     """The task cannot run here, and trying again is of no use; the text is the task's ``Err``."""
 
 
+class UnhealthyError(SwarmopsError):
+    """The task runs, but its healthcheck calls it unhealthy; the text is the cause in its ``Err``.
+
+    Whoever waited stops the task: not at once, since others may be passing connections on to it.
+    """
+
+
 class TemporaryError(SwarmopsError):
     """Something that the task needs is away for now: the verb is tried again."""
 
@@ -116,14 +123,14 @@ class Executor(Protocol):
     async def healthy(self, work: Work) -> Exit | None:
         """Return None once a started task is healthy, at once if nothing tests its health.
 
-        The end is returned of one that ended first, or was stopped because it is unhealthy.
+        The end is returned of one that ended first. Raises ``UnhealthyError``.
         """
         ...
 
     async def wait(self, work: Work) -> Exit:
         """Return once the task's process has ended, at once if it has or is gone.
 
-        A task that becomes unhealthy is stopped, and its end has that as the error.
+        Raises ``UnhealthyError`` if the task becomes unhealthy; it still runs then.
         """
         ...
 

@@ -23,6 +23,7 @@ from swarmops.agent.executors.base import (
     Report,
     TaskError,
     TemporaryError,
+    UnhealthyError,
 )
 from swarmops.agent.executors.docker_asks import answers, engine_plugins, node_containers
 from swarmops.agent.executors.docker_config import at_target, container_config, port_status
@@ -134,14 +135,14 @@ class DockerExecutor:
             return None  # it ran, however soon it ended
         if found["State"]["Running"] and _health(found["State"]) != "unhealthy":
             return None
-        return await self._end(work, found)
+        return _end(found)
 
     async def wait(self, work: Work) -> Exit:
-        """Wait for the container's end, or bring it about if it becomes unhealthy."""
+        """Wait for the container's end."""
         found = await self._once(
             work, lambda state: not state["Running"] or _health(state) == "unhealthy"
         )
-        return await self._end(work, found)
+        return _end(found)
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Send the signal, kill after the grace."""
@@ -201,19 +202,6 @@ class DockerExecutor:
     async def _kill(self, work: Work, signal: str) -> None:
         await self._engine.call(lambda client: client.kill(work.name, signal))
 
-    async def _end(self, work: Work, found: dict[str, Any]) -> Exit:
-        """Return how the container ended; a running one is unhealthy and stopped first.
-
-        The engine calls every container with a test unhealthy once it has ended: that says nothing.
-        """
-        unhealthy = found["State"]["Running"]
-        if unhealthy:
-            await self.stop(work, work.stop_signal, work.stop_grace_s)
-            found = await self._existing(work)
-        state = found["State"]
-        error = UNHEALTHY if unhealthy else state.get("Error", "")
-        return Exit(state["ExitCode"], _status(found), error)
-
     async def _once(
         self, work: Work, condition: Callable[[dict[str, Any]], bool]
     ) -> dict[str, Any]:
@@ -263,6 +251,17 @@ class DockerExecutor:
             await self._engine.call(
                 lambda client: client.remove_container(container, v=True, force=True)
             )
+
+
+def _end(found: dict[str, Any]) -> Exit:
+    """Return how the container ended. Raises ``UnhealthyError`` for one that runs.
+
+    The engine calls every container with a test unhealthy once it has ended: that says nothing.
+    """
+    state = found["State"]
+    if state["Running"]:
+        raise UnhealthyError(UNHEALTHY)
+    return Exit(state["ExitCode"], _status(found), state.get("Error", ""))
 
 
 def _status(found: dict[str, Any]) -> ContainerStatus:

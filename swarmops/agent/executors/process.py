@@ -29,6 +29,7 @@ from swarmops.agent.executors.base import (
     LogRequest,
     Report,
     TaskError,
+    UnhealthyError,
 )
 from swarmops.agent.executors.census import Census, Group
 from swarmops.agent.executors.launch import PROBE_FILE, SCRIPT_FILE, probe_script, script
@@ -117,7 +118,7 @@ class ProcessExecutor:
     async def _tested(
         self, work: Work, enough: Callable[[health.Health], bool], before: health.Health
     ) -> Exit | None:
-        """Test the task until that is enough. Returns its end if it ended, or was unhealthy."""
+        """Test the task until that is enough. Returns its end if it ended meanwhile."""
         probe = health.probe_of(work.container)
         folder = self._folder(work)
         known = read_pid(folder)
@@ -136,15 +137,13 @@ class ProcessExecutor:
             await asyncio.wait([watching, ending], return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 return await self._end(work)
-            if not watching.result().unhealthy:
-                return None
+            if watching.result().unhealthy:
+                raise UnhealthyError(UNHEALTHY)
         finally:
             watching.cancel()
             ending.cancel()
             await asyncio.wait([watching, ending])
-        await self.stop(work, work.stop_signal, work.stop_grace_s)
-        end = await self._end(work)
-        return Exit(end.code, end.container, UNHEALTHY)
+        return None
 
     async def _end(self, work: Work) -> Exit:
         folder = self._folder(work)

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from swarmops.agent.executors.base import Exit, LogLine, LogRequest, Report, TemporaryError
+from swarmops.agent.executors.base import (
+    Exit,
+    LogLine,
+    LogRequest,
+    Report,
+    TemporaryError,
+    UnhealthyError,
+)
 from swarmops.agent.work import Work
 from swarmops.model.node import Node, NodeDescription, Plugin
 from swarmops.model.service import Platform
@@ -156,6 +163,10 @@ class FakeManager:
             self._news.set()
 
 
+STOPPED = 143
+"""What a task of thin air exits with when it is stopped."""
+
+
 class AirExecutor:
     """Runs tasks of thin air; ``end`` ends one. What it holds outlives an agent."""
 
@@ -169,7 +180,8 @@ class AirExecutor:
         self.gate.set()
         self.health = asyncio.Event()
         self.health.set()
-        self.sick: Exit | None = None
+        self.ill = ""
+        self.stopped: set[str] = set()
         self.warning = ""
         self.voice = ""
         self.files: dict[str, list[bytes]] = {}
@@ -177,6 +189,10 @@ class AirExecutor:
     def end(self, task: Task, code: int) -> None:
         """Let a task's process end."""
         self.running[task.id].set_result(code)
+
+    def sicken(self, task: Task, cause: str) -> None:
+        """Let a task that runs become unhealthy."""
+        self.running[task.id].set_exception(UnhealthyError(cause))
 
     def runs(self, image: str) -> bool:
         """Take everything but ``none``."""
@@ -203,6 +219,7 @@ class AirExecutor:
         if self.away:
             self.away -= 1
             raise TemporaryError("the engine is away")
+        self.stopped.discard(work.id)
         self.running.setdefault(work.id, asyncio.get_running_loop().create_future())
         return ContainerStatus(pid=1)
 
@@ -214,18 +231,22 @@ class AirExecutor:
         """Wait until it is healthy."""
         self.calls.append(("healthy", work.id))
         await self.health.wait()
-        return self.sick
+        if self.ill:
+            raise UnhealthyError(self.ill)
+        return None
 
     async def wait(self, work: Work) -> Exit:
-        """Wait for ``end``."""
-        code = await asyncio.shield(self.running[work.id])
+        """Wait for ``end`` or ``sicken``."""
+        is_over = work.id in self.stopped
+        code = STOPPED if is_over else await asyncio.shield(self.running[work.id])
         return Exit(code, ContainerStatus(pid=1, exit_code=code))
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Stop it at once."""
         self.calls.append((f"stop {signal} {grace_s:g}", work.id))
         self.running.pop(work.id, None)
-        return ContainerStatus(pid=1, exit_code=143)
+        self.stopped.add(work.id)
+        return ContainerStatus(pid=1, exit_code=STOPPED)
 
     async def remove(self, work: Work) -> None:
         """Remove it."""

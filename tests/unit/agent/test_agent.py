@@ -10,9 +10,8 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent import runner
+from swarmops.agent import leaving, runner
 from swarmops.agent.agent import Agent
-from swarmops.agent.executors.base import Exit
 from swarmops.agent.records import MemoryDatabase
 from swarmops.agent.session import SessionTiming, next_backoff_s
 from swarmops.agent.vault import Sealer
@@ -30,7 +29,7 @@ from swarmops.model.session import (
     Statuses,
     Welcome,
 )
-from swarmops.model.task import ContainerStatus, Task, TaskState
+from swarmops.model.task import Task, TaskState
 from tests.unit.agent.conftest import make_task, now
 from tests.unit.agent.fake_manager import SOMEWHERE, AirExecutor, FakeManager, describe
 
@@ -466,12 +465,61 @@ async def test_a_task_runs_once_it_is_healthy(bench: Bench):
 
 async def test_a_task_that_starts_unhealthy_fails(bench: Bench):
     """It never was RUNNING, and the error has Docker's words."""
-    bench.executor.sick = Exit(137, ContainerStatus(), "dockerexec: unhealthy container")
+    bench.executor.ill = "dockerexec: unhealthy container"
     task = make_task()
     await bench.start(task)
     status = await bench.manager.reported(task, S.FAILED)
-    assert status.err == "task: non-zero exit (137): dockerexec: unhealthy container"
+    assert status.err == "task: non-zero exit (143): dockerexec: unhealthy container"
+    assert ("stop SIGTERM 10", task.id) in bench.executor.calls
     assert S.RUNNING not in bench.manager.states(task)
+
+
+async def test_an_unhealthy_task_gets_no_new_connections_while_it_is_stopped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """The swarm hears that it has no ports any more, and then has time to tell every node."""
+    monkeypatch.setattr(leaving, "LEAVE_S_MAX", 0.5)
+    task = make_task(ports=[PortConfig(target_port=80, published_port=4711)])
+    await bench.start(task)
+    assert (await bench.manager.reported(task, S.RUNNING)).port_status.ports
+    bench.executor.sicken(task, "unhealthy task")
+    await bench.manager.until(lambda: not bench.manager.last(task).port_status.ports)
+    assert bench.manager.last(task).state is S.RUNNING
+    assert bench.executor.calls[-1] == ("healthy", task.id)
+    status = await bench.manager.reported(task, S.FAILED)
+    assert status.err == "task: non-zero exit (143): unhealthy task"
+    assert bench.executor.calls[-1] == ("stop SIGTERM 10", task.id)
+
+
+async def test_a_daemon_that_dies_before_it_stops_an_unhealthy_task_tests_it_anew(bench: Bench):
+    """Whatever comes of that: it is known where the task listens."""
+    task = make_task(ports=[PortConfig(target_port=80, published_port=4711)])
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.executor.sicken(task, "unhealthy task")
+    await bench.manager.until(lambda: not bench.manager.last(task).port_status.ports)
+    await bench.stop()
+    bench.executor.running[task.id] = asyncio.get_running_loop().create_future()
+    await bench.start(task)
+    await bench.manager.until(lambda: bench.manager.last(task).port_status.ports)
+    assert bench.manager.last(task).state is S.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("mode", "period_s", "wait_s"),
+    [
+        ("ingress", 1.0, 0.25),
+        ("ingress", 5.0, 1.25),
+        ("ingress", 30.0, 2.0),
+        ("host", 5.0, 0.0),
+    ],
+)
+def test_the_more_nodes_have_a_table_the_longer_a_task_is_left_running(
+    mode: str, period_s: float, wait_s: float
+):
+    """The heartbeats' period says how many there are; nobody's table has a port in host mode."""
+    task = make_task(ports=[PortConfig(target_port=80, publish_mode=mode)])
+    assert leaving.leave_s(task, period_s) == wait_s
 
 
 async def test_a_task_that_is_not_yet_healthy_can_be_stopped(bench: Bench):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError
+from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError, UnhealthyError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_config import container_config, port_status
 from swarmops.agent.executors.docker_engine import _credentials
@@ -172,20 +172,24 @@ async def test_a_container_that_nothing_tests_ran_however_soon_it_ended(
 
 
 @pytest.mark.root
-async def test_an_unhealthy_container_fails_its_task(executor: DockerExecutor, work: MakeWork):
-    """It is stopped as its spec says, and the end has Docker's words."""
+async def test_an_unhealthy_container_is_told_of_and_runs_on(
+    executor: DockerExecutor, work: MakeWork
+):
+    """In Docker's words; who waited stops it, and then hears how it ended."""
     test = HealthConfig(test=["CMD", "false"], **QUICK)
     trap = "trap '' TERM; while :; do sleep 0.1; done"
-    task = work(image=IMAGE, command=["sh", "-c", trap], healthcheck=test, stop_grace_period=MS)
+    task = work(image=IMAGE, command=["sh", "-c", trap], healthcheck=test)
     await executor.prepare(task)
     await executor.start(task)
-    end = await asyncio.wait_for(executor.healthy(task), 30)
-    assert end is not None
-    assert (end.code, end.error) == (137, "dockerexec: unhealthy container")
+    with pytest.raises(UnhealthyError, match="dockerexec: unhealthy container"):
+        await asyncio.wait_for(executor.healthy(task), 30)
+    assert (await executor.stop(task, "SIGTERM", 0.1)).exit_code == 137
+    end = await asyncio.wait_for(executor.wait(task), 30)
+    assert (end.code, end.error) == (137, "")
 
 
 @pytest.mark.root
-async def test_a_container_that_becomes_unhealthy_ends(executor: DockerExecutor, work: MakeWork):
+async def test_a_container_may_become_unhealthy_later(executor: DockerExecutor, work: MakeWork):
     """The test goes on while the task runs; one that ends earlier ends the wait for health."""
     test = HealthConfig(test=["CMD-SHELL", "test ! -f /sick"], **QUICK)
     script = "trap 'exit 9' TERM; sleep 1; touch /sick; while :; do sleep 0.1; done"
@@ -193,8 +197,9 @@ async def test_a_container_that_becomes_unhealthy_ends(executor: DockerExecutor,
     await executor.prepare(task)
     await executor.start(task)
     assert await asyncio.wait_for(executor.healthy(task), 30) is None
-    end = await asyncio.wait_for(executor.wait(task), 30)
-    assert (end.code, end.error) == (9, "dockerexec: unhealthy container")
+    with pytest.raises(UnhealthyError, match="dockerexec: unhealthy container"):
+        await asyncio.wait_for(executor.wait(task), 30)
+    assert (await executor.stop(task, "SIGTERM", 20)).exit_code == 9
     dead = work(image=IMAGE, command=["sh", "-c", "exit 4"], healthcheck=test)
     await executor.prepare(dead)
     await executor.start(dead)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from swarmops.agent.executors.base import ExecutorContext, TaskError
+from swarmops.agent.executors.base import ExecutorContext, TaskError, UnhealthyError
 from swarmops.agent.executors.health import Health, Probe, observed, pause_s, probe_of
 from swarmops.agent.executors.process import ProcessExecutor
 from swarmops.agent.work import Work
@@ -105,21 +105,24 @@ async def test_a_process_is_healthy_once_its_test_succeeds(
     assert await asyncio.wait_for(healthy, 20) is None
 
 
-async def test_an_unhealthy_process_is_stopped_and_fails(executor: ProcessExecutor, work: MakeWork):
-    """At the start as well as later; it is stopped as its spec says."""
+async def test_an_unhealthy_process_is_told_of_and_runs_on(
+    executor: ProcessExecutor, work: MakeWork
+):
+    """At the start as well as later; who waited stops it, and then hears how it ended."""
     test = HealthConfig(test=["CMD", "false"], interval=50 * MS, retries=2)
     script = "trap 'exit 9' TERM; while :; do sleep 0.05; done"
     task = await started(executor, work(command=["sh", "-c", script], healthcheck=test))
-    end = await asyncio.wait_for(executor.healthy(task), 20)
-    assert end is not None
-    assert (end.code, end.error) == (9, "unhealthy task")
+    with pytest.raises(UnhealthyError, match="unhealthy task"):
+        await asyncio.wait_for(executor.healthy(task), 20)
+    assert (await executor.stop(task, "SIGTERM", 20)).exit_code == 9
+    assert (await asyncio.wait_for(executor.wait(task), 20)).code == 9
     later = HealthConfig(test=["CMD-SHELL", "test ! -f sick"], interval=50 * MS, retries=2)
     script = "trap '' TERM; sleep 0.5; touch sick; while :; do sleep 0.05; done"
-    task = work(command=["sh", "-c", script], healthcheck=later, stop_grace_period=100 * MS)
-    await started(executor, task)
+    task = await started(executor, work(command=["sh", "-c", script], healthcheck=later))
     assert await asyncio.wait_for(executor.healthy(task), 20) is None
-    end = await asyncio.wait_for(executor.wait(task), 20)
-    assert (end.code, end.error) == (137, "unhealthy task")
+    with pytest.raises(UnhealthyError, match="unhealthy task"):
+        await asyncio.wait_for(executor.wait(task), 20)
+    assert (await executor.stop(task, "SIGTERM", 0.1)).exit_code == 137
 
 
 async def test_a_test_that_hangs_has_failed(executor: ProcessExecutor, work: MakeWork):
@@ -131,9 +134,8 @@ async def test_a_test_that_hangs_has_failed(executor: ProcessExecutor, work: Mak
         retries=2,
     )
     task = await started(executor, work(command=["sleep", "60"], healthcheck=test))
-    end = await asyncio.wait_for(executor.healthy(task), 20)
-    assert end is not None
-    assert end.error == "unhealthy task"
+    with pytest.raises(UnhealthyError):
+        await asyncio.wait_for(executor.healthy(task), 20)
 
 
 async def test_a_process_that_ends_ends_the_wait_for_health(
