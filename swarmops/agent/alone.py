@@ -6,7 +6,7 @@ the attempt's turn has not come by then the end is reported instead, and the man
 task as usual. If the manager has replaced it meanwhile, because this node was DOWN, it says so and
 the attempt is stopped. Thus states only go forward for everyone, and nobody runs a task twice that
 could know better. Output of the former attempt goes with it. ``max_attempts`` counts the attempts
-made here: those of the manager's time are not known to this node.
+made here, and a backoff grows with them: those of the manager's time are not known to this node.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from msgspec.structs import replace
 from swarmops.agent.records import Attempts, Record
 from swarmops.agent.runner import Runner
 from swarmops.model import defaults
-from swarmops.model.task import TaskState
+from swarmops.model.backoff import backoff_of
+from swarmops.model.base import given
+from swarmops.model.task import TaskInternal, TaskState
 
 PATIENCE_S = 5.0
 """A manager that is only being changed comes back within this time: its own restart is awaited."""
@@ -29,7 +31,7 @@ log = structlog.get_logger(__name__)
 _ENDS = {TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED}
 
 
-def next_attempt(record: Record, now: datetime) -> datetime | None:
+def next_attempt(record: Record, now: datetime) -> Attempts | None:
     """Return when the policy has the ended task attempted again, None if it doesn't."""
     spec, state, desired = record.task.spec, record.status.state, record.task.desired_state
     if not record.assigned or state not in _ENDS:
@@ -43,9 +45,23 @@ def next_attempt(record: Record, now: datetime) -> datetime | None:
     ):
         return None
     most = defaults.restart_max_attempts(spec)
-    if most and len(_counted(record, now)) >= most:
+    counted = _counted(record, now)
+    if most and len(counted) >= most:
         return None
-    return now + timedelta(seconds=max(defaults.restart_delay_s(spec), PATIENCE_S))
+    delay_s = _delay_s(record, now)
+    kept = counted or record.attempts.restarted[-1:]
+    return Attempts(kept, now + timedelta(seconds=delay_s), delay_s)
+
+
+def _delay_s(record: Record, now: datetime) -> float:
+    """Return the policy's delay; with a backoff it grows with each attempt that is made here."""
+    least_s = max(defaults.restart_delay_s(record.task.spec), PATIENCE_S)
+    backoff = backoff_of(given(record.task.internal, TaskInternal()).service_labels)
+    former = record.attempts
+    if backoff.factor <= 1 or not former.restarted:
+        return least_s
+    ran_s = (now - former.restarted[-1]).total_seconds()
+    return backoff.delay_s(former.delay_s, ran_s, least_s)
 
 
 def _counted(record: Record, now: datetime) -> list[datetime]:
@@ -74,9 +90,8 @@ class Alone:
         """Hear of a task's end, and have it attempted again if there is nobody else to decide."""
         if not self._alone or record.attempts.due is not None:
             return
-        due = next_attempt(record, self._now())
-        if due is not None:
-            attempts = Attempts(_counted(record, self._now()), due)
+        attempts = next_attempt(record, self._now())
+        if attempts is not None:
             self._runners[record.id].plan(attempts)
             self._wait(self._runners[record.id].record)
 

@@ -17,11 +17,13 @@ from swarmops.model.task import Task, TaskStatus
 class Attempts(msgspec.Struct, frozen=True):
     """The restarts of a task that no manager has heard of.
 
-    ``restarted`` is when each was begun; ``due`` is when the next is, None where none is.
+    ``restarted`` is when each was begun; ``due`` is when the next is, None where none is;
+    ``delay_s`` how long the last one, or the next, waits.
     """
 
     restarted: list[datetime] = []
     due: datetime | None = None
+    delay_s: float = 0.0
 
 
 class Record(msgspec.Struct, frozen=True):

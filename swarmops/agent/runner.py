@@ -142,7 +142,8 @@ class Runner:
         await self._remove()
         now = self._around.now()
         status = TaskStatus(timestamp=now, state=TaskState.ASSIGNED, message="attempted again")
-        attempts = Attempts([*self.record.attempts.restarted, now])
+        former = self.record.attempts
+        attempts = Attempts([*former.restarted, now], delay_s=former.delay_s)
         self._work = None
         self._set(replace(self.record, status=status, attempts=attempts))
         await self._advance()

@@ -6,7 +6,6 @@ may be older than its meaning; ``check`` is for the API's border, and refuses it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import NoReturn, TypeVar
@@ -17,13 +16,12 @@ from swarmops.errors import InputError
 from swarmops.manager import constraints
 from swarmops.manager.constraints import Constraint
 from swarmops.manager.schedules import Schedule
+from swarmops.model.backoff import BACKOFF, BACKOFF_MAX, BACKOFF_MAX_S, factor, seconds
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name
 from swarmops.model.service import ServiceSpec
 
 PROGRESS_DEADLINE = "swarmops.update.progress-deadline"
-BACKOFF = "swarmops.restart.backoff"
-BACKOFF_MAX = "swarmops.restart.backoff-max"
 REBALANCE = "swarmops.rebalance"
 AFFINITY = "swarmops.affinity"
 ANTI_AFFINITY = "swarmops.anti-affinity"
@@ -32,11 +30,7 @@ OVERLAP = "swarmops.schedule.overlap"
 STARTING_DEADLINE = "swarmops.schedule.starting-deadline"
 
 PROGRESS_DEADLINE_S = 600.0
-BACKOFF_MAX_S = 300.0
 STARTING_DEADLINE_S = 3600.0
-
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
 
 V = TypeVar("V")
 
@@ -113,20 +107,17 @@ def _parse(items: tuple[tuple[str, str], ...]) -> Extensions:
 
 
 def _seconds(name: str, text: str) -> float:
-    parts = _DURATION.findall(text)
-    if text.strip() == "0":
-        return 0.0
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
-        _refuse(name, text, "a duration like 90s or 10m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    try:
+        return seconds(text)
+    except ValueError as error:
+        return _refuse(name, text, str(error))
 
 
 def _factor(name: str, text: str) -> float:
     try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    return factor if 1 <= factor <= 100 else _refuse(name, text, "a number from 1 to 100")  # noqa: PLR2004 - said in the text
+        return factor(text)
+    except ValueError as error:
+        return _refuse(name, text, str(error))
 
 
 def _flag(name: str, text: str) -> bool:

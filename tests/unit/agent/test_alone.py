@@ -15,10 +15,11 @@ from swarmops.agent.alone import PATIENCE_S, next_attempt
 from swarmops.agent.database import SqliteDatabase
 from swarmops.agent.records import Attempts, Record
 from swarmops.agent.vault import KEY_FILE, KeyFile
+from swarmops.model.backoff import BACKOFF, BACKOFF_MAX
 from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import FileTarget, RestartPolicy, SecretReference
 from swarmops.model.session import Assignments
-from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from tests.unit.agent.conftest import make_task
 from tests.unit.agent.test_agent import Bench, until
 
@@ -42,6 +43,8 @@ def record(state: TaskState, policy: dict[str, Any], **fields: Any) -> Record:
     """Return a task in a state, with its policy."""
     desired = fields.pop("desired_state", S.RUNNING)
     task = make_task(restart_policy=RestartPolicy(**policy), desired_state=desired)
+    internal = TaskInternal(service_labels=fields.pop("labels", {}))
+    task = replace(task, internal=internal)
     return Record(task, TaskStatus(state=state), "air", **fields)
 
 
@@ -73,8 +76,37 @@ def test_the_policy_decides(
     state: TaskState, policy: dict[str, Any], fields: dict[str, Any], delay_s: float | None
 ):
     """Condition, delay, attempts and window, for services and jobs, as a manager would."""
-    due = next_attempt(record(state, policy, **fields), NOW)
-    assert due == (None if delay_s is None else NOW + timedelta(seconds=delay_s))
+    planned = next_attempt(record(state, policy, **fields), NOW)
+    due = None if delay_s is None else NOW + timedelta(seconds=delay_s)
+    assert (planned and planned.due) == due
+
+
+@pytest.mark.parametrize(
+    ("labels", "policy", "lives_s", "delays_s"),
+    [
+        ({}, {}, [1, 1, 1], [5, 5, 5, 5]),
+        ({BACKOFF: "2"}, {}, [1, 1, 1], [5, 10, 20, 40]),
+        ({BACKOFF: "3", BACKOFF_MAX: "1m"}, {}, [1, 1, 1], [5, 15, 45, 60]),
+        ({BACKOFF: "2"}, {"delay": 8 * SECOND}, [1, 1], [8, 16, 32]),
+        ({BACKOFF: "2", BACKOFF_MAX: "1m"}, {}, [1, 59, 61, 1], [5, 10, 20, 5, 10]),
+        ({BACKOFF: "2"}, {"window": 2 * SECOND}, [3, 3], [5, 10, 20]),
+        ({BACKOFF: "nonsense"}, {}, [1, 1], [5, 5, 5]),
+    ],
+)
+def test_a_backoff_grows_without_managers_too(
+    labels: dict[str, str], policy: dict[str, Any], lives_s: list[int], delays_s: list[int]
+):
+    """Up to its cap; what lived for longer than that begins anew."""
+    known, now, seen = record(S.FAILED, policy, labels=labels), NOW, []
+    for life_s in [*lives_s, None]:
+        planned = next_attempt(known, now)
+        assert planned is not None
+        assert planned.due is not None
+        seen.append((planned.due - now).total_seconds())
+        attempts = Attempts([*planned.restarted, planned.due], delay_s=planned.delay_s)
+        known = replace(known, attempts=attempts)
+        now = planned.due + timedelta(seconds=life_s or 0)
+    assert seen == delays_s
 
 
 async def alone_with(bench: Bench, *tasks: Task) -> None:
