@@ -136,7 +136,7 @@ def _file(part: _Part, fill: Callable[[str], str]) -> TaskFile:
     if part.template:
         try:
             data = fill(data.decode()).encode()
-        except (InputError, UnicodeDecodeError):  # not chained: the cause would show the content
+        except (InputError, ValueError):  # not chained: the cause would show the content
             raise InputError(
                 f"{part.kind} {target.name}: its template cannot be filled in: use the "
                 "placeholders of services, or the functions secret, config and env."

@@ -13,11 +13,12 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.agent.task_files import Dependencies, TaskFile, task_files
-from swarmops.agent.templates import NO_FUNCTIONS, Functions, expand
+from swarmops.errors import InputError
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.service import ContainerSpec, PortConfig, Resources, TaskSpec
 from swarmops.model.task import Task, TaskInternal, task_name
+from swarmops.model.templates import Functions, expand, expand_container
 
 STOP_SIGNAL = "SIGTERM"
 NOTHING_HELD = Dependencies()
@@ -127,19 +128,13 @@ def make_work(task: Task, node: NodeFacts, held: Dependencies = NOTHING_HELD) ->
     values = _values(task, node)
     labels = given(task.internal, _NO_INTERNAL).service_labels
 
-    def fill(text: str, functions: Functions = NO_FUNCTIONS) -> str:
+    def fill(text: str, functions: Functions) -> str:
         return expand(text, values, labels, functions)
 
-    mounts = [
-        replace(mount, source=fill(given(mount.source, "")), target=fill(given(mount.target, "")))
-        for mount in given(spec.mounts, [])
-    ]
-    container = replace(
-        spec,
-        hostname=fill(given(spec.hostname, "")),
-        env=[fill(entry) for entry in given(spec.env, [])],
-        mounts=mounts,
-    )
+    try:
+        container = expand_container(spec, values, labels)
+    except ValueError as error:
+        raise InputError(str(error)) from None
     auth = held.registry_auths.get(task.id, "")
     work = Work(task=task, node=node, container=container, registry_auth=auth)
     if not spec.secrets and not spec.configs:  # absent, null and empty are all false

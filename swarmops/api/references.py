@@ -12,7 +12,7 @@ from http import HTTPStatus
 from msgspec.structs import replace
 
 from swarmops.api import resolve
-from swarmops.api.errors import invalid
+from swarmops.api.errors import bad_request, invalid
 from swarmops.api.images import is_process_image
 from swarmops.errors import ApiError
 from swarmops.model import defaults
@@ -21,6 +21,7 @@ from swarmops.model.network import OVERLAY, driver_of, is_ingress, name_of
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import (
     ConfigReference,
+    ContainerSpec,
     SecretReference,
     ServiceSpec,
 )
@@ -38,6 +39,7 @@ def check_references(spec: ServiceSpec, service_id: str, store: Store) -> None:
     container = defaults.container_spec(defaults.task_spec(spec))
     _check_files("secret", given(container.secrets, []), store.secrets)
     _check_files("config", given(container.configs, []), store.configs)
+    _check_credentials(container)
 
 
 def check_ports(spec: ServiceSpec, service_id: str, store: Store) -> None:
@@ -57,6 +59,8 @@ def _check_files(
         file = given(reference.file, None)
         if not object_id or not name:
             raise invalid(f"malformed {kind} reference")
+        if file is not None and runtime is not None:
+            raise bad_request("invalid Config: cannot specify both File and Runtime")
         if file is None and runtime is None:
             raise invalid(f"malformed {kind} reference, no target provided")
         stored = table.get(object_id)
@@ -64,6 +68,8 @@ def _check_files(
             missing.append(name)
         if file is None:
             continue
+        if not file.name:
+            raise invalid(f"malformed file {kind} reference, invalid target file name provided")
         if file.name in targets:
             raise invalid(
                 f"{kind} references '{targets[file.name]}' and '{name}' "
@@ -73,6 +79,22 @@ def _check_files(
     if missing:
         plural = "s" if len(missing) > 1 else ""
         raise invalid(f"{kind}{plural} not found: {', '.join(missing)}")
+
+
+def _check_credentials(container: ContainerSpec) -> None:
+    """Refuse credentials out of a config that the service doesn't have for its runtime."""
+    credentials = (given(container.privileges, None) or {}).get("CredentialSpec")
+    wanted = credentials.get("Config") if isinstance(credentials, dict) else None
+    runtimes = {
+        reference.config_id
+        for reference in given(container.configs, None) or []
+        if given(reference.runtime, None) is not None
+    }
+    if wanted and wanted not in runtimes:
+        raise invalid(
+            f"CredentialSpec references config '{wanted}', but that config isn't in config "
+            "references with RuntimeTarget"
+        )
 
 
 def _identity(reference: Reference) -> tuple[str, str]:

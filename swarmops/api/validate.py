@@ -34,6 +34,7 @@ from swarmops.model.service import (
     TaskSpec,
     UpdateConfig,
 )
+from swarmops.model.templates import EXAMPLE, expand_container
 
 NAME_LENGTH_MAX = 63
 NANO_CPUS_MIN = 1_000_000
@@ -105,7 +106,11 @@ def check_restart(policy: RestartPolicy) -> None:
 
 
 def check_container(container: ContainerSpec) -> None:
-    """Check the image, the mounts and the health probe."""
+    """Check the templates, the image, the mounts and the health probe."""
+    try:
+        container = expand_container(container, EXAMPLE, {})
+    except ValueError as error:
+        raise invalid(str(error)) from None
     image = given(container.image, "")
     if not image:
         raise invalid("ContainerSpec: image reference must be provided")

@@ -98,11 +98,15 @@ class SecretReference(Model, frozen=True):
     secret_name: str = ""
 
 
+class RuntimeTarget(Model, frozen=True):
+    """Says that a config is no file, but for what starts the container (Windows' credentials)."""
+
+
 class ConfigReference(Model, frozen=True):
     """A config that the task uses."""
 
     file: FileTarget | Opt | None = UNSET
-    runtime: dict[str, str] | Opt | None = UNSET
+    runtime: RuntimeTarget | Opt | None = UNSET
     config_id: str = ""
     config_name: str = ""
 

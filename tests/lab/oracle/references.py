@@ -174,3 +174,39 @@ def config_shows_its_data(case: Case) -> None:
     for chosen in (f"label=for={case.prefix}", f"name={config}"):
         words = ("--filter", chosen, "--format", "{{.Name}}")
         assert case.docker("config", "ls", *words) == config
+
+
+@scenario
+def targets_refused(case: Case) -> None:
+    """A secret or config has a file of its own in the service, or is its runtime's."""
+
+    def refused(**container: object) -> tuple[int, str]:
+        body = {
+            "Name": case.keep("service", case.name("refused")),
+            "TaskTemplate": {"ContainerSpec": {"Image": "busybox:1"} | container},
+            "Mode": {"Replicated": {"Replicas": 0}},
+        }
+        status, said = case.side.api("POST", "/services/create", body)
+        return status, said["message"].removeprefix("rpc error: code = InvalidArgument desc = ")
+
+    for kind in ("secret", "config"):
+        name, title = _make(case, kind, "x"), kind.capitalize()
+        one = {f"{title}ID": _spec(case, kind, name)["ID"], f"{title}Name": name}
+        listed = f"{title}s"
+        assert refused(**{listed: [one | {"File": {"Name": ""}}]}) == (
+            400,
+            f"malformed file {kind} reference, invalid target file name provided",
+        )
+        assert refused(**{listed: [one | {"File": {"Name": "x"}}] * 2}) == (
+            400,
+            f"{kind} references '{name}' and '{name}' have a conflicting target: 'x'",
+        )
+    both = one | {"File": {"Name": "x"}, "Runtime": {}}
+    assert refused(Configs=[both]) == (400, "invalid Config: cannot specify both File and Runtime")
+    assert refused(Privileges={"CredentialSpec": {"Config": "none"}}) == (
+        400,
+        (
+            "CredentialSpec references config 'none', but that config isn't in config references "
+            "with RuntimeTarget"
+        ),
+    )

@@ -161,6 +161,48 @@ def mounts_refused(case: Case) -> None:
 
 
 @scenario
+def templates_refused(case: Case) -> None:
+    """A template that no task could fill in, and mounts that are at one place once it is filled."""
+    unknown = case.by_side(
+        ours="the template {{.No}} is unknown: use one of .Node.Hostname, ",
+        docker="template: expansion:1",
+        because="Templates",
+    )
+    unclosed = case.by_side(
+        ours="the template '{{.Task.Slot' has an action without an end",
+        docker="template: expansion:1: unclosed action",
+        because="Templates",
+    )
+    place = "type=volume,source=v,target=/v"
+    for option, said in (
+        ("--env=A={{.No}}", f'expanding env failed: expanding env "A={{{{.No}}}}": {unknown}'),
+        ("--hostname={{.No}}", f"expanding hostname failed: {unknown}"),
+        ("--hostname={{.Task.Slot", f"expanding hostname failed: {unclosed}"),
+        (
+            "--mount=type=volume,source={{.No}},target=/v",
+            f'expanding mounts failed: expanding mount source "{{{{.No}}}}": {unknown}',
+        ),
+        (
+            f"--mount={place}{{{{.No}}}}",
+            f'expanding mounts failed: expanding mount target "/v{{{{.No}}}}": {unknown}',
+        ),
+        (
+            f"--mount={place},volume-label=a={{{{.No}}}}",
+            (
+                "expanding mounts failed: expanding volume labels: "
+                f'expanding map entry "a"="{{{{.No}}}}": {unknown}'
+            ),
+        ),
+    ):
+        refused = case.create_refused(*NONE, option)
+        assert refused.rc == 1
+        assert refused.said.startswith(f"{BAD}{said}"), refused.said
+    twice = (f"--mount={place}1", f"--mount={place}{{{{.Task.Slot}}}}")
+    refused = case.create_refused(*NONE, *twice)
+    assert refused == (1, f"{BAD}ContainerSpec: duplicate mount point: /v1")
+
+
+@scenario
 def healthchecks_refused(case: Case) -> None:
     """Times of a healthcheck are a millisecond or more."""
     refused = case.create_refused(*NONE, "--health-cmd", "true", "--health-interval", "10us")

@@ -11,9 +11,7 @@ from msgspec.structs import replace
 
 from swarmops.agent.describe import Describe
 from swarmops.agent.executors import ExecutorContext, load_executors
-from swarmops.agent.templates import expand
 from swarmops.agent.work import make_work
-from swarmops.errors import InputError
 from swarmops.model.base import given
 from swarmops.model.node import EngineDescription, Plugin
 from swarmops.model.service import (
@@ -21,8 +19,10 @@ from swarmops.model.service import (
     GenericResource,
     Mount,
     NamedGenericResource,
+    VolumeOptions,
 )
 from swarmops.model.task import TaskInternal
+from swarmops.model.templates import EXAMPLE, expand
 from tests.unit.agent.conftest import FACTS, make_task
 
 VALUES = {".Task.Slot": "3", ".Node.Hostname": "host1"}
@@ -46,8 +46,10 @@ def test_templates_are_filled_as_docker_does(text: str, expected: str):
 
 def test_an_unknown_placeholder_is_named():
     """The error says which one is wrong and which there are."""
-    with pytest.raises(InputError, match=r"\{\{.Task.Sloth\}\} is unknown: use one of \.Node\."):
+    with pytest.raises(ValueError, match=r"\{\{.Task.Sloth\}\} is unknown: use one of \.Node\."):
         expand("{{.Task.Sloth}}", VALUES, {})
+    with pytest.raises(ValueError, match="has an action without an end"):
+        expand("{{.Task.Slot}}-{{.Task.Slot", VALUES, {})
 
 
 def test_hostname_environment_and_mounts_are_templates():
@@ -62,6 +64,16 @@ def test_hostname_environment_and_mounts_are_templates():
     assert container.hostname == "host1-2"
     assert container.env == [f"WHO=web/{task.id}@node1", "ZONE=eu"]
     assert container.mounts == [Mount(type="volume", source="v2", target="/d")]
+
+
+def test_every_placeholder_that_the_api_takes_is_known_to_the_node():
+    """What was not refused at the border is never rejected here."""
+    task = make_task(env=[f"X={{{{{name}}}}}" for name in EXAMPLE])
+    assert not any("{{" in each for each in make_work(task, FACTS).container.env or [])
+    labelled = VolumeOptions(labels={"slot": "{{.Task.Slot}}"})
+    task = make_task(mounts=[Mount(type="volume", target="/d", volume_options=labelled)])
+    (mount,) = make_work(task, FACTS).container.mounts or []
+    assert mount.volume_options == VolumeOptions(labels={"slot": "2"})
 
 
 async def test_a_node_describes_its_machine_and_executors(context: ExecutorContext):

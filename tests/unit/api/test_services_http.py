@@ -324,6 +324,57 @@ async def test_published_ports_are_shown_in_the_endpoint(manager: Api):
                 "malformed secret reference, no target provided"
             ),
         ),
+        (
+            {"Secrets": [{"File": {"Name": ""}, "SecretID": "i", "SecretName": "y"}]},
+            400,
+            (
+                "rpc error: code = InvalidArgument desc = "
+                "malformed file secret reference, invalid target file name provided"
+            ),
+        ),
+        (
+            {"Configs": [{"File": {"UID": "7"}, "ConfigID": "i", "ConfigName": "y"}]},
+            400,
+            (
+                "rpc error: code = InvalidArgument desc = "
+                "malformed file config reference, invalid target file name provided"
+            ),
+        ),
+        (
+            {
+                "Secrets": [
+                    {"File": {"Name": "pw"}, "SecretID": "i", "SecretName": "y"},
+                    {"File": {"Name": "pw"}, "SecretID": "j", "SecretName": "z"},
+                ]
+            },
+            400,
+            (
+                "rpc error: code = InvalidArgument desc = "
+                "secret references 'y' and 'z' have a conflicting target: 'pw'"
+            ),
+        ),
+        (
+            {
+                "Configs": [
+                    {"File": {"Name": "y"}, "Runtime": {}, "ConfigID": "i", "ConfigName": "y"}
+                ]
+            },
+            400,
+            "invalid Config: cannot specify both File and Runtime",
+        ),
+        (
+            {"Configs": [{"Runtime": {}, "ConfigID": "i", "ConfigName": "y"}]},
+            400,
+            "rpc error: code = InvalidArgument desc = config not found: y",
+        ),
+        (
+            {"Privileges": {"CredentialSpec": {"Config": "i"}}},
+            400,
+            (
+                "rpc error: code = InvalidArgument desc = CredentialSpec references config 'i', "
+                "but that config isn't in config references with RuntimeTarget"
+            ),
+        ),
     ],
 )
 async def test_references_must_lead_somewhere(

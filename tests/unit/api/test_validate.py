@@ -45,6 +45,13 @@ def ports(*ports: dict[str, Any], mode: str = "vip") -> dict[str, Any]:
     return {"EndpointSpec": {"Mode": mode, "Ports": list(ports)}}
 
 
+UNKNOWN = (
+    "the template {{.No.Such}} is unknown: use one of .Node.Hostname, .Node.ID, "
+    ".Node.Platform.Architecture, .Node.Platform.OS, .Service.ID, .Service.Name, .Task.ID, "
+    ".Task.Name, .Task.Slot, .Service.Labels.<label>."
+)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -65,6 +72,45 @@ def ports(*ports: dict[str, Any], mode: str = "vip") -> dict[str, Any]:
         (
             container(Mounts=[{"Target": "/a"}, {"Target": "/a"}]),
             INVALID + "ContainerSpec: duplicate mount point: /a",
+        ),
+        (
+            container(Mounts=[{"Target": "/a1"}, {"Target": "/a{{.Task.Slot}}"}]),
+            INVALID + "ContainerSpec: duplicate mount point: /a1",
+        ),
+        (
+            container(Env=["A={{.No.Such}}"]),
+            f'{INVALID}expanding env failed: expanding env "A={{{{.No.Such}}}}": {UNKNOWN}',
+        ),
+        (container(Hostname="{{.No.Such}}"), f"{INVALID}expanding hostname failed: {UNKNOWN}"),
+        (
+            container(Hostname="h{{.Task.Slot"),
+            (
+                f"{INVALID}expanding hostname failed: "
+                "the template 'h{{.Task.Slot' has an action without an end: write }} there."
+            ),
+        ),
+        (
+            container(Mounts=[{"Source": "{{.No.Such}}", "Target": "/a"}]),
+            (
+                f"{INVALID}expanding mounts failed: "
+                f'expanding mount source "{{{{.No.Such}}}}": {UNKNOWN}'
+            ),
+        ),
+        (
+            container(Mounts=[{"Source": "v", "Target": "/{{.No.Such}}"}]),
+            (
+                f"{INVALID}expanding mounts failed: "
+                f'expanding mount target "/{{{{.No.Such}}}}": {UNKNOWN}'
+            ),
+        ),
+        (
+            container(
+                Mounts=[{"Target": "/a", "VolumeOptions": {"Labels": {"l": "{{.No.Such}}"}}}]
+            ),
+            (
+                f"{INVALID}expanding mounts failed: expanding volume labels: "
+                f'expanding map entry "l"="{{{{.No.Such}}}}": {UNKNOWN}'
+            ),
         ),
         (container(Mounts=[{"Type": "weird"}]), 'invalid MountType: "weird"'),
         (
@@ -154,6 +200,11 @@ def test_bad_specs_are_refused(change: dict[str, Any], message: str):
         ports(port(80), port(80, protocol="udp"), port(0), port(0)),
         ports(port(80, "host"), mode="dnsrr"),
         container(Image="host"),
+        container(
+            Hostname="{{.Node.Hostname}}-{{.Task.Slot}}",
+            Env=["A={{.Service.Labels.any}}", 'B={{index .Service.Labels "x.y"}}'],
+            Mounts=[{"Source": "v{{.Task.Slot}}", "Target": f"/{n}"} for n in range(2)],
+        ),
     ],
 )
 def test_good_specs_pass(change: dict[str, Any]):
