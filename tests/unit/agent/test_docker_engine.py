@@ -1,0 +1,151 @@
+"""A container engine that takes its time holds up nobody but those who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socketserver
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from swarmops.agent.executors.base import ExecutorContext
+from swarmops.agent.executors.docker import DockerExecutor
+from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
+from swarmops.agent.work import Work
+
+MakeWork = Callable[..., Work]
+WITHIN_S = 20.0
+HERE = "here:1"
+
+
+class HeldEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """Speaks as much of the Engine API as a preparation needs; answers what its gates let through.
+
+    ``most`` says how many calls and pulls it has had to do with at a time.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), Answer)
+        self.gates = {"call": threading.Event(), "pull": threading.Event()}
+        self.counts = threading.Lock()
+        self.now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    def count(self, kind: str, step: int) -> None:
+        """Take note of a request that begins or ends."""
+        with self.counts:
+            self.now[kind] += step
+            self.most[kind] = max(self.most[kind], self.now[kind])
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    server: HeldEngine
+
+    def do_GET(self) -> None:
+        """Say which version this is, that one image is here, and no other image or container."""
+        if self.path.endswith("/_ping"):
+            self.say(200, "OK")
+        elif self.path.endswith("/version"):
+            self.say(200, {"ApiVersion": "1.41"})
+        elif f"/images/{HERE}/json" in self.path:
+            self.held("call", 200, {"Id": "sha256:1"})
+        else:
+            self.held("call", 404, {"message": "No such thing"})
+
+    def do_POST(self) -> None:
+        """Pull an image, or create a container."""
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pull = "/images/create" in self.path
+        self.held("pull" if pull else "call", 200 if pull else 201, {"Id": "1", "Warnings": []})
+
+    def held(self, kind: str, status: int, body: object) -> None:
+        """Answer once the gate is open."""
+        self.server.count(kind, 1)
+        self.server.gates[kind].wait(WITHIN_S)
+        self.server.count(kind, -1)
+        self.say(status, body)
+
+    def say(self, status: int, body: object) -> None:
+        """Send the answer."""
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing on the tests' output."""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> HeldEngine:
+    """Return an engine that answers nothing yet."""
+    return HeldEngine(tmp_path / "held.sock")
+
+
+@pytest.fixture
+async def executor(
+    engine: HeldEngine, context: ExecutorContext, tmp_path: Path
+) -> AsyncIterator[DockerExecutor]:
+    """Return the executor of that engine."""
+    serving = threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True)
+    serving.start()
+    made = DockerExecutor(replace(context, docker_host=f"unix://{tmp_path}/held.sock"))
+    yield made
+    for gate in engine.gates.values():
+        gate.set()
+    await made.close()
+    await asyncio.to_thread(engine.shutdown)
+    engine.server_close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition that another thread makes true."""
+    async with asyncio.timeout(WITHIN_S / 2):
+        while not condition():  # noqa: ASYNC110 - a thread sets no event of the loop
+            await asyncio.sleep(0.01)
+
+
+async def test_a_slow_engine_has_only_so_many_questions_at_a_time_and_holds_up_no_loop(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """All wait outside of the event loop, which goes on; then all are served."""
+    works = [work(image=HERE, command=["true"]) for _ in range(40)]
+    preparing = [asyncio.create_task(executor.prepare(each)) for each in works]
+    await until(lambda: engine.now["call"] == CALLS_MAX)
+    assert not any(each.done() for each in preparing)
+    engine.gates["call"].set()
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*preparing)
+    assert engine.most["call"] == CALLS_MAX
+
+
+async def test_slow_pulls_hold_up_no_task_whose_image_is_here(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """A few images are pulled at a time, on threads of their own."""
+    engine.gates["call"].set()
+    away = [work(image=f"away:{n}", command=["true"]) for n in range(PULLS_MAX + 1)]
+    pulling = [asyncio.create_task(executor.prepare(each)) for each in away]
+    await until(lambda: engine.now["pull"] == PULLS_MAX)
+    here = [work(image=HERE, command=["true"]) for _ in range(2 * CALLS_MAX)]
+    async with asyncio.timeout(WITHIN_S / 2):
+        await asyncio.gather(*(executor.prepare(each) for each in here))
+    assert not any(each.done() for each in pulling)
+    engine.gates["pull"].set()
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*pulling)
+    assert engine.most["pull"] == PULLS_MAX
