@@ -172,12 +172,13 @@ class Engine:
 
     def _tell(self, loop: asyncio.AbstractEventLoop, task_id: str | None) -> bool:
         try:
-            loop.call_soon_threadsafe(self._wake, task_id)
+            loop.call_soon_threadsafe(self.wake, task_id)
         except RuntimeError:  # the loop is closed
             return False
         return True
 
-    def _wake(self, task_id: str | None) -> None:
+    def wake(self, task_id: str | None) -> None:
+        """Have who waits for the task's container look again; None: whoever waits for any."""
         woken = list(self._waiting) if task_id is None else [task_id]
         for each in woken:
             for event in self._waiting.get(each, ()):
