@@ -247,9 +247,12 @@ class Runner:
 
         This isn't written to the database: a daemon that comes back has the task tested anew.
         """
+        wait_s = unhealthy_leave_s(self.record.task)
+        if wait_s <= 0:
+            return
         self.record = replace(self.record, status=out_of_tables(self.record.status))
         self._around.changed(self.record)
-        await asyncio.sleep(unhealthy_leave_s(self.record.task))
+        await asyncio.sleep(wait_s)
 
     async def _stop_unhealthy(self, executor: Executor, cause: UnhealthyError) -> Exit:
         await self._stop(executor)

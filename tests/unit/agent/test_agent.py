@@ -491,6 +491,17 @@ async def test_an_unhealthy_task_gets_no_new_connections_while_it_is_stopped(
     assert bench.executor.calls[-1] == ("stop SIGTERM 10", task.id)
 
 
+async def test_an_unhealthy_task_that_no_table_has_is_stopped_at_once(bench: Bench):
+    """Its port in host mode is its own, and is shown until it has ended."""
+    port = PortConfig(target_port=80, published_port=4711, publish_mode="host")
+    task = make_task(ports=[port])
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    bench.executor.sicken(task, "unhealthy task")
+    status = await bench.manager.reported(task, S.FAILED, within_s=leaving.LEAVE_S_MAX / 2)
+    assert status.port_status.ports == [port]
+
+
 async def test_a_daemon_that_dies_before_it_stops_an_unhealthy_task_tests_it_anew(bench: Bench):
     """Whatever comes of that: it is known where the task listens."""
     task = make_task(ports=[PortConfig(target_port=80, published_port=4711)])
