@@ -28,7 +28,8 @@ def playbook_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "-p",
         "--playbook",
         type=click.Path(path_type=Path),
-        help="Playbook to use  [default: the inventory's swarmops_playbook]",
+        help="Playbook to use, a file or a folder of them"
+        "  [default: the inventory's swarmops_playbook]",
     )
     return playbook(forks_option(command))
 

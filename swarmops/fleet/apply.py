@@ -125,7 +125,7 @@ def _hooks(fleet: Fleet, when: str) -> None:
         when,
         fleet.inventory,
         fleet.shells,
-        Path(fleet.playbook.path).absolute().parent,
+        fleet.playbook.folder,
     )
 
 

@@ -20,12 +20,13 @@ _Rule = Callable[[Any, Any, Path_, Marks], Any]
 
 def joined(documents: Iterable[Document]) -> Document:
     """Return several documents as one, the later over the earlier, without their tags."""
-    names, value, lines = [], None, {}
+    names, value, lines, files = [], None, {}, {}
     for document in documents:
         names.append(document.name)
         value = merged(value, document.value, (), document.marks)
         lines.update(document.lines)
-    return Document(name=", ".join(names), value=value, lines=lines)
+        files.update({path: document.files.get(path, document.name) for path in document.lines})
+    return Document(name=", ".join(names), value=value, lines=lines, files=files)
 
 
 def merged(base: Any, over: Any, path: Path_ = (), marks: Marks | None = None) -> Any:

@@ -38,13 +38,15 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[Path_, int]
     marks: dict[Path_, str] = {}
     """Which values have one of Compose's two tags; merging carries them out."""
+    files: dict[Path_, str] = {}
+    """The file of each value, where several were laid over each other."""
 
     def where(self, path: Path_) -> str:
         """Return ``file:line`` of a value, of the nearest one around it if it has no line."""
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if line is not None:
-                return f"{self.name}:{line}"
+                return f"{self.files.get(path[:length], self.name)}:{line}"
         return self.name
 
 

@@ -1,7 +1,7 @@
-"""``include`` and ``vars`` of a playbook: other playbooks beneath it, variables of its own.
+"""Several playbooks as one: a folder's, and those that one includes; the variables of them all.
 
-Called by the playbook's reader. What includes is laid over what is included, as Compose merges
-files: mappings are merged, lists are joined.
+Called by the playbook's reader. What includes is laid over what is included, a folder's files over
+each other in the order of their names, both as Compose merges files.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from swarmops.errors import InputError
 from swarmops.fleet.compose_merge import joined
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
@@ -19,10 +20,35 @@ from swarmops.fleet.entry import Entry
 _DEPTH_MAX = 10
 
 
+def read_playbooks(path: Path) -> Document:
+    """Return a playbook's file, or all of a folder as one document. Raises InputError.
+
+    Relative paths in it begin at the folder of the document's name.
+    """
+    if not path.is_dir():
+        return _read(path)
+    files = [
+        file
+        for file in sorted(path.iterdir())
+        if file.suffix in {".yml", ".yaml"} and not file.name.startswith(".")
+    ]
+    if not files:
+        raise InputError(f"{path} has no playbook: put files into it whose names end in .yml")
+    whole = joined(with_includes(_checked(_read(file))) for file in files)
+    return replace(whole, name=str(path / "*.yml"))
+
+
+def _checked(document: Document) -> Document:
+    top = Entry.top(document)
+    if document.value is not None and not isinstance(document.value, dict):
+        top.expected("a playbook: a mapping with swarm, nodes and services")
+    return document
+
+
 def with_includes(document: Document, depth: int = 0) -> Document:
     """Return the document with what it includes, whose paths are relative to it. InputError."""
     if not isinstance(document.value, dict) or document.value.get("include") is None:
-        return replace(joined([document]), name=document.name)
+        return document
     entry = Entry.top(document).child("include")
     if depth > _DEPTH_MAX:
         entry.fail("include goes in a circle: remove it from one of them")
@@ -32,18 +58,20 @@ def with_includes(document: Document, depth: int = 0) -> Document:
         for text in entry.strings()
     ]
     own = {key: value for key, value in document.value.items() if key != "include"}
-    return replace(joined([*below, replace(document, value=own)]), name=document.name)
+    whole = joined([*below, replace(document, value=own)])
+    # Its tags also say what it takes away from files that it will be laid over.
+    return replace(whole, name=document.name, marks=document.marks)
 
 
 def _read(path: Path) -> Document:
     return read_document(path, "playbook", layered=True)
 
 
-def variables_of(document: Document) -> tuple[Document, Mapping[str, Any]]:
-    """Return the document without ``vars``, and these."""
-    if not isinstance(document.value, dict) or document.value.get("vars") is None:
+def variables_of(document: Document, section: str) -> tuple[Document, Mapping[str, Any]]:
+    """Return the document without ``vars``, or ``defaults``, and these."""
+    if not isinstance(document.value, dict) or document.value.get(section) is None:
         return document, {}
-    entry = Entry.top(document).child("vars")
+    entry = Entry.top(document).child(section)
     found = {name: item.value for name, item in entry.mapping()}
-    rest = {key: value for key, value in document.value.items() if key != "vars"}
+    rest = {key: value for key, value in document.value.items() if key != section}
     return replace(document, value=rest), found

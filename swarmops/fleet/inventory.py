@@ -122,13 +122,17 @@ def host_magic(name: str, inside: tuple[str, ...]) -> dict[str, Any]:
 
 
 def playbook_scope(
-    inventory: Inventory, own: Mapping[str, Any] | None = None, playbook: str = ""
+    inventory: Inventory,
+    own: Mapping[str, Any] | None = None,
+    playbook: str = "",
+    defaults: Mapping[str, Any] | None = None,
 ) -> Scope:
     """Return what a playbook's templates see: ``all``'s vars, groups, hostvars, inventory_dir.
 
-    ``own`` are the playbook's variables, which are stronger than the inventory's.
+    ``own`` are the playbook's variables, which are stronger than the inventory's, ``defaults`` its
+    weaker ones.
     """
-    own = own or {}
+    own, defaults = own or {}, defaults or {}
     base: dict[str, Any] = {
         "groups": {name: list(hosts) for name, hosts in inventory.groups.items()},
         "inventory_dir": inventory.folder,
@@ -142,8 +146,12 @@ def playbook_scope(
         for host in inventory.hosts.values()
     }
     return Scope(
-        {**inventory.vars, **own, **base, "hostvars": hostvars},
-        lambda name: playbook if name in own else inventory.origins.get(name, inventory.path),
+        {**defaults, **inventory.vars, **own, **base, "hostvars": hostvars},
+        lambda name: (
+            playbook
+            if name in own or (name in defaults and name not in inventory.vars)
+            else inventory.origins.get(name, inventory.path)
+        ),
     )
 
 

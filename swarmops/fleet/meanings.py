@@ -77,6 +77,7 @@ _TOP = {
         "`false`",
     ),
     "vars": _M("Variables for this playbook's templates, stronger than the inventory's."),
+    "defaults": _M("The same, weaker than the inventory's."),
     "include": _M("Playbooks that this one is laid over: mappings are merged, lists are joined."),
 }
 _HOOK = {

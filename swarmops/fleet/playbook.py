@@ -17,11 +17,12 @@ from swarmops.fleet.compose import read_service
 from swarmops.fleet.compose_env import with_env_files
 from swarmops.fleet.compose_extends import extended
 from swarmops.fleet.compose_fields import Table, count, duration, fields
+from swarmops.fleet.compose_merge import joined
 from swarmops.fleet.compose_ports import refuse_taken
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.hooks import Hooks, read_hooks
-from swarmops.fleet.includes import variables_of, with_includes
+from swarmops.fleet.includes import read_playbooks, variables_of, with_includes
 from swarmops.fleet.inventory import Inventory, playbook_scope
 from swarmops.fleet.materials import Material, read_materials
 from swarmops.fleet.networks import read_networks
@@ -36,7 +37,7 @@ DEFAULT_BACKEND = "native"
 ZONE = "zone"
 KEYS = (
     *("swarm", "nodes", "services", "stacks", "secrets", "configs", "networks"),
-    *("hooks", "prune", "vars", "include"),
+    *("hooks", "prune", "vars", "defaults", "include"),
 )
 
 PROCESS_IMAGE = "host"
@@ -69,6 +70,12 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def folder(self) -> Path:
+        """What its relative paths begin at, and where its hooks run."""
+        path = Path(self.path).absolute()
+        return path if path.is_dir() else path.parent
+
+    @property
     def lists(self) -> tuple[str, ...]:
         """What a manager must be asked for besides nodes and services, to plan this."""
         return ("secrets", "configs", "networks") if self.materials or self.networks else ()
@@ -79,9 +86,11 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_playbook(path: str | Path, inventory: Inventory) -> Playbook:
-    """Read a playbook file. Raises InputError: one sentence with the line, cause and cure."""
-    document = read_document(Path(path), "playbook", layered=True)
-    return build_playbook(document, inventory)
+    """Read a playbook: a file, or all files of a folder as one.
+
+    Raises InputError: one sentence with the line, cause and cure.
+    """
+    return build_playbook(read_playbooks(Path(path)), inventory, Path(path))
 
 
 def playbook_path(inventory: Inventory, chosen: str | None = None) -> str:
@@ -95,19 +104,20 @@ def playbook_path(inventory: Inventory, chosen: str | None = None) -> str:
     return path
 
 
-def build_playbook(document: Document, inventory: Inventory) -> Playbook:
+def build_playbook(document: Document, inventory: Inventory, path: Path | None = None) -> Playbook:
     """Return the playbook that a document is. Raises InputError.
 
-    Reads the files that it names: those it includes, Compose files, the content of secrets and
-    configs.
+    ``path`` is what the user named, if that is not the document's name. Reads the files that it
+    names: those it includes, Compose files, the content of secrets and configs.
     """
     if isinstance(document.value, list):
         Entry.top(document).fail(
             "a playbook is a mapping with swarm, nodes and services, not Ansible's list of plays"
         )
     _refuse_others(Entry.top(document))
-    document, variables = variables_of(with_includes(document))
-    scope = playbook_scope(inventory, variables, document.name)
+    document, variables = variables_of(joined([with_includes(document)]), "vars")
+    document, weaker = variables_of(document, "defaults")
+    scope = playbook_scope(inventory, variables, document.name, weaker)
     document = _with_extends(rendered(document, scope))
     top = Entry.top(document).section(KEYS)
     swarm = fields(_part(top, "swarm"), SWARM)
@@ -117,8 +127,8 @@ def build_playbook(document: Document, inventory: Inventory) -> Playbook:
     contents = _contents(top, backend, Path(document.name).parent, scope)
     prune = entry.boolean() if (entry := top.get("prune")) else False
     return Playbook(
-        path=document.name,
-        name=swarm.get("name", Path(document.name).stem),
+        path=str(path or document.name),
+        name=swarm.get("name", (path or Path(document.name)).stem),
         backend=backend,
         managers=managers,
         nodes=nodes,

@@ -51,7 +51,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
 def commit_of(playbook: Path) -> str:
     """Return a playbook's commit, with ``+`` if its folder has changes; '' outside of git."""
-    folder = str(playbook.absolute().parent)
+    path = playbook.absolute()
+    folder = str(path if path.is_dir() else path.parent)
 
     def git(*words: str) -> str | None:
         try:

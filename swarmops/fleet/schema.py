@@ -61,6 +61,7 @@ def playbook_schema() -> Schema:
         "prune": ref("boolean"),
         "include": ref("texts"),
         "vars": map_of({}),
+        "defaults": map_of({}),
         "hooks": mapping(keys(hooks.WHEN, list_of(hook))),
     }
     schema = explained(mapping({key: parts[key] for key in KEYS}), meanings.PLAYBOOK)

@@ -10,8 +10,9 @@ from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet.document import read_document
 from swarmops.fleet.hooks import Hook, run_hooks
 from swarmops.fleet.inventory import Inventory, read_inventory
-from swarmops.fleet.playbook import Playbook, build_playbook
+from swarmops.fleet.playbook import Playbook, build_playbook, read_playbook
 from swarmops.fleet.shells import Shells
+from swarmops.model.base import given
 from swarmops.model.defaults import image, task_spec
 
 
@@ -57,6 +58,63 @@ def test_included_playbooks_lie_beneath_the_one_that_includes(inventory: Invento
     assert (playbook.name, playbook.managers) == ("top", 1)
     assert image(task_spec(playbook.services["a"])) == "k"
     assert set(playbook.services) == {"a", "b"}
+
+
+def test_defaults_are_weaker_than_the_inventorys_variables(inventory: Inventory):
+    """And than the playbook's own; what only they have comes from them."""
+    playbook = play(
+        inventory,
+        "defaults: {tag: weak, mine: weak, only: '{{ tag }}-x'}\nvars: {mine: own}\n"
+        "services: {web: {image: '{{ tag }}/{{ mine }}/{{ only }}'}}",
+    )
+    assert image(task_spec(playbook.services["web"])) == "old/own/old-x"
+
+
+def test_a_folder_of_playbooks_is_one(inventory: Inventory):
+    """In the order of names, with includes and variables of each; other files are left alone."""
+    folder = Path(inventory.path).parent / "prod"
+    folder.mkdir()
+    files = {
+        "10-base.yml": "include: ../base.yaml\nvars: {t: 1}\nservices: {a: {image: 'i:{{ t }}'}}",
+        "20-more.yaml": "vars: {t: 2}\nservices: {b: {image: j, ports: ['80:80']}}",
+        "30-over.yml": "services: {b: {ports: !reset []}}",
+        ".hidden.yml": "services: {c: {image: k}}",
+        "notes.txt": "not this",
+        "../base.yaml": "swarm: {managers: 1}",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    playbook = read_playbook(folder, inventory)
+    assert (playbook.name, playbook.managers, playbook.folder) == ("prod", 1, folder)
+    assert set(playbook.services) == {"a", "b"}
+    assert image(task_spec(playbook.services["a"])) == "i:2"
+    assert not given(playbook.services["b"].endpoint_spec, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "prod has no playbook: put files into it whose names end in .yml"),
+        ({"a.yml": "- hosts: all"}, "prod/a.yml:1: the file must be a playbook"),
+        (
+            {"a.yml": "services:\n  a: {image: i}", "b.yml": "services:\n  b: {imag: i}"},
+            "prod/b.yml:2: unknown key 'services.b.imag'",
+        ),
+        ({"a.yml": "include: ../base.yml"}, "base.yml:2: unknown key 'swarm.managrs'"),
+    ],
+)
+def test_a_mistake_in_one_of_several_playbooks_is_told_with_its_file(
+    inventory: Inventory, files: dict[str, str], words: str
+):
+    """Also of one that was included."""
+    folder = Path(inventory.path).parent / "prod"
+    folder.mkdir()
+    (folder.parent / "base.yml").write_text("swarm:\n  managrs: 1\n")
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_playbook(folder, inventory)
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(
