@@ -284,3 +284,17 @@ def test_docker_has_no_processes_of_hosts(folder: Path, said: str):
     (folder / "v.yml").write_text("services: {a: {image: host, command: [sleep]}}")
     with pytest.raises(InputError, match="has image 'host', a process of the host"):
         play(folder, f"swarm: {{backend: docker}}\n{said}")
+
+
+@pytest.mark.parametrize("kind", ["secret", "config"])
+def test_content_may_be_a_variable_of_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    """In a Compose file and in the playbook itself, byte for byte."""
+    monkeypatch.setenv("KEPT", " sesame\n")
+    (folder / "v.yml").write_text(f"services: {{}}\n{kind}s: {{a: {{environment: KEPT}}}}")
+    playbook = play(folder, f"stacks: {{s: v.yml}}\n{kind}s: {{b: {{environment: KEPT}}}}")
+    assert sorted((one.kind, one.name, one.content) for one in playbook.materials) == [
+        (kind, "b", b" sesame\n"),
+        (kind, "s_a", b" sesame\n"),
+    ]
