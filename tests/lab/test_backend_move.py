@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from tests.lab.backend_side import Side, playbook, service
 from tests.lab.hosts import run_in
 from tests.lab.lab import Lab
 from tests.lab.swarm import drawn
 from tests.lab.task_image import import_busybox
-from tests.lab.test_backends import Side, playbook, service
 from tests.lab.waiting import wait_for
 
 

@@ -6,87 +6,35 @@ mode has nothing else.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from tests.lab.hosts import Host, run_in
+from tests.lab.backend_side import COUNT, SOCKETS, Side, playbook, service
+from tests.lab.hosts import run_in
 from tests.lab.lab import Lab
-from tests.lab.swarm import Swarm, ask, drawn
+from tests.lab.swarm import ask, drawn
 from tests.lab.task_image import BUSYBOX, import_busybox
 from tests.lab.waiting import wait_for
 
-SOCKETS = {"native": "/run/swarmops/swarmops.sock", "docker": "/run/docker.sock"}
-COUNT = 4
 SPARE = 2
 """Hosts beside those, which never hear of the swarm before it is restored on them."""
 PHRASE = "correct horse"
-
-
-def service(replicas: int, said: str = "one") -> dict[str, object]:
-    """Return a service of sleeping containers; `said` is something to change."""
-    return {
-        "image": BUSYBOX,
-        "command": ["sleep", "1000"],
-        "environment": {"SAID": said},
-        "stop_grace_period": "1s",
-        "deploy": {"replicas": replicas, "update_config": {"parallelism": 2, "delay": "0s"}},
-    }
-
-
-def playbook(managers: int, services: Mapping[str, object], **nodes: object) -> dict[str, object]:
-    """Return a playbook of the suite."""
-    return {
-        "swarm": {"name": "suite", "managers": managers},
-        "nodes": {"host2": {"labels": {"disk": "ssd"}}, **nodes},
-        "services": services,
-    }
-
-
-class Side:
-    """A swarm on one backend, asked with the docker CLI of its first manager that answers."""
-
-    def __init__(self, swarm: Swarm, backend: str, spare: Sequence[Host] = ()) -> None:
-        self.swarm = swarm
-        self.backend = backend
-        self.operator = swarm.operator
-        self.spare = spare
-        self.variables = {"swarmops_backend": backend}
-        self.backup = swarm.inventory.with_name("all.swarmops-backup")
-        self.phrase = swarm.inventory.with_name("phrase")
-
-    def docker(self, *words: str) -> str:
-        """Run the docker CLI on the first host whose node is a manager that answers."""
-        said = ""
-        for host in self.swarm.hosts:
-            argv = ("docker", "-H", f"unix://{SOCKETS[self.backend]}", *words)
-            done = run_in(host, "timeout", "20", *argv)
-            if done.returncode == 0:
-                return done.stdout.strip()
-            said += f"{host.name}: {done.stderr}"
-        raise AssertionError(said)
-
-    def inspect(self, kind: str, name: str) -> Any:
-        """Return what `docker <kind> inspect` says of one object."""
-        return json.loads(self.docker(kind, "inspect", name))[0]
-
-    def roles(self) -> dict[str, str]:
-        """Return every node's role by its host's name."""
-        return {
-            f"host{n}": self.inspect("node", f"host{n}")["Spec"]["Role"]
-            for n in range(1, COUNT + 1)
-        }
-
-    def running(self, name: str = "app") -> list[str]:
-        """Return the hosts of the service's running tasks."""
-        form = "{{.Node}} {{.CurrentState}}"
-        listed = self.docker(
-            "service", "ps", name, "--filter", "desired-state=running", "--format", form
-        )
-        pairs = [line.split(" ", 1) for line in listed.splitlines()]
-        return sorted(node for node, state in pairs if state.startswith("Running"))
+STACK = f"""
+services:
+  web:
+    image: {BUSYBOX}
+    command: [sleep, "1000"]
+    stop_grace_period: 1s
+    secrets: [token]
+    configs: [{{source: page, target: /page}}]
+    networks: [front]
+    deploy: {{replicas: 2, update_config: {{delay: 0s, monitor: 1s}}}}
+networks: {{front: {{attachable: true}}}}
+secrets: {{token: {{file: token}}}}
+configs: {{page: {{file: page}}}}
+"""
 
 
 @pytest.fixture(scope="module", params=list(SOCKETS))
@@ -195,14 +143,79 @@ def test_a_node_that_left_is_taken_in_again(side: Side) -> None:
     assert sorted(listed) == [f"host{n} Ready" for n in range(1, COUNT + 1)]
 
 
+def with_shop(**more: object) -> dict[str, object]:
+    """Return the suite's playbook with the stack."""
+    wanted = playbook(3, {"app": service(4, "two")})
+    return {**wanted, "stacks": {"shop": "shop.yml"}, **more}
+
+
+def test_a_stack_has_its_secret_config_and_network(side: Side) -> None:
+    """A Compose file as it is; its containers read both files, and the plan is empty again."""
+    folder = side.swarm.inventory.parent
+    for name, text in (("shop.yml", STACK), ("token", "sesame"), ("page", "first")):
+        (folder / name).write_text(text)
+    side.swarm.play(with_shop())
+    side.swarm.apply()
+    assert len(side.running("shop_web")) == 2
+    assert (side.inside("/run/secrets/token"), side.inside("/page")) == ({"sesame"}, {"first"})
+    assert side.inspect("network", "shop_front")["Attachable"] is True
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+
+
+def test_changed_content_is_rotated(side: Side) -> None:
+    """The containers get the new versions, and the old ones are gone, all in one apply."""
+    folder = side.swarm.inventory.parent
+    (folder / "token").write_text("open barley")
+    (folder / "page").write_text("second")
+    side.swarm.apply()
+    assert (side.inside("/run/secrets/token"), side.inside("/page")) == (
+        {"open barley"},
+        {"second"},
+    )
+    assert (side.names("secret"), side.names("config")) == (["shop_token.v2"], ["shop_page.v2"])
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+
+
 def test_a_backup_is_taken(side: Side) -> None:
-    """Of services, networks and nodes; it says what it holds, but not to whom lacks the phrase."""
+    """It says what it holds, but not to whom lacks the phrase; Docker never reveals a secret."""
     side.docker("network", "create", "--driver", "overlay", "--label", "a=b", "back")
     side.phrase.write_text(PHRASE)
     words = ("backup", "create", side.backup, "--passphrase-file", side.phrase)
-    said = side.operator.run(*words, rc=0).out
-    assert f"1 services, 0 secrets, 0 configs, 1 networks, {COUNT} nodes" in said
+    done = side.operator.run(*words, rc=0)
+    secrets = 1 if side.backend == "native" else 0
+    assert f"2 services, {secrets} secrets, 1 configs, 2 networks, {COUNT} nodes" in done.out
     assert b"busybox" not in side.backup.read_bytes()
+    told = ["the content of secret shop_token.v2 is not in it: this backend never reveals it"]
+    assert done.warnings == ([] if secrets else told)
+
+
+def test_what_the_playbook_has_no_more_is_pruned(side: Side) -> None:
+    """Only with `prune`, and only once somebody said yes; its versions go with it."""
+    without = with_shop()
+    del without["stacks"]
+    side.swarm.play(without)
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+    side.swarm.play({**without, "prune": True})
+    (error,) = side.operator.run("apply", side.swarm.inventory, rc=1).errors
+    assert "--yes" in error
+    assert side.names("service") == ["app", "shop_web"]
+    side.swarm.apply()
+    assert side.names("service") == ["app"]
+
+
+def test_the_leader_is_taken_out_of_a_swarm_that_goes_on(side: Side) -> None:
+    """`destroy --limit`: it hands over, is demoted, leaves and is forgotten; apply takes it in."""
+    form = "{{.Hostname}} {{.ManagerStatus}}"
+    listed = side.docker("node", "ls", "--format", form).splitlines()
+    (leader,) = [line.split()[0] for line in listed if line.endswith("Leader")]
+    side.operator.run("destroy", "--yes", "--limit", leader, side.swarm.inventory)
+    left = side.docker("node", "ls", "--format", form).splitlines()
+    assert leader not in {line.split()[0] for line in left}
+    assert len(left) == COUNT - 1
+    wait_for(lambda: len(side.running()) == 4, "four running tasks", within_s=30)
+    side.swarm.apply()
+    assert sorted(side.roles().values()) == ["manager", "manager", "manager", "worker"]
+    side.operator.run("plan", side.swarm.inventory, rc=0)
 
 
 def test_destroy_leaves_no_swarm_and_the_engine_as_it_was(side: Side) -> None:
@@ -221,7 +234,10 @@ def test_destroy_leaves_no_swarm_and_the_engine_as_it_was(side: Side) -> None:
 def test_the_backup_comes_back_on_other_hosts(
     side: Side, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Nothing of the old swarm is left: new machines bear its names, and the same service runs."""
+    """Nothing of the old swarm is left: new machines bear its names, and the same services run.
+
+    What the backup can't hold is asked for, and the same command goes on once it is there.
+    """
     hosts = [
         msgspec.structs.replace(host, name=f"host{number}")
         for number, host in enumerate(side.spare, 1)
@@ -230,9 +246,23 @@ def test_the_backup_comes_back_on_other_hosts(
     wanted = playbook(1, {"app": service(4, "two")})
     restored.write(wanted, managers=hosts[:1], workers=hosts, variables=side.variables)
     words = (side.backup, restored.inventory, "--passphrase-file", side.phrase)
-    said = restored.operator.run("backup", "restore", *words, rc=0).out
-    assert "service app: restored" in said
     there = Side(restored, side.backend)
+    if side.backend == "native":
+        done = restored.operator.run("backup", "restore", *words, rc=0)
+    else:
+        done = restored.operator.run("backup", "restore", *words, rc=1)
+        assert done.errors == [
+            "secret shop_token.v2: its content is not in the backup: Docker never reveals it",
+            "service shop_web: it needs the secret 'shop_token.v2', which is not there",
+        ]
+        docker = f"docker -H unix://{SOCKETS[side.backend]}"
+        create = f"printf %s 'open barley' | {docker} secret create shop_token.v2 -"
+        assert run_in(hosts[0], "sh", "-c", create).returncode == 0
+        again = restored.operator.run("backup", "restore", *words, rc=0)
+        assert "service shop_web: restored" in again.out
+    assert "service app: restored" in done.out
+    wait_for(lambda: len(there.running("shop_web")) == 2, "the stack's tasks", within_s=30)
+    assert there.inside("/run/secrets/token") == {"open barley"}
     wait_for(lambda: len(there.running()) == 4, "four running tasks", within_s=30)
     assert set(there.running()) == {host.name for host in side.spare}
     assert there.inspect("node", side.spare[1].name)["Spec"]["Labels"]["disk"] == "ssd"
