@@ -95,6 +95,7 @@ class Run:
             newest=opened.snapshot,
             send=e.transport.send,
             installed=self._snapshot_installed,
+            failed=self._fail,
         )
         self.journal.on_durable = self.engine.disk_landed
         self.journal.on_error = self._disk_failed
@@ -279,7 +280,7 @@ class Run:
         self.kick()
 
     def _guarded(self, work: Callable[..., object], *arguments: object) -> bool:
-        """Stop rather than go on when the engine can't: a dead member is safe, a confused one not.
+        """Stop rather than go on when the engine can't.
 
         What can't be decoded is the sender's fault: it is raised and closes its connection.
         """
@@ -287,12 +288,17 @@ class Run:
             work(*arguments)
         except msgspec.DecodeError:
             raise
-        except Exception as error:
-            _logger.exception("raft can't go on: this manager stops taking part; restart it")
-            self.failure = str(error) or repr(error)
-            self.halt()
+        except Exception as error:  # noqa: BLE001 - whatever it is, see _fail
+            self._fail(error)
             return False
         return True
+
+    def _fail(self, error: Exception) -> None:
+        """Take no part any more: a dead member is safe, a confused one is not."""
+        text = "raft can't go on: this manager stops taking part; restart it"
+        _logger.error(text, exc_info=error)
+        self.failure = str(error) or repr(error)
+        self.halt()
 
 
 def _call(callback: Callable[..., object], *arguments: object) -> None:

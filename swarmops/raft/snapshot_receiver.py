@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from swarmops.raft import membership
 from swarmops.raft.disk import Disk, Lanes
 from swarmops.raft.engine import Engine
 from swarmops.raft.errors import StorageCorrupt
+from swarmops.raft.membership import Configuration
 from swarmops.raft.messages import SnapshotChunk
 from swarmops.raft.sealing import SALT_BYTES
 from swarmops.raft.seam import StateMachine
@@ -45,8 +46,21 @@ class _Incoming:
         self.busy = False
 
 
+class _Whole(NamedTuple):
+    """One that is durable and was understood; ``commit`` where the machine loads off the loop."""
+
+    which: SnapshotId
+    reader: SnapshotReader
+    commit: Callable[[], None] | None
+    configuration: Configuration
+    sessions: bytes
+
+
 class SnapshotReceiver:
-    """What one member receives; ``on_installed`` hears of each that became the state."""
+    """What one member receives; ``on_installed`` hears of each that became the state.
+
+    ``on_failed`` hears that one could not, half way: what the state is then, nobody knows.
+    """
 
     def __init__(
         self,
@@ -60,6 +74,7 @@ class SnapshotReceiver:
         sessions: Sessions,
         on_installed: Callable[[SnapshotId], None],
         on_ended: Callable[[], None],
+        on_failed: Callable[[Exception], None],
     ) -> None:
         self._engine = engine
         self._disk = disk
@@ -70,6 +85,7 @@ class SnapshotReceiver:
         self._sessions = sessions
         self._on_installed = on_installed
         self._on_ended = on_ended
+        self._on_failed = on_failed
         self._incoming: _Incoming | None = None
         self.installing = False
 
@@ -139,40 +155,47 @@ class SnapshotReceiver:
 
     def _finish(self, leader: str, message: SnapshotChunk, incoming: _Incoming) -> None:
         incoming.busy = self.installing = True
-        load = getattr(self._machine, "load", None)
 
-        def job() -> Any:
+        def job() -> _Whole:
             if incoming.writer is None:
                 raise StorageCorrupt(incoming.which.name, 0, "the snapshot is empty")
             incoming.writer.finish()
             reader = SnapshotReader(self._disk, self._data_key, incoming.which)
-            loaded = or_close(reader, lambda: load(reader.chunks())) if load else None
-            return reader, loaded
+            whole: _Whole = or_close(reader, lambda: self._understood(reader))
+            return whole
 
-        def done(result: Any, error: BaseException | None) -> None:
+        def done(whole: _Whole, error: BaseException | None) -> None:
             if error is not None:
                 self._drop(incoming, error)
                 return
-            self._install(incoming, *result)
+            self._incoming = None
+            try:
+                or_close(whole.reader, lambda: self._install(whole))
+            except Exception as failure:  # noqa: BLE001 - a state half replaced is none at all
+                self._on_failed(failure)
+                return
             self._answer(leader, message, 0, done=True)
 
         self._lanes.submit("snapshot", job, done)
 
-    def _install(
-        self, incoming: _Incoming, reader: SnapshotReader, commit: Callable[[], None] | None
-    ) -> None:
-        which = incoming.which
-        self._incoming = None
+    def _understood(self, reader: SnapshotReader) -> _Whole:
+        """Decode all that can be decoded before anything is replaced; on the lane."""
+        load = getattr(self._machine, "load", None)
+        meta = msgspec.msgpack.decode(reader.meta, type=SnapshotMeta)
+        configuration = membership.decode(meta.configuration)
+        commit = load(reader.chunks()) if load else None
+        return _Whole(reader.which, reader, commit, configuration, meta.sessions)
+
+    def _install(self, whole: _Whole) -> None:
+        which = whole.which
         if which.index > self._engine.applied_index():
-            if commit is not None:
-                commit()
+            if whole.commit is not None:
+                whole.commit()
             else:
-                self._machine.restore(reader.chunks())
-            meta = msgspec.msgpack.decode(reader.meta, type=SnapshotMeta)
-            self._sessions.load(meta.sessions)
-            configuration = membership.decode(meta.configuration)
-            self._engine.install(which.index, which.term, configuration)
+                self._machine.restore(whole.reader.chunks())
+            self._sessions.load(whole.sessions)
+            self._engine.install(which.index, which.term, whole.configuration)
             self._on_installed(which)
-        reader.close()
+        whole.reader.close()
         self.installing = False
         self._on_ended()

@@ -46,6 +46,7 @@ class Snapshots:
         newest: SnapshotId | None,
         send: Callable[[str, Message], bool],
         installed: Callable[[], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._disk = disk
         self._data_key = data_key
@@ -82,6 +83,7 @@ class Snapshots:
             sessions=sessions,
             on_installed=self._received,
             on_ended=self._sweep,
+            on_failed=failed,
         )
 
     @property
@@ -109,10 +111,13 @@ class Snapshots:
             return
         self._taking = True
         which = SnapshotId(applied, term)
-        meta = self._meta(applied)
-        chunks = self._machine.snapshot()
+        try:
+            content = (self._meta(applied), self._machine.snapshot())
+        except Exception as error:  # noqa: BLE001 - whatever it is, another attempt is made
+            self._taken(which, error)
+            return
         job = lambda: snapshots.write(  # noqa: E731 - one expression, for the other thread
-            self._disk, self._data_key, self._rng, which, (meta, chunks)
+            self._disk, self._data_key, self._rng, which, content
         )
         self._lanes.submit("snapshot", job, lambda _result, error: self._taken(which, error))
 
@@ -126,7 +131,7 @@ class Snapshots:
         if error is not None:
             self._taking = False
             self._not_before = self._clock.time() + self._timing.disk_retry_s
-            _logger.warning("a snapshot failed, the log keeps growing until one works: %s", error)
+            _logger.warning("a snapshot failed, the log keeps growing until one works: %r", error)
             return
         self._newest = max(which, self._newest or which)
         self._journal.compact(self._keep_from(which.index), self._compacted)

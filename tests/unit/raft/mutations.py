@@ -153,6 +153,14 @@ def _keep_nothing(self, index) -> int:
     return int(max(self._journal.first_index, index))
 
 
+def _give_up_snapshots(self, which, error) -> None:
+    if error is None:
+        _taken(self, which, error)
+
+
+_taken = Snapshots._taken
+
+
 def _forget_to_clean_up() -> AbstractContextManager[Any]:
     return mock.patch.object(SnapshotWriter, "abandon", lambda self: None)
 
@@ -415,6 +423,20 @@ TABLE = [
         "another file's descriptor is closed (ours)",
         _replace(disk_module.DirectoryFile, "close", lambda self: os.close(self._fd)),
         test_storage.test_a_file_that_is_closed_twice_closes_no_other,
+    ),
+    Mutation(
+        "a snapshot that fails once is the last one",
+        "the log grows for ever, in silence (ours, found by reading)",
+        _replace(Snapshots, "_taken", _give_up_snapshots),
+        test_durability.test_a_snapshot_that_the_state_machine_fails_to_give_is_tried_again,
+        {"when": "asked for"},
+    ),
+    Mutation(
+        "a state that could not be replaced is gone on with",
+        "a member that applies nothing any more, in silence (ours, found by reading)",
+        _replace(run.Run, "_fail", lambda self, error: None),
+        test_replication.test_a_state_that_could_not_be_replaced_ends_the_member_and_says_why,
+        {"way": "restore"},
     ),
     Mutation(
         "segments are never deleted",

@@ -173,6 +173,39 @@ def test_files_stay_bounded_under_endless_writes(run: Any):
     run(scenario)
 
 
+@pytest.mark.parametrize("when", ["asked for", "drawn"])
+def test_a_snapshot_that_the_state_machine_fails_to_give_is_tried_again(run: Any, when: str):
+    """No memory for one attempt: writes go on, another is made, and the log is cut behind it."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=50, trailing_entries=10, segment_bytes=2000
+        )
+        await world.form(1)
+        one = world.members[1]
+        snapshot, failures = one.machine.snapshot, [MemoryError(), MemoryError()]
+
+        def fail(chunks: Any) -> Any:
+            yield next(chunks)
+            raise failures.pop()
+
+        def failing() -> Any:
+            if failures and when == "asked for":
+                raise failures.pop()
+            return fail(snapshot()) if failures else snapshot()
+
+        one.machine.snapshot = failing
+        for n in range(60):
+            await one.raft.propose(b"%d" % n)
+        await world.eventually(
+            lambda: any(name.startswith("snapshot-") for name in one.disk.files) and not failures
+        )
+        await world.eventually(lambda: one.raft._running.journal.first_index > 40)
+        assert await one.raft.propose(b"more") == 61
+
+    run(scenario)
+
+
 def test_memory_entries_behind_a_snapshot_are_kept_for_slow_followers(run: Any):
     """A follower that missed fewer than the trailing entries gets entries, not a snapshot."""
 

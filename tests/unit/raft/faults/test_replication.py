@@ -252,6 +252,31 @@ def test_a_damaged_snapshot_is_not_acknowledged(run: Any):
     follow(run, play)
 
 
+@pytest.mark.parametrize("way", ["restore", "load"])
+def test_a_state_that_could_not_be_replaced_ends_the_member_and_says_why(run: Any, way: str):
+    """Half old and half new it serves nobody; started again, it has the snapshot's state."""
+
+    async def play(follower: Follower) -> None:
+        def fail(_chunks: Any = None) -> Any:
+            raise MemoryError("no room for the state")
+
+        machine = follower.member.machine
+        if way == "restore":
+            machine.restore = fail
+        else:
+            machine.load = lambda _chunks: fail
+        await follower.say(_snapshot(90, 2, 0, last=False, data=b"x\ny"))
+        assert await follower.say(_snapshot(90, 2, 1, last=True)) is None
+        assert follower.member.status().failure == "no room for the state"
+        assert follower.member.status().leader is None
+        follower.member.power_off()
+        await follower.member.start("open")
+        assert follower.member.status().failure is None
+        assert follower.member.machine.applied == [b"x", b"y"]
+
+    follow(run, play)
+
+
 def test_a_late_refusal_never_goes_behind_what_was_acknowledged(run: Any):
     """A leader ignores resets below a follower's match index."""
 
