@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from swarmops.raft.disk import Lanes
-from swarmops.raft.logfile import Batch, LogWriter
+from swarmops.raft.logwriter import Batch, LogWriter
 from swarmops.raft.records import Entry
 from swarmops.raft.termfile import TermState
 
@@ -41,7 +41,7 @@ class Journal:
         self._flights = 0
         self._flying_index = 0
         self._flying_sequence = 0
-        self._unmarked = False
+        self._unnoted = True
         self.sequence = 0
         self.durable_sequence = 0
         self.term_sequence = 0
@@ -116,12 +116,15 @@ class Journal:
         return self._entries[0][1]
 
     def onOneSecondTimer(self) -> None:  # noqa: N802 - as above
-        """Mark the disk's tail as promised, when idle; try again when the disk refused."""
+        """Note how far the disk is, when it went on; try again when it refused."""
         if self.error is not None:
             self.retry()
-        elif self._unmarked and self._flying is None and self.sequence == self.durable_sequence:
-            self._unmarked = False
-            self._lanes.submit("log", self._writer.mark, lambda _result, _error: None)
+        elif self._unnoted:
+            self._unnoted = False
+            self._lanes.submit("log", self._writer.note, self._noted)
+
+    def _noted(self, _result: None, error: BaseException | None) -> None:
+        self._unnoted = self._unnoted or error is not None
 
     def _destroy(self) -> None:
         """Do nothing: the seam closes the writer."""
@@ -208,7 +211,7 @@ class Journal:
         self.error = None
         self.durable_sequence = self._flying_sequence
         self.durable_index = max(self.durable_index, self._flying_index)
-        self._unmarked = True
+        self._unnoted = True
         self.on_durable()
         self.flush()
 

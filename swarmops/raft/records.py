@@ -2,7 +2,8 @@
 
 Pure functions over bytes; ``logfile`` does the reading and writing. One record is one group commit.
 Each says how much of its file was durable when it was written. That is what tells a torn tail,
-which nobody was promised, from damage to something that was.
+which nobody was promised, from damage to something that was; for the last ones, the note of the
+log's end in the term file does.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _CRC = struct.Struct(">I")
 RECORD_HEADER_BYTES = _RECORD.size + _CRC.size
 BODY_BYTES_MAX = 256 * 1024 * 1024
 
-ENTRIES, RESET, MARK = 1, 2, 3
+ENTRIES, RESET = 1, 2
 _entries_decoder = msgspec.msgpack.Decoder(list[Entry])
 _reset_decoder = msgspec.msgpack.Decoder(tuple[int, int])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from swarmops.raft import commands, membership, storage
 from swarmops.raft.disk import DirectoryDisk, Disk
-from swarmops.raft.logfile import Batch
+from swarmops.raft.logwriter import Batch
 from swarmops.raft.membership import Configuration
 from swarmops.raft.seam import Member, Timing
 from swarmops.raft.termfile import TermState

@@ -14,12 +14,13 @@ from swarmops.raft import commands, logfile, membership, snapshots, termfile
 from swarmops.raft.disk import Disk
 from swarmops.raft.errors import RaftError, StorageCorrupt
 from swarmops.raft.journal import NO_OP
-from swarmops.raft.logfile import FIRST_INDEX, UNKNOWN_TERM, Batch, LogWriter
+from swarmops.raft.logfile import FIRST_INDEX, UNKNOWN_TERM
+from swarmops.raft.logwriter import Batch, LogWriter
 from swarmops.raft.membership import Configuration
 from swarmops.raft.records import Entry
 from swarmops.raft.seam import Member, Timing
 from swarmops.raft.snapshots import SnapshotId, SnapshotMeta, SnapshotReader
-from swarmops.raft.termfile import TermState
+from swarmops.raft.termfile import NO_LOG, TermState
 
 
 class Opened(msgspec.Struct):
@@ -62,18 +63,20 @@ def create(
     if termfile.NAME not in disk.names():
         left = logfile.load(disk, data_key)
         if left.base == (1, 0) and len(left.entries) <= 1:
-            for number, _ in left.segments:
-                disk.remove(logfile.segment_name(number))
+            for segment in left.segments:
+                disk.remove(logfile.segment_name(segment.number))
     if not is_empty(disk):
         raise RaftError(
             f"{disk.label}: a raft member lives here already: start it, or remove the directory"
         )
+    end = NO_LOG
     if alone:
-        writer = LogWriter(disk, data_key, rng, [], timing.segment_bytes)
+        writer = LogWriter(disk, data_key, rng, [], segment_bytes=timing.segment_bytes)
         command = commands.membership(membership.encode(Configuration(voters=(me,))))
         writer.commit(Batch(entries=[(command, FIRST_INDEX, 1)]))
         writer.close()
-    termfile.store(disk, TermState(me.raft_id, 1 if alone else 0, None, peers))
+        end = writer.end
+    termfile.store(disk, TermState(me.raft_id, 1 if alone else 0, None, peers, end))
 
 
 def open_member(
@@ -81,12 +84,14 @@ def open_member(
 ) -> Opened:
     """Read a member's directory; raises StorageCorrupt, RaftError or OSError."""
     term = _term(disk, raft_id)
-    loaded = logfile.load(disk, data_key)
+    loaded = logfile.load(disk, data_key, term.log_end)
     snapshots.drop_unfinished(disk)
     snapshot = max(snapshots.finished(disk), default=None)
     if snapshot is not None:
         snapshots.drop_older(disk, snapshot, frozenset())
-    writer = LogWriter(disk, data_key, rng, loaded.segments, timing.segment_bytes)
+    writer = LogWriter(
+        disk, data_key, rng, loaded.segments, segment_bytes=timing.segment_bytes, term=term
+    )
     sentinel, entries = _reconcile(disk, loaded, snapshot)
     if snapshot and not entries and sentinel[1:] == (snapshot.index, snapshot.term):
         # Whatever the log still says, it begins after the snapshot now.
@@ -124,7 +129,7 @@ def _reconcile(
         sentinel = (NO_OP, *base)
     if snapshot is None:
         if sentinel[1:] != (1, 0):
-            path = f"{disk.label}/{logfile.segment_name(loaded.segments[0][0])}"
+            path = f"{disk.label}/{logfile.segment_name(loaded.segments[0].number)}"
             raise StorageCorrupt(path, 0, f"the snapshot before entry {sentinel[1] + 1} is missing")
         return sentinel, entries
     if sentinel[1] > snapshot.index:

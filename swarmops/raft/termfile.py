@@ -1,4 +1,4 @@
-"""The file that holds the current term and the vote given in it, and whose they are.
+"""The file that holds the current term and the vote given in it, whose they are, and the log's end.
 
 Written whole beside the old one, synced and renamed, before any message that rests on it leaves.
 A file that fails its check is refused, never read as "no vote yet": that would vote twice.
@@ -19,17 +19,29 @@ _MAGIC = b"SWOPTRM1"
 _CRC_BYTES = 4
 
 
+class LogEnd(msgspec.Struct, frozen=True):
+    """A place in the log: a segment's number, and the bytes of it before that place."""
+
+    segment: int
+    offset: int
+
+
+NO_LOG = LogEnd(0, 0)
+
+
 class TermState(msgspec.Struct, frozen=True):
     """The member's id, the newest term it knows and whom it voted for in that term.
 
     ``peers`` are those it was told to join: a joiner that crashes before any configuration reached
-    it would know nobody and listen to nobody.
+    it would know nobody and listen to nobody. ``log_end`` is how far the log was durable when this
+    was written: a log that ends before it has lost something.
     """
 
     raft_id: str
     term: int
     vote: str | None
     peers: tuple[Member, ...] = ()
+    log_end: LogEnd = NO_LOG
 
 
 def load(disk: Disk) -> TermState | None:

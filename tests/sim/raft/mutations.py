@@ -29,7 +29,7 @@ from swarmops.raft import (
     termfile,
 )
 from swarmops.raft.listener import Listener
-from swarmops.raft.logfile import LogWriter
+from swarmops.raft.logwriter import LogWriter
 from swarmops.raft.messages import AppendAck, VoteReply
 from swarmops.raft.progress import Progress
 from swarmops.raft.run import Run

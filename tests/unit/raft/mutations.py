@@ -28,7 +28,6 @@ from swarmops.raft import (
     engine,
     engine_core,
     frames,
-    logfile,
     membership,
     messages,
     raft,
@@ -46,6 +45,7 @@ from swarmops.raft import (
 from swarmops.raft import disk as disk_module
 from swarmops.raft.clock import BootClock
 from swarmops.raft.journal import Journal
+from swarmops.raft.logwriter import Batch, LogWriter
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
@@ -151,6 +151,16 @@ def _retry_at_once(self) -> None:
 
 def _keep_nothing(self, index) -> int:
     return int(max(self._journal.first_index, index))
+
+
+def _commit_unnoted(self, batch) -> None:
+    with mock.patch.object(LogWriter, "note", lambda self: None):
+        _commit(self, batch)
+
+
+def _note_when_stopped(self) -> None:
+    if self.error is not None:
+        self.retry()
 
 
 def _give_up_snapshots(self, which, error) -> None:
@@ -270,13 +280,13 @@ async def _go_at_once(self, raft_id, timeout_s) -> bool:
 def _commit_entries_first(self, batch) -> None:
     """Write entries before the term that they have, each synced."""
     if batch.entries and batch.term is not None:
-        _commit(self, logfile.Batch(entries=batch.entries))
-        _commit(self, logfile.Batch(term=batch.term))
+        _commit(self, Batch(entries=batch.entries))
+        _commit(self, Batch(term=batch.term))
         return
     _commit(self, batch)
 
 
-_commit = logfile.LogWriter.commit
+_commit = LogWriter.commit
 
 
 def _bar_nobody(*, voters, removed) -> membership.Configuration:
@@ -362,6 +372,26 @@ TABLE = [
         {"damage": "zero"},
     ),
     Mutation(
+        "the log's end is noted nowhere",
+        "a tail that was lost after a clean stop is missed by nobody (ours, found by reading)",
+        _replace(LogWriter, "note", lambda self: None),
+        test_storage.test_a_closed_log_without_its_end_is_refused_with_file_and_offset,
+        {"damage": "cut"},
+    ),
+    Mutation(
+        "a new segment is noted only at a clean stop",
+        "a whole segment that was lost is missed by nobody (ours, found by reading)",
+        _replace(LogWriter, "commit", _commit_unnoted),
+        test_storage.test_a_log_without_its_newest_segment_is_refused,
+        {"close": False, "lost": "the newest"},
+    ),
+    Mutation(
+        "the log's end is not noted while it is written",
+        "all since the start passes for a torn tail (ours, found by reading)",
+        _replace(Journal, "onOneSecondTimer", _note_when_stopped),
+        test_durability.test_what_is_older_than_a_second_is_noted_though_writes_never_cease,
+    ),
+    Mutation(
         "no checksum in the term file",
         "a damaged term file is read, and a vote given twice",
         lambda: mock.patch.object(termfile, "zlib", SimpleNamespace(crc32=lambda *_: 0)),
@@ -441,7 +471,7 @@ TABLE = [
     Mutation(
         "segments are never deleted",
         "the journal's file never shrinks",
-        _replace(logfile.LogWriter, "compact", lambda self, first_index: None),
+        _replace(LogWriter, "compact", lambda self, first_index: None),
         test_durability.test_files_stay_bounded_under_endless_writes,
     ),
     Mutation(
@@ -580,7 +610,7 @@ TABLE = [
     Mutation(
         "a new cluster is written before its term",
         "power lost in between: a log ahead of its term, which is refused for ever",
-        _replace(logfile.LogWriter, "commit", _commit_entries_first),
+        _replace(LogWriter, "commit", _commit_entries_first),
         test_power.test_power_may_go_while_a_new_cluster_is_forced,
         {"way": test_power.WAYS[0]},
     ),

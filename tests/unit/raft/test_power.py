@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from swarmops.raft import Member, Timing, commands, membership, snapshots, storage
-from swarmops.raft.logfile import Batch
+from swarmops.raft.logwriter import Batch
 from swarmops.raft.membership import Configuration
 from swarmops.raft.records import Entry
 from swarmops.raft.recovery import force_new_cluster
@@ -207,7 +207,7 @@ def live() -> Life:
     snapshots.drop_older(life, SnapshotId(40, 5), frozenset())
     life.promise()
     commit(Batch(reset=(40, 5), entries=entries(41, 3, 5)))
-    writer.mark()
+    writer.note()
     commit(Batch(entries=entries(44, 2, 5)))
     writer.close()
     return life

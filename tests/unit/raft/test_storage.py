@@ -23,7 +23,8 @@ from swarmops.raft import (
 )
 from swarmops.raft.disk import DirectoryDisk, DirectoryFile
 from swarmops.raft.errors import RaftError
-from swarmops.raft.logfile import Batch, LogWriter, segment_name
+from swarmops.raft.logfile import segment_name
+from swarmops.raft.logwriter import Batch, LogWriter
 from swarmops.raft.sealing import Sealer
 from swarmops.raft.snapshots import SnapshotId, SnapshotReader
 from swarmops.raft.termfile import TermState
@@ -38,13 +39,15 @@ def entries(first: int, count: int, term: int = 1) -> list[records.Entry]:
     return [(b"\0" + b"secret %d" % n, n, term) for n in range(first, first + count)]
 
 
-def made(path: Path, batches: int = 3) -> DirectoryDisk:
-    """Make a member with a few batches, every one synced, but not closed by a mark."""
+def made(path: Path, batches: int = 3, *, close: bool = False) -> DirectoryDisk:
+    """Make a member with a few batches, every one synced; its last run is killed, or closed."""
     disk = DirectoryDisk(path)
     storage.create(disk, KEY, RNG, ME, Timing(), alone=True)
     opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
     for n in range(batches):
         opened.writer.commit(Batch(entries=entries(3 + 5 * n, 5)))
+    if close:
+        opened.writer.close()
     return disk
 
 
@@ -64,16 +67,72 @@ def test_what_was_committed_is_read_again(tmp_path: Path):
     assert opened_last(made(tmp_path)) == 17
 
 
-def test_a_log_cut_at_any_byte_opens_with_a_prefix_or_refuses(tmp_path: Path):
-    """A torn tail costs the last batch at most; what a later record vouched for is never lost."""
+def test_a_log_cut_at_any_byte_opens_with_what_came_after_the_note_torn_off(tmp_path: Path):
+    """After a crash, all from the note on may be a torn tail; nothing before it is lost unseen."""
     disk = made(tmp_path)
     log = newest_log(disk, tmp_path)
     whole = log.read_bytes()
     ends = [record.end for record in records.records(whole)]
     for size in range(len(whole)):
         log.write_bytes(whole[:size])
-        kept = sum(1 for end in ends if end <= size)
-        assert opened_last(disk) == 2 + 5 * kept
+        if size < ends[0]:
+            with pytest.raises(StorageCorrupt, match=log.name):
+                opened_last(disk)
+        else:
+            assert opened_last(disk) == 2 + 5 * sum(1 for end in ends if end <= size)
+
+
+@pytest.mark.parametrize("damage", ["cut", "zero"])
+def test_a_closed_log_without_its_end_is_refused_with_file_and_offset(tmp_path: Path, damage: str):
+    """Cut at any byte, or zeroed from it on: after a clean stop there is no torn tail."""
+    disk = made(tmp_path, close=True)
+    log = newest_log(disk, tmp_path)
+    whole = log.read_bytes()
+    ends = [records.FILE_HEADER_BYTES, *(record.end for record in records.records(whole))]
+    for size in range(len(whole)):
+        hurt = whole[:size] + bytes(len(whole) - size if damage == "zero" else 0)
+        if hurt == whole:
+            continue
+        log.write_bytes(hurt)
+        intact = next((n for n in range(len(hurt)) if hurt[n] != whole[n]), len(hurt))
+        at = max((end for end in ends if end <= intact), default=0)
+        with pytest.raises(StorageCorrupt, match=rf"{log.name}: .* at byte {at}; .*join"):
+            opened_last(disk)
+        assert log.read_bytes() == hurt, "what is refused is left as it was found"
+    log.write_bytes(whole)
+    assert opened_last(disk) == 17
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("lost", ["the newest", "all"])
+def test_a_log_without_its_newest_segment_is_refused(tmp_path: Path, lost: str, close: bool):  # noqa: FBT001 - a table
+    """Also after a crash: the first commit in a segment notes that it is there."""
+    disk = made(tmp_path, close=close)
+    log = newest_log(disk, tmp_path)
+    log.unlink()
+    for number in logfile.segment_numbers(disk) if lost == "all" else []:
+        disk.remove(segment_name(number))
+    match = rf"{log.name}: the newest segment of the log is missing at byte 0; .*join"
+    with pytest.raises(StorageCorrupt, match=match):
+        opened_last(disk)
+
+
+def test_a_note_of_the_end_that_could_not_be_written_harms_no_write(tmp_path: Path):
+    """It is tried again; meanwhile term and vote are those that were stored last."""
+    disk = made(tmp_path, close=True)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    opened.writer.commit(Batch(term=TermState(ME.raft_id, 4, "me"), entries=entries(18, 5)))
+    opened.writer.commit(Batch(entries=entries(23, 5)))
+    disk.create = lambda name: (_ for _ in ()).throw(OSError(errno.ENOSPC, name))  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="term"):
+        opened.writer.note()
+    del disk.create
+    opened.writer.commit(Batch(entries=entries(28, 5)))
+    opened.writer.close()
+    assert opened_last(disk) == 32
+    state = termfile.load(disk)
+    assert state is not None
+    assert (state.term, state.vote) == (4, "me")
 
 
 @pytest.mark.parametrize("damage", ["flip", "zero"])
@@ -94,11 +153,8 @@ def test_damage_to_what_was_promised_is_refused_with_file_and_offset(tmp_path: P
 
 
 def test_after_a_clean_stop_even_the_last_record_counts_as_promised(tmp_path: Path):
-    """A mark vouches for it, so damage to it is refused, not taken for a torn tail."""
-    disk = made(tmp_path, batches=0)
-    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
-    opened.writer.commit(Batch(entries=entries(3, 5)))
-    opened.writer.close()
+    """The note vouches for it, so damage to it is refused, not taken for a torn tail."""
+    disk = made(tmp_path, batches=1, close=True)
     log = newest_log(disk, tmp_path)
     hurt = bytearray(log.read_bytes())
     hurt[records.FILE_HEADER_BYTES + 30] ^= 1

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarmops.raft import OutcomeUnknown, ProposalTimeout, Stopped, logfile
+from swarmops.raft import OutcomeUnknown, ProposalTimeout, Stopped, logfile, termfile
 from swarmops.raft.messages import AppendAck
 
 KEY = bytes(range(32))
@@ -61,6 +61,30 @@ def test_a_group_of_one_answers_only_what_is_on_disk(run: Any):
         assert not waiting.done()
         assert one.machine.applied == []
         await waiting
+
+    run(scenario)
+
+
+def test_what_is_older_than_a_second_is_noted_though_writes_never_cease(run: Any):
+    """So that a tail that is lost later is missed, not taken for one that nobody was promised."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        one = world.members[1]
+        one.disk_delay_s = 0.01
+        writer = one.raft._running.writer
+        ends = []
+        for n in range(400):
+            await one.raft.propose(b"%d" % n)
+            ends.append((asyncio.get_running_loop().time(), writer.end))
+        now = asyncio.get_running_loop().time()
+        assert now - ends[0][0] > 2, "it took no time"
+        old = [end for at, end in ends if at < now - 1.5]
+        assert old[-1].offset > old[0].offset > 0
+        noted = termfile.load(one.disk)
+        assert noted is not None
+        assert noted.log_end.segment == old[-1].segment
+        assert noted.log_end.offset >= old[-1].offset
 
     run(scenario)
 
