@@ -276,13 +276,22 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         return bool(self.__raftState == LEADER)
 
     def leads_within_lease(self) -> bool:
-        """Say whether no other leader can exist: what serving as a leader rests on."""
+        """Say whether no other leader can exist, unless this one ordered it to stand."""
         age = self._clock() - self.quorum_contact()
         return self.is_leading() and age < self._timing.read_lease_s
 
     def lease_reads(self) -> bool:
         """Say whether a read needs no round: the lease holds and no hand-over was begun."""
         return self._lease_void_term != self.__raftCurrentTerm and self.leads_within_lease()
+
+    def serves(self) -> bool:
+        """Say whether this member leads as far as anyone can see: not while a successor stands.
+
+        An order that comes later than the hand-over lasts may still find two for less than a lease;
+        reads don't rest on this (``lease_reads``), and writes are fenced.
+        """
+        ordered = self._transfer is not None and self._lease_void_term == self.__raftCurrentTerm
+        return not ordered and self.leads_within_lease()
 
     # Handing over.
 

@@ -195,7 +195,7 @@ class Raft:
         return Status(
             raft_id=self._me.raft_id,
             leader=None if run.stopped else engine.leader(),
-            is_leader=not run.stopped and engine.is_settled() and engine.leads_within_lease(),
+            is_leader=not run.stopped and engine.is_settled() and engine.serves(),
             term=engine.term(),
             commit_index=engine.commit_index(),
             applied_index=engine.applied_index(),

@@ -101,7 +101,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     leader: str | None
     """raft id of the leader, as far as known here."""
     is_leader: bool
-    """Leader, in touch with a majority within its lease, its own log fully applied."""
+    """Leader within its lease, its own log fully applied, and no successor told to stand."""
     term: int
     commit_index: int
     applied_index: int
