@@ -22,6 +22,8 @@ from unittest import mock
 
 import msgspec
 
+from swarmops.model.node import Role
+from swarmops.pki import tls
 from swarmops.raft import (
     commands,
     elections,
@@ -50,6 +52,7 @@ from swarmops.raft.proposals import Proposals
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
 from swarmops.raft.snapshotting import Snapshots
+from swarmops.runtime import dial, port
 from tests.unit.raft import test_group, test_parts, test_power, test_storage, test_wire
 from tests.unit.raft.conftest import Group
 from tests.unit.raft.faults import (
@@ -58,6 +61,7 @@ from tests.unit.raft.faults import (
     test_membership,
     test_replication,
 )
+from tests.unit.runtime import test_port
 
 _E, _R, _T = elections._SyncObj, replication._SyncObj, engine._SyncObj
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -315,6 +319,46 @@ def _decode_pickle(body: bytes) -> Any:
 async def _greet_anyone(self, reader, writer, peer_node_id) -> str:
     hello: Any = messages.decode(await frames.read_frame(reader))
     return str(hello.sender)
+
+
+async def _connect_to_anyone(self, peer) -> None:
+    honest = self._dial
+
+    async def believe(addr) -> Any:
+        return (*(await honest(addr))[:2], peer.member.node_id)
+
+    with mock.patch.object(self, "_dial", believe):
+        await _connect_once(self, peer)
+
+
+_connect_once = streams.StreamTransport._connect_once
+
+
+def _ban_nobody(self, call, is_banned=None) -> None:
+    _transport_init(self, call)
+
+
+_transport_init = streams.StreamTransport.__init__
+
+
+def _as_a_manager(certificate: Any) -> Any:
+    """Read whose a certificate is, and take the node for a manager of this swarm."""
+    peer = tls.peer_identity(certificate)
+    return peer and msgspec.structs.replace(peer, role=Role.MANAGER, cluster_id=test_port.CLUSTER)
+
+
+def _on_port(test: Callable[..., Any]) -> Callable[..., None]:
+    """Make a test of a manager's port one without a fixture that needs a running loop."""
+
+    def play(tmp_path: Path, role: Role, cluster_id: str) -> None:
+        async def whole() -> None:
+            async with test_port.listening(tmp_path) as world:
+                await test(world, tmp_path, role, cluster_id)
+
+        asyncio.run(whole())
+
+    play.__name__ = test.__name__
+    return play
 
 
 def _unbounded() -> ExitStack:
@@ -632,6 +676,40 @@ TABLE = [
         "impersonation without authentication",
         _replace(streams.StreamTransport, "_greet", _greet_anyone),
         test_wire.test_a_certificate_of_another_node_speaks_for_nobody,
+    ),
+    Mutation(
+        "whoever answers at a member's address is that member",
+        "the group's log is told to another node (ours, found by reading)",
+        _replace(streams.StreamTransport, "_connect_once", _connect_to_anyone),
+        test_wire.test_another_node_at_a_members_address_hears_nothing,
+    ),
+    Mutation(
+        "a removed node is a stranger like any other",
+        "a removed node, whose certificate is still a manager's, is listened to",
+        _replace(streams.StreamTransport, "__init__", _ban_nobody),
+        test_wire.test_a_stranger_is_heard_only_when_the_member_wants_it,
+        {"node_id": "banned", "knows": True, "heard": False},
+    ),
+    Mutation(
+        "a worker that dials may speak raft",
+        "impersonation: any certificate of the swarm is a manager's",
+        _replace(port, "peer_identity", _as_a_manager),
+        _on_port(test_port.test_raft_is_refused_to_workers_and_to_other_swarms),
+        {"role": Role.WORKER, "cluster_id": test_port.CLUSTER},
+    ),
+    Mutation(
+        "a manager of another swarm that dials may speak raft",
+        "impersonation: two swarms of one root are one",
+        _replace(port, "peer_identity", _as_a_manager),
+        _on_port(test_port.test_raft_is_refused_to_workers_and_to_other_swarms),
+        {"role": Role.MANAGER, "cluster_id": "another"},
+    ),
+    Mutation(
+        "a worker that is dialled is spoken to",
+        "impersonation: any certificate of the swarm is a manager's",
+        _replace(dial, "peer_identity", _as_a_manager),
+        test_port.test_raft_is_spoken_only_to_a_manager_of_this_swarm,
+        {"who": "a worker"},
     ),
     Mutation(
         "the removed may speak",

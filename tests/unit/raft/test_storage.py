@@ -137,18 +137,20 @@ def test_a_note_of_the_end_that_could_not_be_written_harms_no_write(tmp_path: Pa
 
 @pytest.mark.parametrize("damage", ["flip", "zero"])
 def test_damage_to_what_was_promised_is_refused_with_file_and_offset(tmp_path: Path, damage: str):
-    """At every byte of the first record, which the second says was durable."""
+    """At every byte of a record behind the note, which the one after it says was durable."""
     disk = made(tmp_path)
     log = newest_log(disk, tmp_path)
     whole = log.read_bytes()
-    first = next(iter(records.records(whole)))
-    for at in range(first.offset, first.end):
+    second = list(records.records(whole))[1]
+    for at in range(second.offset, second.end):
         if damage == "zero" and whole[at] == 0:
             continue
         hurt = bytearray(whole)
         hurt[at] = 0 if damage == "zero" else hurt[at] ^ 0x55
         log.write_bytes(hurt)
-        with pytest.raises(StorageCorrupt, match=rf"{log.name}: .* at byte {first.offset}; .*join"):
+        with pytest.raises(
+            StorageCorrupt, match=rf"{log.name}: .* at byte {second.offset}; .*join"
+        ):
             opened_last(disk)
 
 

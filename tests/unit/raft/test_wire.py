@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -133,6 +134,40 @@ async def test_a_certificate_of_another_node_speaks_for_nobody():
     upcalls, answer = await spoken(HELLO + frame(encode(VOTE)), node_id="node-z")
     assert upcalls.received == []
     assert answer == b""
+
+
+async def test_another_node_at_a_members_address_hears_nothing():
+    """Not even a greeting; the address is dialled again, for the member may come back to it."""
+    heard: list[bytes] = []
+    greeted = asyncio.Event()
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        place = len(heard)
+        heard.append(b"")
+        with contextlib.suppress(ConnectionError):
+            heard[place] = await reader.read(1000)
+        if heard[place]:
+            greeted.set()
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    nodes = ["node-z", PEER.node_id]
+
+    async def dial(_addr: str) -> Any:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        return reader, writer, nodes.pop(0)
+
+    transport = StreamTransport(dial)
+    transport.start(ME.raft_id, Upcalls())
+    transport.set_peers([PEER])
+    try:
+        async with asyncio.timeout(5):
+            await greeted.wait()
+        assert heard[0] == b""
+        assert decode(heard[1][4:]) == Hello(PROTOCOL, ME.raft_id, PEER.raft_id, "127.0.0.1:2")
+    finally:
+        await transport.stop()
+        server.close()
 
 
 async def test_a_removed_member_that_dials_is_told():

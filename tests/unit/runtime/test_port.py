@@ -140,9 +140,9 @@ class World:
         self.root = root
 
 
-@pytest_asyncio.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    """A listening port."""
+@contextlib.asynccontextmanager
+async def listening(tmp_path: Path) -> AsyncIterator[World]:
+    """Listen while it lasts."""
     root = new_root(NOW)
     manager = FakeManager(root)
     tls = node_tls(tmp_path / "server", root, Role.MANAGER)
@@ -150,8 +150,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
     await port.listen("127.0.0.1", number)
-    yield World(f"127.0.0.1:{number}", manager, root)
-    await port.close()
+    try:
+        yield World(f"127.0.0.1:{number}", manager, root)
+    finally:
+        await port.close()
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A listening port."""
+    async with listening(tmp_path) as world:
+        yield world
 
 
 async def test_a_manager_speaks_raft_and_is_known_by_its_certificate(world: World, tmp_path: Path):
