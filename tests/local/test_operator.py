@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
 
-from tests.local.conftest import Local
+from tests.local.conftest import Local, wait_for
 
 
 def test_the_doctor_finds_a_whole_swarm_well_and_a_dead_manager_a_problem(swarm: Local):
@@ -118,3 +122,48 @@ def test_status_says_which_revision_is_applied_and_by_whom(swarm: Local):
     assert said["revision"]["playbook"] == "demo.yml"
     assert said["revision"]["by"]
     assert "Applied: demo.yml" in swarm.swarmops("status").stdout
+
+
+def test_a_watch_follows_git_and_the_swarm_remembers_the_commit(swarm: Local, tmp_path: Path):
+    """Somebody else pushes: the next round applies it, tells its figures, and status the commit."""
+    upstream, elsewhere = tmp_path / "upstream.git", tmp_path / "elsewhere"
+
+    def git(*words: str | Path, folder: Path = swarm.folder) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        argv = ["git", "-C", str(folder), *identity, *map(str, words)]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "-q", "--bare", upstream)
+    git("init", "-q", "-b", "main")
+    git("add", "inventories", "playbooks")
+    git("commit", "-q", "-m", "first")
+    git("remote", "add", "origin", upstream)
+    git("push", "-q", "-u", "origin", "main")
+    git("clone", "-q", "-b", "main", upstream, elsewhere)
+    playbook = elsewhere / "playbooks" / "demo.yml"
+    playbook.write_text(playbook.read_text() + "vars: {pushed: true}\nprune: false\n")
+    text = playbook.read_text().replace("replicas: 4", "replicas: 3")
+    playbook.write_text(text)
+    git("commit", "-q", "-a", "-m", "second", folder=elsewhere)
+    git("push", "-q", folder=elsewhere)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ("watch", "--git", "--interval", "1s", "--metrics-port", str(port))
+    with swarm.start(*words, str(swarm.inventory)) as watching:
+
+        def figures() -> str:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as said:
+                    return str(said.read().decode())
+            except OSError:
+                return ""
+
+        wait_for(lambda: "swarmops_watch_drifted_total 1.0" in figures(), "a corrected round")
+        wait_for(lambda: "swarmops_watch_drift_steps 0.0" in figures(), "a round without drift")
+        assert "swarmops_watch_failures_total 0.0" in figures()
+        watching.send_signal(signal.SIGINT)
+    assert len([task for task in swarm.tasks("web") if task["desired_state"] == "Running"]) == 3
+    said = json.loads(swarm.swarmops("status", "--format", "json").stdout)
+    assert said["revision"]["commit"] == git("rev-parse", "--short=12", "HEAD", folder=elsewhere)
