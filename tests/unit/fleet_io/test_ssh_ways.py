@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,6 +274,26 @@ def test_ipv6(tmp_path: Path, shells: Shells) -> None:
     server.start()
     try:
         assert shells.of(server.target(address="::1")).run("echo six").stdout == b"six\n"
+    finally:
+        server.stop()
+
+
+@pytest.mark.slow
+def test_an_idle_connection_shows_that_it_is_there(
+    tmp_path: Path, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """As often as ssh_config says, so that no firewall on the way forgets it."""
+    (tmp_path / "other").mkdir()
+    server = Server(tmp_path / "other", "LogLevel DEBUG1")
+    server.start()
+    ssh_config("Host *\n ServerAliveInterval 1\n")
+    try:
+        assert shells.of(server.target()).run("true").ok
+        log = server.folder / "sshd.log"
+        deadline = time.monotonic() + 10
+        while "rtype keepalive@lag.net" not in log.read_text():
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)  # between two looks at the log
     finally:
         server.stop()
 
