@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import os
+import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
 
-from tests.local.conftest import Local, wait_for
+from tests.local.conftest import Local, command_lines, wait_for
 
 CLEAR = "open-sesame-4711-hunter2"
 ENCODED = base64.b64encode(CLEAR.encode()).decode().rstrip("=")
@@ -65,6 +69,14 @@ def hosts(swarm: Local) -> list[str]:
     return [line.split()[0] for line in shown.stdout.splitlines() if " Running" in line]
 
 
+def output(swarm: Local) -> str:
+    """Return what the service's tasks wrote, nothing until their nodes answer."""
+    try:
+        return swarm.docker("node1", "service", "logs", "--raw", "reader").stdout
+    except AssertionError:
+        return ""
+
+
 def test_a_task_reads_its_files_and_a_template_is_filled_in(swarm: Local):
     """A process finds them in a folder that the environment names."""
     create(swarm)
@@ -120,6 +132,43 @@ def test_only_the_node_of_the_task_has_it_and_keeps_it_sealed(swarm: Local):
     assert has(swarm, CLEAR) == []
     [key] = swarm.folder.rglob("secrets.key")
     assert "node4" in key.parts
+
+
+def test_without_managers_the_task_is_restarted_with_its_secret(swarm: Local):
+    """On its node, by its daemon or by the next one; managers hear of no end."""
+
+    def process() -> int:
+        return next((pid for pid, command in command_lines() if is_reader(command)), 0)
+
+    def is_reader(command: str) -> bool:
+        return command.startswith("sleep 1000 ") and f"{swarm.folder}/.demo/node4/" in command
+
+    def kill_task() -> int:
+        killed = process()
+        os.kill(killed, signal.SIGKILL)
+        wait_for(lambda: process() != killed, "its end")
+        return killed
+
+    def runs_again(killed: int) -> bool:
+        return process() not in {0, killed} and len(in_memory()) == 1
+
+    (task,) = swarm.docker("node1", "service", "ps", "-q", "reader").stdout.split()
+    with contextlib.ExitStack() as managers:
+        for node in ("node1", "node2", "node3"):
+            managers.enter_context(swarm.stopped(node))
+        killed = kill_task()
+        wait_for(lambda: runs_again(killed), "another process")
+        with swarm.stopped("node4"):
+            killed = kill_task()
+            for file in in_memory():
+                shutil.rmtree(file.parent)
+        wait_for(lambda: runs_again(killed), "another process")
+    said = f"{len(CLEAR)}\nI am reader.1 on node4\n"
+    wait_for(lambda: output(swarm) == said, "what the last process read, and no other's output")
+    assert swarm.docker("node1", "service", "ps", "-q", "reader").stdout.split() == [task]
+    assert hosts(swarm) == ["node4"]
+    assert has(swarm, CLEAR) == []
+    assert has(swarm, ENCODED) == []
 
 
 def test_removed_it_is_gone_from_memory(swarm: Local):
