@@ -13,7 +13,7 @@ from swarmops.fleet.choice import choose_managers
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.member_steps import Draft
 from swarmops.fleet.observation import Observation
-from swarmops.fleet.plan_hosts import host_steps, install_id, start_id
+from swarmops.fleet.plan_hosts import host_steps, install_id, only_down, start_id
 from swarmops.fleet.plan_materials import supplies
 from swarmops.fleet.plan_members import change, count_members, form
 from swarmops.fleet.plan_nodes import node_step, only_names
@@ -40,7 +40,7 @@ def _plan(inventory: Inventory, playbook: Playbook, observation: Observation) ->
     if observation.swarm is None and refusal is None:
         if roster.unsure:
             return Plan(
-                steps=tuple(_ordered(host_steps(observation, roster))),
+                steps=tuple(_ordered(only_down(host_steps(observation, roster), observation))),
                 warnings=warnings,
                 problems=roster.problems,
                 again=True,

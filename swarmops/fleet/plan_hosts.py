@@ -69,6 +69,23 @@ def _turn(node: Node) -> int:
     return 2 if is_leader(node) else int(is_reachable(node))
 
 
+def only_down(steps: list[Step], observation: Observation) -> list[Step]:
+    """Return the steps that may be done while nobody tells who is a manager.
+
+    What is down is started. What lives may be one of those that make up the quorum once the others
+    are back: it has its turn when the swarm can be seen, or nothing else is left to start.
+    """
+    hosts = observation.hosts
+    down = {s.target for s in steps if s.kind is StepKind.START and not _lives(hosts[s.target])}
+    deaf = {view.name for view in hosts.values() if view.alive and not view.running}
+    kept = [s for s in steps if s.kind is not StepKind.START or s.target in (down or deaf)]
+    ids = {step.id for step in kept}
+    return [
+        msgspec.structs.replace(step, after=tuple(one for one in step.after if one in ids))
+        for step in kept
+    ]
+
+
 def _batches(views: list[HostView]) -> list[list[HostView]]:
     """Split what is restarted: one first, to see whether it works, then a quarter at a time."""
     size = max(1, -(-len(views) * BATCH_PERCENT // 100))

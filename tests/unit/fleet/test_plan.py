@@ -217,6 +217,8 @@ M1, M3 = "swarm: {managers: 1}", "swarm: {managers: 3}"
         ("a=leader, b=removed", M1, ["leave:b", "join:b worker", "update_node:b"]),
         ("a=leader, b=stopped unknown", M1, ["start:b"]),
         ("a=stopped manager, b=stopped worker", M1, ["start:a", "start:b"]),
+        ("a=stopped manager, b=old manager, c=deaf manager", M3, ["install:b", "start:a"]),
+        ("a=deaf manager, b=old manager", M3, ["install:b", "start:a"]),
         (
             "a=old leader, b=old manager, c=old manager",
             M3,
