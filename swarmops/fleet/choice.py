@@ -12,6 +12,7 @@ from swarmops.fleet.observation import Observation
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.quorum import is_leader, is_manager, is_reachable
 from swarmops.fleet.roster import Roster, build_roster
+from swarmops.model.base import given
 from swarmops.model.node import Availability, Node, NodeState, Role
 
 
@@ -31,6 +32,7 @@ def choose_managers(
     known = roster or build_roster(inventory, observation)
     order = inventory.manager_order()
     left = [host for host in order if playbook.wish(host).role is not Role.WORKER]
+    zones = {host: _zone(host, playbook, known) for host in left}
     ranks = {host: _rank(host, playbook, observation, known) for host in left}
     chosen: list[str] = []
     there: Counter[str] = Counter()
@@ -38,19 +40,23 @@ def choose_managers(
     def standing(host: str) -> tuple[bool, int, int, bool, int]:
         forced = playbook.wish(host).role is Role.MANAGER
         old = bool(observation.hosts[host].missing)
-        return (not forced, ranks[host], there[_zone(host, playbook)], old, order.index(host))
+        return (not forced, ranks[host], there[zones[host]], old, order.index(host))
 
     while left and len(chosen) < playbook.managers:
         best = min(left, key=standing)
         left.remove(best)
         chosen.append(best)
-        there[_zone(best, playbook)] += 1
+        there[zones[best]] += 1
     return [host for host in order if host in chosen]
 
 
-def _zone(host: str, playbook: Playbook) -> str:
-    """Return a host's zone; one that is in none is a zone of its own."""
-    return playbook.zones.get(host, f"host {host}")
+def _zone(host: str, playbook: Playbook, roster: Roster) -> str:
+    """Return a host's zone: the files', else its node's own; without any it is one of its own."""
+    key, node = playbook.spread_managers_by, roster.members.get(host)
+    present = (given(node.spec.labels, {}) or {}) if node is not None else {}
+    if key in playbook.wish(host).labels:  # the label changes, or goes
+        present = {}
+    return playbook.zones.get(host) or present.get(key) or f"host {host}"
 
 
 def _rank(host: str, playbook: Playbook, observation: Observation, roster: Roster) -> int:

@@ -64,7 +64,9 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     prune: bool = False
     """Services that the playbook made once and has no more are removed."""
     zones: dict[str, str] = {}
-    """Host → what managers are spread over (``swarm.spread_managers_by``), where it is known."""
+    """Host → what managers are spread over, where playbook or inventory say it."""
+    spread_managers_by: str = ZONE
+    """The node label, or variable, that says it."""
     replace_dead_after_s: float | None = None
     """A manager that is dead for so long is replaced; None: only a person gives one up."""
     warnings: tuple[str, ...] = ()
@@ -126,6 +128,7 @@ def build_playbook(document: Document, inventory: Inventory, path: Path | None =
     backend = swarm.get("backend", _backend(inventory))
     contents = _contents(top, backend, Path(document.name).parent, scope)
     prune = entry.boolean() if (entry := top.get("prune")) else False
+    spread_by = swarm.get("spread_managers_by", ZONE)
     return Playbook(
         path=str(path or document.name),
         name=swarm.get("name", (path or Path(document.name)).stem),
@@ -137,7 +140,8 @@ def build_playbook(document: Document, inventory: Inventory, path: Path | None =
         networks=contents.networks,
         hooks=read_hooks(entry, inventory) if (entry := top.get("hooks")) else Hooks(),
         prune=prune,
-        zones=zones_of(swarm.get("spread_managers_by", ZONE), nodes, scope),
+        zones=zones_of(spread_by, nodes, scope),
+        spread_managers_by=spread_by,
         replace_dead_after_s=swarm.get("replace_dead_after_s"),
         warnings=inventory.warnings + warnings + contents.warnings,
     )

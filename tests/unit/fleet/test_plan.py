@@ -286,6 +286,34 @@ def test_choice(world: str, playbook: str, managers: list[str]):
     assert choose_managers(inventory, play(text, inventory), observation) == managers
 
 
+@pytest.mark.parametrize(
+    ("nodes", "managers"),
+    [
+        ("", ["a", "c", "d"]),
+        ("\nnodes: {d: {labels: {zone: one}}}", ["a", "b", "c"]),
+        ("\nnodes: {c: {labels: {zone: null}}, d: {labels: {zone: one}}}", ["a", "b", "c"]),
+    ],
+)
+def test_zones_are_what_the_files_say_and_else_what_nodes_are_labelled(
+    nodes: str, managers: list[str]
+):
+    """A label that was set by hand spreads managers too, unless the playbook changes it."""
+    inventory, observation = seen("a=leader, b=worker, c=worker, d=worker")
+    swarm = observation.swarm
+    assert swarm is not None
+    zones = {"a": "one", "b": "one", "c": "two", "d": "three"}
+    labelled_nodes = tuple(
+        msgspec.structs.replace(
+            one,
+            spec=msgspec.structs.replace(one.spec, labels={HOST_LABEL: host, "zone": zones[host]}),
+        )
+        for host, one in zip(zones, swarm.nodes, strict=True)
+    )
+    labelled_swarm = msgspec.structs.replace(swarm, nodes=labelled_nodes)
+    world = msgspec.structs.replace(observation, swarm=labelled_swarm)
+    assert choose_managers(inventory, play(M3 + nodes, inventory), world) == managers
+
+
 def test_a_dead_manager_is_replaced_after_its_time():
     """It is demoted before another is added; how long it has been down is told by its node."""
     inventory, observation = seen("a=leader, b=manager, c=silent manager, d=worker")
