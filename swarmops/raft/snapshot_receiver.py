@@ -16,7 +16,6 @@ import msgspec
 from swarmops.raft import membership
 from swarmops.raft.disk import Disk, Lanes
 from swarmops.raft.engine import Engine
-from swarmops.raft.errors import StorageCorrupt
 from swarmops.raft.membership import Configuration
 from swarmops.raft.messages import SnapshotChunk
 from swarmops.raft.sealing import SALT_BYTES
@@ -128,12 +127,7 @@ class SnapshotReceiver:
         incoming.busy = True
 
         def job() -> None:
-            if incoming.writer is None:
-                salt = self._rng.randbytes(SALT_BYTES)
-                incoming.writer = SnapshotWriter(
-                    self._disk, self._data_key, salt, incoming.which, incoming.meta
-                )
-            incoming.writer.write(message.data)
+            self._writer(incoming).write(message.data)
 
         def done(_result: None, error: BaseException | None) -> None:
             incoming.busy = False
@@ -144,6 +138,15 @@ class SnapshotReceiver:
             self._answer(leader, message, incoming.next_number, done=False)
 
         self._lanes.submit("snapshot", job, done)
+
+    def _writer(self, incoming: _Incoming) -> SnapshotWriter:
+        """Begin the file with the first chunk; with the last, where an empty state has no other."""
+        if incoming.writer is None:
+            salt = self._rng.randbytes(SALT_BYTES)
+            incoming.writer = SnapshotWriter(
+                self._disk, self._data_key, salt, incoming.which, incoming.meta
+            )
+        return incoming.writer
 
     def _drop(self, incoming: _Incoming, error: BaseException) -> None:
         _logger.warning("a snapshot from the leader could not be kept, will ask again: %s", error)
@@ -157,9 +160,7 @@ class SnapshotReceiver:
         incoming.busy = self.installing = True
 
         def job() -> _Whole:
-            if incoming.writer is None:
-                raise StorageCorrupt(incoming.which.name, 0, "the snapshot is empty")
-            incoming.writer.finish()
+            self._writer(incoming).finish()
             reader = SnapshotReader(self._disk, self._data_key, incoming.which)
             whole: _Whole = or_close(reader, lambda: self._understood(reader))
             return whole

@@ -252,6 +252,20 @@ def test_a_damaged_snapshot_is_not_acknowledged(run: Any):
     follow(run, play)
 
 
+def test_a_snapshot_of_an_empty_state_is_installed(run: Any):
+    """It has no chunk but the last: who needs it would else ask for it for ever."""
+
+    async def play(follower: Follower) -> None:
+        ack = await follower.say(_snapshot(90, 2, 0, last=True))
+        assert ack == SnapshotAck(2, 1, 90, 0, True)
+        assert follower.member.status().applied_index == 90
+        follower.member.power_off()
+        await follower.member.start("open")
+        assert follower.member.status().applied_index == 90
+
+    follow(run, play)
+
+
 @pytest.mark.parametrize("way", ["restore", "load"])
 def test_a_state_that_could_not_be_replaced_ends_the_member_and_says_why(run: Any, way: str):
     """Half old and half new it serves nobody; started again, it has the snapshot's state."""
