@@ -32,6 +32,7 @@ from swarmops.raft import (
     frames,
     membership,
     messages,
+    opening,
     raft,
     records,
     recovery,
@@ -46,9 +47,12 @@ from swarmops.raft import (
 )
 from swarmops.raft import disk as disk_module
 from swarmops.raft.clock import BootClock
+from swarmops.raft.errors import StorageCorrupt
 from swarmops.raft.journal import Journal
 from swarmops.raft.logwriter import Batch, LogWriter
+from swarmops.raft.progress import Progress
 from swarmops.raft.proposals import Proposals
+from swarmops.raft.sessions import Sessions
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
 from swarmops.raft.snapshotting import Snapshots
@@ -151,6 +155,36 @@ _landed = Journal._landed
 def _retry_at_once(self) -> None:
     self.error = None
     self.flush()
+
+
+def _keep_all(self, index) -> int:
+    """Keep for who is behind whatever it needs."""
+    timing = self._timing
+    self._timing = msgspec.structs.replace(timing, lagging_entries=1 << 40, lagging_bytes=1 << 60)
+    kept = _keep_from(self, index)
+    self._timing = timing
+    return int(kept)
+
+
+_keep_from = Snapshots._keep_from
+
+
+async def _restore_what_can_be(environment, opened) -> Sessions:
+    try:
+        return await _restore(environment, opened)
+    except StorageCorrupt:
+        return Sessions()
+
+
+_restore = opening.restore
+
+
+def _work_on_the_loop(self, lane, job, done) -> None:
+    try:
+        result, error = job(), None
+    except Exception as caught:  # noqa: BLE001 - the job's error is its caller's
+        result, error = None, caught
+    self._hand_back(done, result, error)
 
 
 def _keep_nothing(self, index) -> int:
@@ -525,6 +559,43 @@ TABLE = [
         test_durability.test_memory_entries_behind_a_snapshot_are_kept_for_slow_followers,
     ),
     Mutation(
+        "the log is kept for whoever is behind, without an end",
+        "a follower that never catches up costs unbounded files and memory",
+        _replace(Snapshots, "_keep_from", _keep_all),
+        test_durability.test_a_follower_that_never_catches_up_costs_bounded_memory_and_files,
+    ),
+    Mutation(
+        "a follower is sent all that it lacks at once",
+        "unbounded pipelining to a slow follower",
+        _replace(Progress, "has_room", lambda self: not self.snapshot),
+        test_durability.test_a_follower_that_never_catches_up_costs_bounded_memory_and_files,
+    ),
+    Mutation(
+        "who proposes never waits",
+        "what is proposed and not applied costs unbounded memory",
+        _replace(Proposals, "is_full", lambda self: False),
+        test_durability.test_what_one_member_has_proposed_and_not_seen_applied_is_bounded,
+    ),
+    Mutation(
+        "a damaged snapshot is as good as none at the start",
+        "truncated dump: a zombie that has no state leads",
+        _replace(raft, "restore", _restore_what_can_be),
+        test_durability.test_a_member_whose_snapshot_is_damaged_refuses_to_start,
+        {"where": "a chunk", "damage": "flip"},
+    ),
+    Mutation(
+        "disk work is done on the loop",
+        "the serializer holds the tick",
+        _replace(disk_module.ThreadLanes, "submit", _work_on_the_loop),
+        _in_group(test_group.test_snapshots_are_drawn_and_loaded_off_the_loop),
+    ),
+    Mutation(
+        "a result that a snapshot hides is waited for",
+        "the proposer of a command that was applied hears that time is up (ours)",
+        _replace(Proposals, "applied_unseen", lambda self, was_applied: None),
+        test_durability.test_a_result_lost_in_a_snapshot_is_said_to_be_unknown,
+    ),
+    Mutation(
         "no answer while the disk is slow",
         "a follower with a slow disk passes for dead",
         _replace(_R, "_acknowledge_rest", lambda self, *, landed: None),
@@ -642,14 +713,14 @@ TABLE = [
         "a manager that was given up comes back and stands against the survivor",
         _replace(recovery, "Configuration", _bar_nobody),
         test_membership.test_force_new_cluster_makes_a_group_of_one_survivor,
-        {"number": 2},
+        {"number": 2, "snapshot_entries": 1_000_000},
     ),
     Mutation(
         "a new cluster asks the oldest configuration who is lost",
         "who joined since then is not barred",
         _replace(recovery, "storage", SimpleNamespace(open_member=_open_as_in_the_beginning)),
         test_membership.test_force_new_cluster_makes_a_group_of_one_survivor,
-        {"number": 2},
+        {"number": 2, "snapshot_entries": 1_000_000},
     ),
     Mutation(
         "a new cluster is written before its term",

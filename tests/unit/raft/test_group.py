@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from swarmops.raft import COMMAND_BYTES_MAX, NoLeader, QuorumLoss, TooLarge
+
+TOO_LARGE = "raft: raft message is too large and can't be sent"
+"""Docker's words."""
 
 
 async def test_a_group_of_one_answers_what_it_was_asked(group: Any):
@@ -183,7 +190,7 @@ async def test_too_large_a_command_is_refused_in_dockers_words(group: Any):
     managers = await group.form(3)
     for manager in managers:
         await manager.raft.propose(b"x" * COMMAND_BYTES_MAX)
-        with pytest.raises(TooLarge, match="too large"):
+        with pytest.raises(TooLarge, match=f"^{re.escape(TOO_LARGE)}$"):
             await manager.raft.propose(b"x" * (COMMAND_BYTES_MAX + 1))
 
 
@@ -195,3 +202,43 @@ async def test_a_raising_command_reaches_its_proposer_and_harms_nothing_else(gro
             await manager.raft.propose(b"raise:me")
         await manager.raft.propose(b"fine")
     assert await group.agree() == [b"fine"] * 3
+
+
+async def test_snapshots_are_drawn_and_loaded_off_the_loop(group: Any):
+    """What a large state costs to write, to read and to decode, the loop does not wait for."""
+    group.timing = msgspec.structs.replace(group.timing, trailing_entries=1, lagging_entries=0)
+    (one,) = await group.form(1)
+    for n in range(5):
+        await one.raft.propose(b"%d" % n)
+    loop, went_on = asyncio.get_running_loop(), []
+
+    def hold() -> None:
+        """Go on once the loop has: on its own thread it would wait in vain."""
+        turned = threading.Event()
+        loop.call_soon_threadsafe(turned.set)
+        went_on.append(turned.wait(1))
+
+    def drawn(state: list[bytes]) -> Iterator[bytes]:
+        hold()
+        yield from state
+
+    one.register.snapshot = lambda: drawn(list(one.register.applied))
+    one.raft.snapshot_now()
+    async with asyncio.timeout(5):
+        while one.raft._running.journal.first_index < 5:  # noqa: ASYNC110 - bounded, by the time-out
+            await asyncio.sleep(0.01)
+    two = group.make(2)
+
+    def load(chunks: Iterator[bytes]) -> Callable[[], None]:
+        state = list(chunks)
+        hold()
+        return lambda: two.register.restore(iter(state))
+
+    two.register.load = load
+    await two.listen()
+    await two.raft.start("join", await one.raft.add_member(two.member))
+    async with asyncio.timeout(5):
+        while two.register.applied != one.register.applied:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+    assert two.register.restored == 1
+    assert went_on == [True, True]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 
-from swarmops.raft import BootClock, engine, engine_core
+import swarmops.raft
+from swarmops.raft import BootClock, Timing, engine, engine_core
 from swarmops.raft.errors import IncompatibleEngine
 from swarmops.raft.messages import FRAME_BYTES_MAX
 from swarmops.raft.progress import Progress
@@ -95,6 +98,22 @@ def test_every_override_of_a_private_name_says_which_fault_it_corrects():
         for name, member in vars(layer).items():
             if name.startswith("_SyncObj__") and callable(member):
                 assert "Fault" in (member.__doc__ or ""), name
+
+
+def test_the_engine_is_known_by_the_fewest_files():
+    """All others see consensus through ``swarmops.raft`` alone."""
+    package = Path(swarmops.raft.__file__).parents[1]
+    importing = re.compile(r"^\s*(import|from) pysyncobj", re.MULTILINE)
+    found = [file.name for file in package.rglob("*.py") if importing.search(file.read_text())]
+    assert found == ["stock.py"]
+
+
+def test_the_default_bounds_are_those_that_were_promised():
+    """What the others' tests make small."""
+    timing = Timing()
+    assert timing.trailing_entries >= 500
+    assert timing.read_lease_s < timing.election_min_s
+    assert timing.step_down_s <= 1.0
 
 
 def test_the_engine_leaves_the_socket_module_as_it_was():

@@ -9,8 +9,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from swarmops.raft import OutcomeUnknown, ProposalTimeout, Stopped, logfile, termfile
+from swarmops.raft import (
+    OutcomeUnknown,
+    ProposalTimeout,
+    Stopped,
+    StorageCorrupt,
+    logfile,
+    records,
+    termfile,
+)
 from swarmops.raft.messages import AppendAck
+from swarmops.raft.snapshots import CHUNK, END, HEADER_BYTES, META
 
 KEY = bytes(range(32))
 
@@ -193,6 +202,109 @@ def test_files_stay_bounded_under_endless_writes(run: Any):
         snapshots = [name for name in leader.disk.files if name.startswith("snapshot-")]
         assert len(log) <= 12
         assert len(snapshots) == 1
+
+    run(scenario)
+
+
+def test_a_follower_that_never_catches_up_costs_bounded_memory_and_files(run: Any):
+    """It answers, but its disk takes seconds: log, files and what is under way are small."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing,
+            snapshot_entries=50,
+            trailing_entries=10,
+            segment_bytes=2000,
+            lagging_entries=100,
+            batch_bytes=500,
+            inflight_messages=8,
+            inflight_bytes=2000,
+        )
+        await world.form(3)
+        leader = await world.leader()
+        slow = next(m for m in world.alive() if m is not leader)
+        slow.disk_delay_s = 2.0
+        for member in world.alive():
+            member.machine.apply = lambda _index, _data: None
+        running = leader.raft._running
+        progress = running.engine._progress[slow.me.raft_id]
+        entries = under_way = size = 0
+
+        def watch(_sender: str, to: str, _message: Any) -> bool:
+            nonlocal under_way
+            if to == slow.me.raft_id:
+                under_way = max(under_way, progress._inflight_bytes)
+            return True
+
+        world.watch = watch
+        for _ in range(20):
+            await asyncio.gather(*(leader.raft.propose(b"x" * 20) for _ in range(50)))
+            entries = max(entries, len(running.journal))
+            size = max(size, sum(len(content) for content in leader.disk.files.values()))
+            await asyncio.sleep(0.2)
+        assert slow.status().applied_index < leader.status().applied_index, "it catches up"
+        assert entries <= 100 + 3 * 50
+        assert 0 < under_way <= 2000 + 500
+        assert size < 60_000
+
+    run(scenario)
+
+
+def test_what_one_member_has_proposed_and_not_seen_applied_is_bounded(run: Any):
+    """More waits outside, and is answered all the same."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(world.timing, pending_bytes=1000)
+        await world.form(1)
+        one = world.members[1]
+        one.disk_delay_s = 0.05
+        asked = [asyncio.ensure_future(one.raft.propose(b"x" * 100)) for _ in range(100)]
+        most = 0
+        while not all(each.done() for each in asked):
+            most = max(most, one.raft._running.proposals._bytes)
+            await asyncio.sleep(0.01)
+        assert sorted(each.result() for each in asked) == list(range(1, 101))
+        assert 500 < most < 1000 + 100
+
+    run(scenario)
+
+
+def _places(snapshot: bytes) -> dict[str, int]:
+    """Say where the parts of a snapshot's file begin."""
+    offset, places = HEADER_BYTES, {"the header": 0}
+    while record := records.read_record(snapshot, offset):
+        places[{META: "the description", CHUNK: "a chunk", END: "the end"}[record.kind]] = offset
+        offset = record.end
+    return places
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+@pytest.mark.parametrize("where", ["the header", "the description", "a chunk", "the end"])
+def test_a_member_whose_snapshot_is_damaged_refuses_to_start(run: Any, where: str, damage: str):
+    """With file and offset; a member that led without its state would be a zombie."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=50, trailing_entries=10, segment_bytes=300
+        )
+        await world.form(1)
+        one = world.members[1]
+        for n in range(60):
+            await one.raft.propose(b"%d" % n)
+        await world.eventually(lambda: one.raft._running.journal.first_index > 30)
+        one.power_off()
+        (name,) = (name for name in one.disk.files if name.startswith("snapshot-"))
+        file = one.disk.files[name]
+        at = _places(bytes(file))[where]
+        if damage == "cut":
+            del file[at + 7 :]
+        else:
+            file[at + 7] ^= 1
+        try:
+            with pytest.raises(StorageCorrupt, match=rf"{name}: .* at byte {at}; .*join"):
+                await one.start("open")
+        finally:
+            one.is_off = one.raft._run is None
 
     run(scenario)
 

@@ -18,7 +18,7 @@ from swarmops.raft import (
     force_new_cluster,
 )
 from swarmops.raft import membership as rules
-from swarmops.raft.messages import TimeoutNow
+from swarmops.raft.messages import AppendAck, TimeoutNow
 
 KEY = bytes(range(32))
 
@@ -248,24 +248,47 @@ def test_removals_down_to_one_member_work(run: Any):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_force_new_cluster_makes_a_group_of_one_survivor(run: Any, number: int):
-    """From any manager's disk: its state, itself alone, the others barred, a working group."""
+@pytest.mark.parametrize("snapshot_entries", [1_000_000, 5])
+def test_force_new_cluster_makes_a_group_of_one_survivor(
+    run: Any, snapshot_entries: int, number: int
+):
+    """From any manager's disk, compacted or not: all its log holds, itself alone, the rest barred.
+
+    Barred stays also who was removed before; what nobody knows to be committed counts as agreed.
+    """
 
     async def scenario(world: Any) -> None:
-        await world.form(3)
+        world.timing = msgspec.structs.replace(
+            world.timing, snapshot_entries=snapshot_entries, trailing_entries=2, segment_bytes=300
+        )
+        await world.form(4)
+        leader = await world.leader()
+        removed_before = world.members.pop(next(n for n in (4, 3) if world.members[n] != leader))
+        await leader.raft.remove_member(removed_before.me.raft_id)
+        removed_before.power_off()
         for n in range(10):
-            await world.members[1].raft.propose(b"%d" % n)
+            await leader.raft.propose(b"%d" % n)
         await world.converge()
+        world.watch = lambda _from, _to, message: not isinstance(message, AppendAck)
+        unknown = asyncio.ensure_future(leader.raft.propose(b"unknown"))
+        await asyncio.sleep(0.1)
         for each in world.alive():
             await each.raft.stop()
             each.is_off = True
+        world.watch = lambda *_: True
+        with pytest.raises(Stopped):
+            await unknown
         survivor = world.members[number]
+        compacted = any(name.startswith("snapshot-") for name in survivor.disk.files)
+        assert compacted == (snapshot_entries == 5)
         force_new_cluster(survivor.disk, me=survivor.me, data_key=KEY)
         await survivor.start("open")
-        assert await survivor.raft.propose(b"on", timeout_s=5) == 11
+        assert await survivor.raft.propose(b"on", timeout_s=5) == 12
+        assert survivor.machine.applied[-2:] == [b"unknown", b"on"]
         assert survivor.status().voters == (survivor.me,)
         others = [member for member in world.members.values() if member is not survivor]
-        assert survivor.status().removed == {other.me.raft_id for other in others}
+        barred = {other.me.raft_id for other in (*others, removed_before)}
+        assert survivor.status().removed == barred
         await others[0].start("open")
         gone: list[bool] = []
         others[0].raft.on_removed(lambda: gone.append(True))
