@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,10 +68,26 @@ class Local:
         assert "Traceback" not in done.stderr
         return done
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start the command and return its process."""
+    @contextlib.contextmanager
+    def never_done(self, word: str) -> Iterator[None]:
+        """Have a service in the playbook that no node fits: an apply waits for it in vain.
+
+        ``word`` is in its command: another one is something to do anew.
+        """
+        text = self.playbook.read_text()
+        deploy = "deploy: {placement: {constraints: ['node.labels.none == such']}}"
+        never = f"  never: {{image: host, command: sleep {word}, {deploy}}}\n"
+        self.playbook.write_text(text.replace("services:\n", f"services:\n{never}", 1))
+        try:
+            yield
+        finally:
+            self.playbook.write_text(text)
+            self.swarmops("service", "rm", "never")
+
+    def start(self, *arguments: str, within: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start the command, perhaps as another one's argument, and return its process."""
         return subprocess.Popen(
-            [sys.executable, "-m", "swarmops", *arguments],
+            [*within, sys.executable, "-m", "swarmops", *arguments],
             cwd=self.folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -162,6 +178,16 @@ class Local:
         if listed.returncode != 0:
             return False
         return all(row["status"] == "Ready" for row in json.loads(listed.stdout))
+
+
+def signalled(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal to an apply as soon as it waits for what it did to come true."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "waiting until the swarm is as the playbook says" in line:
+            process.send_signal(number)
+            return
+    pytest.fail("it ended before it waited")
 
 
 def command_lines() -> Iterator[tuple[int, str]]:

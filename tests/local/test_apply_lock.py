@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
-from tests.local.conftest import Local
+import pytest
+
+from tests.local.conftest import Local, signalled, wait_for
 
 
 def lock_files(local: Local) -> list[Path]:
@@ -46,3 +49,43 @@ def test_a_killed_apply_holds_nobody_up(local: Local) -> None:
     local.swarmops("apply", str(local.inventory))
     assert lock_files(local) == []
     assert len(local.nodes()) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_no_lock(local: Local, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and a closed terminal: exit code 130, and the label is empty at once."""
+    # Who runs the tests in the background has Ctrl-C ignored, and so would have their children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    local.swarmops("apply", str(local.inventory))
+    with local.never_done(str(number.value)):
+        with local.start("apply", str(local.inventory)) as process:
+            signalled(process, number)
+            process.communicate(timeout=15)
+        assert process.returncode == 130
+        assert "Nobody has locked it" in local.swarmops("unlock-apply", "--reason", "look").stdout
+
+
+@pytest.mark.slow
+def test_a_lock_of_another_machine_ends_by_itself(local: Local) -> None:
+    """Of a run that was killed elsewhere nobody here knows: 4 while its time runs, then 0."""
+    local.swarmops("apply", str(local.inventory))
+    elsewhere = ["unshare", "--pid", "--fork", "--kill-child=KILL"]
+    if os.geteuid() != 0:
+        elsewhere.insert(1, "--map-root-user")
+    apply = ("apply", str(local.inventory))
+    with local.never_done("9"), local.start(*apply, within=elsewhere) as process:
+        signalled(process, signal.SIGKILL)
+        process.communicate(timeout=15)
+    text = local.playbook.read_text()
+    local.playbook.write_text(text.replace("replicas: 4", "replicas: 3"))
+    refused = local.swarmops("apply", str(local.inventory), expect=4)
+    assert "its lock ends 30 s after the last sign of life" in refused.stderr
+
+    def applied() -> bool:
+        with local.start("apply", str(local.inventory)) as again:
+            again.communicate(timeout=60)
+        assert again.returncode in {0, 4}
+        return again.returncode == 0
+
+    wait_for(applied, "an apply after the lock's time", within_s=45)
+    local.playbook.write_text(text)

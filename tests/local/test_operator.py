@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import urllib.request
 from pathlib import Path
 
-from tests.local.conftest import Local, wait_for
+from tests.local.conftest import Local, signalled, wait_for
 
 
 def test_the_doctor_finds_a_whole_swarm_well_and_a_dead_manager_a_problem(swarm: Local):
@@ -34,6 +35,15 @@ def test_the_doctor_finds_a_whole_swarm_well_and_a_dead_manager_a_problem(swarm:
     assert "swarmops apply" in found
     swarm.swarmops("apply")
     swarm.swarmops("doctor")
+
+
+def test_a_look_is_one_round_trip_a_host(swarm: Local):
+    """The log of a plan has one program that ran on each host, and it brought everything."""
+    swarm.swarmops("plan")
+    logs = (swarm.folder / "state/swarmops").rglob("plan-*.log")
+    log = max(logs, key=lambda path: path.stat().st_mtime)
+    ran = re.findall(r"(node\d): (\w+) ended with 0", log.read_text())
+    assert sorted(ran) == [(f"node{n}", "facts") for n in range(1, 6)]
 
 
 def test_a_command_runs_on_all_hosts_of_a_pattern(swarm: Local):
@@ -85,21 +95,13 @@ def test_a_watch_leaves_what_takes_something_away_and_corrects_the_rest(swarm: L
 
 def test_a_signal_in_the_middle_of_a_round_ends_the_watch(swarm: Local):
     """It is no correction: the exit code is 130, and the lock is free at once."""
-    text = swarm.playbook.read_text()
-    never = "  never: {image: host, command: 'false', deploy: {replicas: 1}}\n"
-    swarm.playbook.write_text(text.replace("services:\n", f"services:\n{never}", 1))
-    with swarm.start("watch", "--interval", "60s") as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "waiting until the swarm is as the playbook says" in line:
-                process.send_signal(signal.SIGTERM)
-                break
-        said, _ = process.communicate(timeout=15)
-    assert process.returncode == 130
-    assert "corrected" not in said
-    assert "Nobody has locked it" in swarm.swarmops("unlock-apply", "--reason", "look").stdout
-    swarm.playbook.write_text(text)
-    swarm.swarmops("service", "rm", "never")
+    with swarm.never_done("1"):
+        with swarm.start("watch", "--interval", "60s") as process:
+            signalled(process, signal.SIGTERM)
+            said, _ = process.communicate(timeout=15)
+        assert process.returncode == 130
+        assert "corrected" not in said
+        assert "Nobody has locked it" in swarm.swarmops("unlock-apply", "--reason", "look").stdout
 
 
 def test_a_manager_that_is_slow_to_answer_is_named_and_left_alone(swarm: Local):
