@@ -110,6 +110,22 @@ def what_a_container_is_made_of(case: Case) -> None:
 
 
 @scenario
+def names_groups_and_terminals(case: Case) -> None:
+    """DNS settings, further groups and a terminal are as the service says."""
+    asked = "test -t 1 && echo terminal; id -G; grep -v '^#' /etc/resolv.conf | grep . | sort"
+    web = case.create(
+        *("--tty", "--group", "123", "--restart-condition", "none"),
+        *("--dns", "192.0.2.53", "--dns-search", "example", "--dns-option", "ndots:3"),
+        command=("sh", "-c", asked),
+    )
+    case.reach(web, "complete")
+    terminal, groups, *names = [line.strip() for line in case.printed(web, 5)]
+    assert terminal == "terminal"
+    assert "123" in groups.split()
+    assert names == ["nameserver 192.0.2.53", "options ndots:3", "search example"]
+
+
+@scenario
 def templates(case: Case) -> None:
     """Placeholders in hostname, environment and mounts are filled in for each task."""
     web = case.create(

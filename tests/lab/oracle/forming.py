@@ -21,6 +21,9 @@ from tests.lab.waiting import wait_for
 
 NODES = 3
 ZONES = ("a", "a", "b")
+OURS_OF_A_MACHINE = '{"labels": {"disk": "ssd"}, "generic_resources": {"fpga": ["x", "y"]}}'
+DOCKERS_OF_A_MACHINE = '{"labels": ["disk=ssd"], "node-generic-resources": ["fpga=x", "fpga=y"]}'
+"""The last host has a label of its engine, and two named things of a kind."""
 
 
 @contextmanager
@@ -48,11 +51,15 @@ def _form_ours(hosts: Sequence[Host], temporary: pytest.TempPathFactory) -> None
     swarm = drawn(hosts, temporary, "oracle-ours")
     swarm.write({"swarm": {"managers": 1}}, managers=hosts[:1], workers=hosts)
     swarm.apply()
+    ssh(hosts[-1], f"cat > /var/lib/swarmops/machine.json <<'EOF'\n{OURS_OF_A_MACHINE}\nEOF")
 
 
 def _form_docker(hosts: Sequence[Host]) -> None:
     """Init on the first host, join the others as workers."""
     first, *others = hosts
+    file = "/etc/docker/daemon.json"
+    ssh(hosts[-1], f"mkdir -p /etc/docker; echo '{DOCKERS_OF_A_MACHINE}' > {file}")
+    ssh(hosts[-1], "systemctl restart docker")
     ssh(first, f"docker swarm init --advertise-addr {first.address}")
     token = ssh(first, "docker swarm join-token --quiet worker").stdout.strip()
     for host in others:

@@ -132,6 +132,18 @@ def drain_and_restart_conditions(case: Case) -> None:
 
 
 @alone
+def drain_and_global_jobs(case: Case) -> None:
+    """A global job runs once on each node, and on a drained one once it no longer is."""
+    with _available(case, 2, "drain"):
+        job = case.create("--mode", "global-job", command=("true",))
+        case.reach(job, "complete", 2)
+        assert len(case.tasks(job)) == 2
+    count = case.by_side(ours=3, docker=2, because="Jobs")
+    case.reach(job, "complete", count)
+    assert {task["NodeID"] for task in case.tasks(job)} == {case.node_id(n) for n in range(count)}
+
+
+@alone
 def drain_start_first(case: Case) -> None:
     """A service that says start-first, on a node that is drained."""
     web = case.create("--update-order", "start-first", "--constraint", "node.role==worker")

@@ -103,6 +103,13 @@ def engine_label_unknown(case: Case) -> None:
 
 
 @scenario
+def engine_label(case: Case) -> None:
+    """A constraint on an engine label is met by the nodes whose engine has it."""
+    web = case.create("--mode", "global", "--constraint", "engine.labels.disk==ssd")
+    assert _nodes(case, web, 1) == [case.node_id(2)]
+
+
+@scenario
 def too_many_cpus(case: Case) -> None:
     """More CPUs than any node has: pending, for want of resources."""
     web = case.create("--reserve-cpu", "512")
@@ -129,6 +136,20 @@ def generic_resources_unknown(case: Case) -> None:
     case.pending(web, POOR)
     wanted = case.inspect(web)["Spec"]["TaskTemplate"]["Resources"]["Reservations"]
     assert wanted == {"GenericResources": [{"DiscreteResourceSpec": {"Kind": "gpu", "Value": 1}}]}
+
+
+@scenario
+def generic_resources_are_given_out(case: Case) -> None:
+    """Each named thing is one task's, which is told its name; the third task waits."""
+    web = case.create(
+        *("--replicas", "2", "--generic-resource", "fpga=1"),
+        command=("sh", "-c", 'echo "$DOCKER_RESOURCE_FPGA"; sleep 1000'),
+    )
+    assert sorted(case.printed(web, 2)) == ["x", "y"]
+    case.docker("service", "scale", "--detach", f"{web}=3")
+    case.pending(web, POOR)
+    placed = [task["NodeID"] for task in case.tasks(web) if task.get("NodeID")]
+    assert placed == [case.node_id(2)] * 2
 
 
 @scenario

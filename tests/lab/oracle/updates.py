@@ -80,6 +80,21 @@ def update_delay(case: Case) -> None:
 
 
 @scenario
+def update_two_at_a_time(case: Case) -> None:
+    """With parallelism 2 two slots are updated side by side, and the delay lies before the next."""
+    web = case.create(
+        *("--replicas", "4", "--update-parallelism", "2"),
+        *("--update-delay", "4s", "--update-monitor", "100ms"),
+    )
+    case.running(web, 4)
+    case.update(web, "--force")
+    case.updated(web, "completed")
+    created = sorted(_when(task["CreatedAt"]) for task in case.running(web, 4))
+    since = [(each - created[0]).total_seconds() for each in created]
+    assert since[1] < 4 <= since[2]
+
+
+@scenario
 def update_stop_first(case: Case) -> None:
     """Order stop-first, the default: the old task has stopped before the new one starts."""
     web = case.create(*FAST)
@@ -200,6 +215,19 @@ def update_failure_ratio(case: Case) -> None:
     case.update(web, *BAD)
     case.updated(web, "completed")
     assert len(case.reach(web, "failed", 2)) == 2
+
+
+@scenario
+def update_failure_ratio_between(case: Case) -> None:
+    """Half of the tasks may fail where the ratio is a half, and no more."""
+    web = case.create(
+        *("--replicas", "4", "--update-monitor", "20s", "--update-delay", "4s"),
+        *("--update-max-failure-ratio", "0.5", "--restart-condition", "none"),
+    )
+    old = _ids(case.running(web, 4))
+    case.update(web, *BAD)
+    case.updated(web, "paused")
+    assert len(_ids(case.tasks(web)) - old) == 3
 
 
 @scenario
