@@ -25,7 +25,7 @@ from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.service import Driver, TaskSpec
 from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord
-from swarmops.model.task import Task
+from swarmops.model.task import Task, TaskState
 from swarmops.store import Store
 
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
@@ -50,12 +50,14 @@ async def service_logs(request: web.Request) -> web.StreamResponse:
     """``GET /services/{id}/logs``."""
     store = await manager_store(node_of(request))
     service = resolve.service(store, request.match_info["id"])
-    return await _logs(
-        request,
-        store,
-        defaults.task_spec(service.spec),
-        lambda: list(store.tasks.by_service(service.id)),
-    )
+    follow = query.truthy(request, "follow")
+
+    def selected() -> list[Task]:
+        """Return what runs or ran, and for who follows also what may yet run: Docker's rule."""
+        tasks = store.tasks.by_service(service.id)
+        return [task for task in tasks if follow or _has_run(task)]
+
+    return await _logs(request, store, defaults.task_spec(service.spec), selected)
 
 
 async def task_logs(request: web.Request) -> web.StreamResponse:
@@ -68,6 +70,10 @@ async def task_logs(request: web.Request) -> web.StreamResponse:
         return [present] if present is not None else []
 
     return await _logs(request, store, task.spec, selected)
+
+
+def _has_run(task: Task) -> bool:
+    return task.status.state.rank >= TaskState.RUNNING.rank
 
 
 async def _logs(

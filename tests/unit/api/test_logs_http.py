@@ -10,6 +10,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from swarmops.api.logs import MULTIPLEXED, NO_STREAM, RAW
 from swarmops.model.ids import new_id
@@ -130,6 +132,21 @@ async def test_each_line_is_a_frame_with_what_was_asked_before_it(manager: Api):
     stamp = "2026-01-02T03:04:05.000020000Z"
     assert kind == RAW
     assert frames(data)[0] == (1, f"{stamp} {details} one\n".encode())
+
+
+async def test_a_task_that_waits_for_a_node_is_missing_to_followers_only(manager: Api):
+    """As in Docker: `service logs` of what runs is no error while another task is pending."""
+    task = await service_with_task(manager.node)
+    state = TaskStatus(state=TaskState.PENDING)
+    waiting = replace(task, id=new_id(manager.node.rng), node_id=UNSET, status=state)
+    await manager.node.put(waiting)
+    insight = manager.node.insight = FakeInsight()
+    await read(manager, f"/services/web/logs?{BOTH}")
+    assert [each.id for each in insight.selected()] == [task.id]
+    insight.more.put_nowait(LogRecord(task.id, 1, SECOND_NS, b"one\n"))
+    async with manager.client.get(f"/services/web/logs?{BOTH}&follow=1") as following:
+        await following.content.readany()
+        assert {each.id for each in insight.selected()} == {task.id, waiting.id}
 
 
 async def test_what_is_asked_reaches_the_nodes(manager: Api):
