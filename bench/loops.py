@@ -15,11 +15,13 @@ import contextlib
 import gc
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextvars import Context
+from typing import Any
 
 from msgspec.structs import replace
 
-from bench.held_loop import Turns, watch
+from bench.held_loop import WORTH_NOTING_S, Turns, name_of, watch
 from bench.simulated_agents import Agent, Seen
 from swarmops.model.base import given
 from swarmops.model.node import Availability, Node
@@ -35,12 +37,44 @@ from swarmops.model.session import Channel
 from swarmops.runtime.collector import Collector
 from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, channel_pair
-from tests.sim.virtual_loop import run_virtual
+from tests.sim.virtual_loop import VirtualTimeLoop
 
 WITHIN_S = 600.0
 AGENT = "Agent."
 SHOWN = 10
 GLOBAL = ServiceMode(global_=GlobalMode())
+
+
+class Timed:
+    """In the stead of a callback's context: notes how long its turn took."""
+
+    def __init__(self, handle: asyncio.Handle, turns: Turns) -> None:
+        self._handle, self._turns = handle, turns
+        self._context = handle._context  # type: ignore[attr-defined]  # noqa: SLF001 - as held_loop
+
+    def run(self, callback: Callable[..., object], *args: object) -> object:
+        """Call back."""
+        began_s = time.thread_time()
+        try:
+            return self._context.run(callback, *args)
+        finally:
+            took_s = time.thread_time() - began_s
+            if took_s > WORTH_NOTING_S:
+                self._turns.note(name_of(self._handle), took_s)
+
+
+class TimedLoop(VirtualTimeLoop):
+    """The virtual loop calls back without asyncio's ``Handle._run``, where others are timed."""
+
+    turns = Turns()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See the base class."""
+        handle = super().call_soon(callback, *args, context=context)
+        handle._context = Timed(handle, self.turns)  # type: ignore[attr-defined]  # noqa: SLF001
+        return handle
 
 
 class Bench:
@@ -107,7 +141,7 @@ async def phase(turns: Turns, name: str) -> AsyncIterator[None]:
 
 async def main(nodes: int, tasks: int, services: int) -> None:  # noqa: PLR0915 - a list of phases
     """Go through everything that a swarm does."""
-    turns = Turns()
+    turns = TimedLoop.turns
     watch(turns)
     Collector().begin(asyncio.get_running_loop())
     bench = Bench(nodes)
@@ -179,4 +213,5 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=int, default=100_000)
     parser.add_argument("--services", type=int, default=10)
     arguments = parser.parse_args()
-    run_virtual(main(arguments.nodes, arguments.tasks, arguments.services))
+    with asyncio.Runner(loop_factory=TimedLoop) as runner:
+        runner.run(main(arguments.nodes, arguments.tasks, arguments.services))

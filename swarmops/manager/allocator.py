@@ -1,7 +1,8 @@
 """The allocator: says how services and tasks are reached: ports, virtual IPs, addresses.
 
 A control loop; it alone writes ``Service.endpoint`` and ``Task.networks_attachments``. A task that
-joins networks waits for its addresses before the scheduler sees it. A port that was chosen stays
+joins networks waits for its addresses before the scheduler sees it: until then the allocator alone
+writes in its status why it waits, afterwards the scheduler. A port that was chosen stays
 the service's as long as its spec publishes that target without naming a port, and is free again
 when it doesn't, or the service is gone: what is taken is read from the services, never counted. A
 port that another service got first is refused as the write is applied, and another one chosen.

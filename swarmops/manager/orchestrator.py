@@ -2,7 +2,8 @@
 
 A control loop. A key is a service, or one place of it: most changes concern one place, whose tasks
 ``restarts`` tends; a change of the service, or of the nodes of a global one, concerns the whole,
-which ``service_look`` looks at, over several steps where it is large. It alone makes tasks and
+which ``service_look`` looks at, over several steps where it is large. During an update each change
+of a task matters to the whole, but only its own place is looked at again. It alone makes tasks and
 writes their desired state.
 """
 
@@ -13,20 +14,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from swarmops.manager import global_, jobs, rebalance, restarts
+from swarmops.manager.look import Key, Turn
+from swarmops.manager.look_update import updating
 from swarmops.manager.loop import Step
 from swarmops.manager.places import is_job, live, stranded, unfit
 from swarmops.manager.restarts import PlaceStep
-from swarmops.manager.service_look import Key, ServiceLook, Turn
+from swarmops.manager.service_look import CHANGED, ServiceLook
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name
 from swarmops.model.node import Node, NodeInternal
-from swarmops.model.service import Service, UpdateStatus
+from swarmops.model.service import Service
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Event, Store, place_of
 
 MORE = "more"
 """In a place's stead: go on with the look at the service that was begun."""
-_IN_PROGRESS = ("updating", "rollback_started")
+_WHOLE = frozenset({"", MORE, CHANGED})
 
 
 class Orchestrator:
@@ -39,11 +42,17 @@ class Orchestrator:
         self._looks: dict[str, ServiceLook] = {}
         self._once_more: set[str] = set()
         """Services that something happened to while they were looked at."""
+        self._standing: dict[str, ServiceLook] = {}
+        """Looks at services under update that stand by."""
+        self._news: dict[str, dict[str, None]] = {}
+        """Places of such services in which something changed since."""
 
     def reset(self, store: Store) -> Iterator[Key | None]:
         """Yield every service, and every place but those where nothing can be to do."""
         self._looks.clear()
         self._once_more.clear()
+        self._standing.clear()
+        self._news.clear()
         for service in list(store.services):
             yield service.id, ""
         for task in list(store.tasks):
@@ -58,14 +67,21 @@ class Orchestrator:
         if isinstance(old, Node) or isinstance(new, Node):
             return self._node_changed(store, _as_node(old), _as_node(new))
         if isinstance(old, Task) or isinstance(new, Task):
-            return _task_changed(store, _as_task(old), _as_task(new))
+            return self._task_changed(store, _as_task(old), _as_task(new))
         changed = new or old
-        return [(changed.id, "")] if changed is not None else ()
+        if changed is None:
+            return ()
+        self._standing.pop(changed.id, None)
+        return [(changed.id, "")]
 
     def _node_changed(self, store: Store, old: Node | None, new: Node | None) -> Iterable[Key]:
         changed = new or old
         if changed is None or not _matters(old, new):
             return
+        # Which task differs from a spec depends on its node.
+        self._standing.clear()
+        for look in self._looks.values():
+            look.stands_by = False
         if unfit(new):
             for task in list(store.tasks.by_node(changed.id)):
                 yield task.service_id, place_of(task)
@@ -73,19 +89,45 @@ class Orchestrator:
             if _is_global(service) or rebalance.wanted(service):
                 yield service.id, ""
 
+    def _task_changed(self, store: Store, old: Task | None, new: Task | None) -> Iterable[Key]:
+        """Return the place of a task that went, or changed one of its states and isn't well."""
+        task = new or old
+        if task is None or not task.service_id:
+            return
+        if old is not None and new is not None and _same(old, new):
+            return
+        place = place_of(task)
+        if new is None or not _is_well(store, new, place):
+            yield task.service_id, place
+        service = store.services.get(task.service_id)
+        if service is not None and is_job(service):
+            if new is None or new.status.state.terminal:
+                yield task.service_id, ""
+        elif service is None or (new is None and live(task)):
+            yield task.service_id, ""
+        elif updating(service) and not rebalance.wished(service):
+            self._news.setdefault(service.id, {})[place] = None
+            yield service.id, CHANGED
+        elif updating(service) or rebalance.wanted(service):
+            yield service.id, ""
+
     def step(self, store: Store, keys: Sequence[Key], now: datetime) -> Step[Key]:
         """Give these services and places what they lack, and take what is too much."""
         step: Step[Key] = Step()
         turn = Turn(step, now)
         written = set()
-        for service_id in dict.fromkeys(key[0] for key in keys if key[1] in {"", MORE}):
+        whole: dict[str, set[str]] = {}
+        for service_id, place in keys:
+            if place in _WHOLE:
+                whole.setdefault(service_id, set()).add(place)
+        for service_id, asked in whole.items():
             before = len(step.tx)
-            self._look(store, service_id, (service_id, "") in keys, turn)
+            self._look(store, service_id, asked, turn)
             if len(step.tx) > before:
                 written.add(service_id)
         for service_id, place in keys:
             service = store.services.get(service_id)
-            if place in {"", MORE} or service is None:
+            if place in _WHOLE or service is None:
                 continue
             if service_id in written:
                 step.again.append((service_id, place))
@@ -93,25 +135,42 @@ class Orchestrator:
                 self._place(store, service, place, step, now)
         return step
 
-    def _look(self, store: Store, service_id: str, asked: bool, turn: Turn) -> None:  # noqa: FBT001
+    def _look(self, store: Store, service_id: str, asked: set[str], turn: Turn) -> None:
         """Go on looking at a service, or begin if that was asked for."""
         look = self._looks.get(service_id)
-        if look is not None and asked:
+        if look is not None and "" in asked:
             self._once_more.add(service_id)
-        if look is None and not asked:
-            return
         if turn.over:
-            turn.step.again.append((service_id, "" if look is None else MORE))
+            again = asked - {MORE} if look is None else {MORE}
+            turn.step.again.extend((service_id, each) for each in again)
             return
         if look is None:
-            look = self._looks[service_id] = ServiceLook(store, service_id, self._rng)
+            look = self._begin(store, service_id, asked)
+            if look is None:
+                return
+            self._looks[service_id] = look
         if not look.go_on(turn):
             turn.step.again.append((service_id, MORE))
             return
         del self._looks[service_id]
-        if look.changed or service_id in self._once_more:
+        if service_id in self._once_more or (look.changed and not look.stands_by):
             self._once_more.discard(service_id)
             turn.step.again.append((service_id, ""))
+        elif look.stands_by:
+            self._standing[service_id] = look
+            if look.changed or service_id in self._news:
+                turn.step.again.append((service_id, CHANGED))
+
+    def _begin(self, store: Store, service_id: str, asked: set[str]) -> ServiceLook | None:
+        """Begin to look at all of a service, or at what changed if a look at all stands by."""
+        if not asked & {"", CHANGED}:
+            return None
+        look = self._standing.pop(service_id, None)
+        news = self._news.pop(service_id, {})
+        if look is None or "" in asked:
+            return ServiceLook(store, service_id, self._rng)
+        look.glance(news)
+        return look
 
     def _place(
         self, store: Store, service: Service, place: str, step: Step[Key], now: datetime
@@ -123,31 +182,6 @@ class Orchestrator:
         tend = jobs.tend if is_job(service) else restarts.tend
         found = tend(service, place, tuple(tasks), store.nodes, now=now, rng=self._rng, keep=keep)
         _write(step, (service.id, place), found)
-
-
-def _task_changed(store: Store, old: Task | None, new: Task | None) -> Iterable[Key]:
-    """Return the place of a task that went, or changed one of its states and isn't well."""
-    task = new or old
-    if task is None or not task.service_id:
-        return
-    if old is not None and new is not None:
-        same = (
-            old.status.state is new.status.state
-            and old.desired_state is new.desired_state
-            and old.node_id == new.node_id
-        )
-        if same:
-            return
-    place = place_of(task)
-    if new is None or not _is_well(store, new, place):
-        yield task.service_id, place
-    service = store.services.get(task.service_id)
-    if service is not None and is_job(service):
-        if new is None or new.status.state.terminal:
-            yield task.service_id, ""
-        return
-    if service is None or (new is None and live(task)) or _is_watched(service):
-        yield task.service_id, ""
 
 
 def _is_well(store: Store, task: Task, place: str) -> bool:
@@ -164,14 +198,12 @@ def _is_global(service: Service) -> bool:
     return mode_name(service.spec).startswith("global")
 
 
-def _is_watched(service: Service) -> bool:
-    """Whether every change of a task concerns the service as a whole."""
-    return _updating(service) or rebalance.wanted(service)
-
-
-def _updating(service: Service) -> bool:
-    status = given(service.update_status, UpdateStatus())
-    return given(status.state, "") in _IN_PROGRESS
+def _same(old: Task, new: Task) -> bool:
+    return (
+        old.status.state is new.status.state
+        and old.desired_state is new.desired_state
+        and old.node_id == new.node_id
+    )
 
 
 def _write(step: Step[Key], key: Key, found: PlaceStep) -> None:

@@ -3,8 +3,9 @@
 A control loop. Waiting tasks of one service and spec are equal to it: they are placed as a group,
 from one ranking of the fit nodes, at logarithmic cost a task. A group that comes in single tasks,
 as in an update, has its ranking kept; only with preferences, affinity or a node where the service
-fails again and again, each of its turns costs a look at every node. It alone writes the status and
-the node of tasks that are NEW or PENDING; it never moves a task that has a node.
+fails again and again, each of its turns costs a look at every node. It alone writes the node of
+tasks, and their status while they are NEW or PENDING and have the addresses that the ``allocator``
+gives; it never moves a task that has a node.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from swarmops.store.networking import lacks_addresses
 WORK_PER_STEP = 4_000
 """Nodes looked at and tasks placed, after which a step begins no other group."""
 PLACED_PER_STEP = 500
+LOOKS_PER_TASK = 20
+"""So many nodes are looked at in the time that it takes to place a task."""
 
 
 Placed = tuple[str, NodeLoad]
@@ -195,6 +198,9 @@ class Scheduler:
             loads = {node_id: self._loads[node_id]} if node_id in self._loads else {}
         looked = self._rankings.looked
         ranking = self._rankings.of(group, tasks[0], loads, checks, self._faults, now)
+        # Where nodes had to be looked at, fewer tasks are placed in the same time.
+        less = (self._rankings.looked - looked) // LOOKS_PER_TASK
+        tasks = tasks[: max(PLACED_PER_STEP - less, PLACED_PER_STEP // 2)]
         tried = placing.assign(tasks, ranking, step.tx, now)
         for _, load in tried:
             self._rankings.changed(load.node.id)

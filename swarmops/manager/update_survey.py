@@ -1,13 +1,12 @@
 """What a rolling update finds in the places of its service: old tasks, new ones, how these fare.
 
-Pure. The orchestrator shows it one place after another, as many at a time as it likes; ``updates``
-decides on the whole. Of places that are through with it only a number is kept.
+Pure. The orchestrator shows it one place after another, as many at a time as it likes, and again
+each place in which something changed; ``updates`` decides on the whole, without a look at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,6 +14,7 @@ from msgspec import UNSET
 
 from swarmops.errors import InputError
 from swarmops.manager import constraints, extensions
+from swarmops.manager.moments import Moments
 from swarmops.manager.places import live, service_version, spec_version
 from swarmops.model.base import given
 from swarmops.model.defaults import NANOSECONDS, placement, ports, task_spec
@@ -26,19 +26,6 @@ from swarmops.store import NodeTable
 MONITOR_S = 5.0
 BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
 _ROLLBACK = "rollback_"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
-    """A place of whose task of the new spec nobody knows yet how it does."""
-
-    tasks: Sequence[Task]
-    due: datetime | None
-    """By when it shall run; None: no matter."""
-
-    def stalled(self, now: datetime) -> bool:
-        """Whether it holds up the update for too long."""
-        return self.due is not None and self.due <= now
 
 
 class UpdateSurvey:
@@ -55,38 +42,63 @@ class UpdateSurvey:
         """Places all of whose tasks that count are of an old spec, in the order of the survey."""
         self.tried: dict[str, Sequence[Task]] = {}
         """The tasks of those that had a new one already."""
-        self.replaced = 0
-        """How many places got a new task in this update."""
-        self.failed: list[Task] = []
-        """New tasks that ended by themselves, too early."""
-        self.waiting: list[Waiting] = []
-        self.tried_since: list[datetime] = []
+        self.failed: dict[str, list[Task]] = {}
+        """New tasks that ended by themselves, too early, by their places."""
+        self.waiting: dict[str, Sequence[Task]] = {}
+        """The tasks of places of whose new task nobody knows yet how it does."""
+        self.due = Moments()
+        """By when those shall run that must not take any time they like."""
+        self.tried_since = Moments()
         """Since when it is known how new tasks do, of those that began lately."""
+        self._replaced: set[str] = set()
+
+    @property
+    def replaced(self) -> int:
+        """How many places got a new task in this update."""
+        return len(self._replaced)
+
+    @property
+    def failures(self) -> int:
+        """How many new tasks ended by themselves, too early."""
+        return sum(map(len, self.failed.values()))
 
     def add(self, place: str, tasks: Sequence[Task], now: datetime) -> None:
-        """Take note of one place in use."""
+        """Take note of one place in use, in place of what was noted of it before."""
+        if place in self._replaced:
+            self._replaced.discard(place)
+            for found in (self.tried, self.failed, self.waiting):
+                found.pop(place, None)
+            self.due.set(place, None)
+            self.tried_since.set(place, None)
+        if not self._is_dirty(place, tasks, now):
+            self.dirty.pop(place, None)
+        else:
+            self.dirty[place] = None
+
+    def _is_dirty(self, place: str, tasks: Sequence[Task], now: datetime) -> bool:
+        """Say whether the place is dirty, and note how its new task does if it has one."""
         version = self._version
         if all(spec_version(task) == version for task in tasks):
-            return
+            return False
         old = {task.id for task in tasks if is_dirty(self._service, task, self._nodes)}
         if not old:
-            return
+            return False
         dirty = _dirty(tasks, old)
-        replaced = any(spec_version(task) == version for task in tasks)
-        if dirty:
-            self.dirty[place] = None
-        if not replaced:
-            return
-        self.replaced += 1
-        self.failed.extend(task for task in tasks if self._failed(task))
+        if not any(spec_version(task) == version for task in tasks):
+            return dirty
+        self._replaced.add(place)
+        if failed := [task for task in tasks if self._failed(task)]:
+            self.failed[place] = failed
         if dirty:
             self.tried[place] = tasks
-            return
+            return True
         since = self._tried_since(tasks)
         if since is None:
-            self.waiting.append(Waiting(tasks, self._due(tasks)))
+            self.waiting[place] = tasks
+            self.due.set(place, self._due(tasks))
         elif since + self._horizon > now:
-            self.tried_since.append(since)
+            self.tried_since.set(place, since)
+        return False
 
     def _failed(self, task: Task) -> bool:
         """Whether a new task ended by itself before it ran for the monitor time."""

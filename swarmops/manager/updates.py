@@ -56,14 +56,14 @@ def plan(service: Service, found: UpdateSurvey, now: datetime) -> UpdateStep:
         step.service = _say(service, "updating", "update in progress", now)
     action = given(config.failure_action, "pause") or "pause"
     places = found.replaced + len(found.dirty) - len(found.tried)
-    if found.failed and len(found.failed) / places > given(config.max_failure_ratio, 0.0):
-        reason = f"failure or early termination of task {found.failed[0].id}"
+    if found.failed and found.failures / places > given(config.max_failure_ratio, 0.0):
+        reason = f"failure or early termination of task {next(iter(found.failed.values()))[0].id}"
         if action != "continue":
             step.service = _give_up(service, action, reason, now)
             return step
-    stalled = [each for each in found.waiting if each.stalled(now)]
-    if stalled and action != "continue":
-        newest = max(stalled[0].tasks, key=made)
+    stalled = next(found.due.until(now), None)
+    if stalled is not None and action != "continue":
+        newest = max(found.waiting[stalled], key=made)
         deadline_s = extensions.read(service.spec).progress_deadline_s
         reason = f"no progress of task {newest.id} for {deadline_s:g} s"
         step.service = _give_up(service, action, reason, now)
@@ -75,20 +75,23 @@ def plan(service: Service, found: UpdateSurvey, now: datetime) -> UpdateStep:
 def _advance(step: UpdateStep, service: Service, found: UpdateSurvey, now: datetime) -> None:
     """Fill the free workers with dirty places; with none left, finish after the monitor time."""
     config, dirty = found.config, found.dirty
-    waiting = [each for each in found.waiting if not each.stalled(now)]
+    waiting = len(found.waiting) - found.due.count_until(now)
     delay = timedelta(seconds=delay_s(config))
-    rests = [since + delay for since in found.tried_since if since + delay > now]
-    busy = len(waiting) + len(rests)
+    busy = waiting + found.tried_since.count_after(now - delay)
     parallelism = given(config.parallelism, 1) if has_config(service) else 1
     room = len(dirty) if parallelism <= 0 else max(parallelism - busy, 0)
     tried = {place: _again_at(service, tasks, now) for place, tasks in found.tried.items()}
     later = {place: moment for place, moment in tried.items() if moment > now}
     step.replace = list(islice((place for place in dirty if place not in later), room))
-    moments = [*rests, *later.values()]
-    moments += [each.due for each in waiting if each.due]
+    moments = [*later.values()]
+    if (rests := found.tried_since.first_after(now - delay)) is not None:
+        moments.append(rests + delay)
+    if (due := found.due.first_after(now)) is not None:
+        moments.append(due)
     if not dirty and not waiting:
         monitor = timedelta(seconds=monitor_s(config))
-        moments = [since + monitor for since in found.tried_since if since + monitor > now]
+        watched = found.tried_since.first_after(now - monitor)
+        moments = [] if watched is None else [watched + monitor]
         if not moments:
             state = "rollback_completed" if rolling_back(service) else "completed"
             step.service = _say(service, state, _ENDED[state], now)

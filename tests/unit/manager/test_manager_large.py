@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from swarmops.manager.look import CHANGED_PER_STEP, LOOKED_PER_STEP
 from swarmops.manager.loop import Step
 from swarmops.manager.orchestrator import MORE, Orchestrator
 from swarmops.manager.reaper import Reaper
 from swarmops.manager.scheduler import PLACED_PER_STEP, Scheduler
-from swarmops.manager.service_look import CHANGED_PER_STEP, LOOKED_PER_STEP
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.node import Node, NodeState, NodeStatus

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pytest
 from msgspec.structs import replace
 
+from swarmops.manager.update_survey import UpdateSurvey
 from swarmops.model.base import given
 from swarmops.model.node import Availability
 from swarmops.model.service import (
@@ -113,6 +115,34 @@ def test_an_update_keeps_its_bounds(config: dict[str, object], least: int, most:
             assert max(seen) <= most
 
     run()
+
+
+@pytest.mark.parametrize("order", ["stop-first", "start-first"])
+def test_an_update_looks_at_what_changed_not_at_the_whole(
+    order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each place of 200 is judged as often as something happens in it, however many others."""
+    judged: Counter[str] = Counter()
+    add = UpdateSurvey.add
+
+    def counted(self: UpdateSurvey, place: str, tasks: Sequence[Task], now: datetime) -> None:
+        judged[place] += 1
+        add(self, place, tasks, now)
+
+    monkeypatch.setattr(UpdateSurvey, "add", counted)
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=3) as swarm:
+            await with_old(swarm, 200)
+            judged.clear()
+            await update(swarm, "new", parallelism=5, order=order, monitor=SECOND)
+            await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
+            assert len(running(swarm, "new")) == 200
+
+    run()
+    assert len(judged) == 200
+    assert max(judged.values()) <= 25
 
 
 @virtual
@@ -255,15 +285,118 @@ async def test_a_manual_rollback_goes_through_the_same_machinery() -> None:
         await with_old(swarm)
         await update(swarm, "new", parallelism=0)
         await swarm.until(lambda: status(swarm).state == "completed", within_s=20)
-
-        def back(service: Service) -> Service:
-            previous = given(service.previous_spec, service.spec)
-            said = UpdateStatus(state="rollback_started", message="manually requested rollback")
-            return replace(service, spec=previous, previous_spec=service.spec, update_status=said)
-
-        await swarm.store.modify(swarm.store.services, "web", back)
+        await roll_back(swarm)
         await swarm.until(lambda: status(swarm).state == "rollback_completed", within_s=20)
         assert len(running(swarm, "old")) == 4
+
+
+async def roll_back(swarm: Lab) -> None:
+    """Roll service ``web`` back as the API does."""
+
+    def back(service: Service) -> Service:
+        previous = given(service.previous_spec, service.spec)
+        said = UpdateStatus(state="rollback_started", message="manually requested rollback")
+        return replace(service, spec=previous, previous_spec=service.spec, update_status=said)
+
+    await swarm.store.modify(swarm.store.services, "web", back)
+
+
+async def updated(swarm: Lab, forward: UpdateConfig, backward: UpdateConfig) -> None:
+    """Run four tasks with argument ``new``, from a spec that says how to come and how to return."""
+    old = replace(template("old"), force_update=1)
+    await with_old(swarm)
+    for each in (old, template("new")):
+        await swarm.change(
+            "web",
+            lambda spec, each=each: replace(  # type: ignore[misc]
+                spec, task_template=each, update_config=forward, rollback_config=backward
+            ),
+        )
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
+
+
+@virtual
+async def test_a_rollback_keeps_the_bounds_of_its_own_config() -> None:
+    """There one at a time and stop-first, back all at once and start-first."""
+    async with lab(managers=1, workers=3) as swarm:
+        seen: set[int] = set()
+
+        def ended(state: str) -> bool:
+            tasks = swarm.store.tasks.by_service("web")
+            seen.add(sum(t.status.state is TaskState.RUNNING for t in tasks))
+            return status(swarm).state == state
+
+        forward = UpdateConfig(parallelism=1, monitor=SECOND)
+        await updated(swarm, forward, UpdateConfig(parallelism=0, order="start-first"))
+        await roll_back(swarm)
+        took_s = await swarm.until(lambda: ended("rollback_completed"), within_s=20)
+        assert (min(seen), max(seen) > 5) == (4, True)
+        assert took_s > 5, "the monitor is its own, too: by default 5 s"
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "doomed", "state"),
+    [
+        ({"failure_action": "continue"}, {}, 99, "rollback_paused"),
+        ({}, {"failure_action": "continue"}, 4, "rollback_completed"),
+        ({}, {"max_failure_ratio": 0.25}, 1, "rollback_completed"),
+        ({"max_failure_ratio": 0.25}, {}, 1, "rollback_paused"),
+    ],
+)
+def test_what_a_rollback_does_about_failures_says_its_own_config(
+    forward: dict[str, object], backward: dict[str, object], doomed: int, state: str
+) -> None:
+    """Its action and its ratio, where the update's would have decided otherwise."""
+    there, back = (
+        UpdateConfig(parallelism=1, monitor=SECOND, **each)  # type: ignore[arg-type]
+        for each in (forward, backward)
+    )
+
+    @virtual
+    async def run() -> None:
+        failed: set[str] = set()
+
+        def fails(task: Task) -> bool:
+            if task.spec != template("new") and len(failed) < doomed:
+                failed.add(task.id)
+            return task.id in failed
+
+        async with lab(managers=1, workers=3) as swarm:
+            await updated(swarm, there, back)
+            for agent in swarm.agents.values():
+                agent.fails = fails
+            await roll_back(swarm)
+            ends = ("rollback_paused", "rollback_completed")
+            await swarm.until(lambda: status(swarm).state in ends, within_s=60)
+            assert status(swarm).state == state
+            assert failed
+
+    run()
+
+
+@pytest.mark.parametrize(("ratio", "paused"), [(0.24, True), (0.25, False)])
+def test_a_ratio_is_borne_up_to_itself(ratio: float, paused: bool) -> None:  # noqa: FBT001
+    """One failure of four places is a quarter: borne at 0.25, too much below."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=3) as swarm:
+            await with_old(swarm)
+            doomed: list[str] = []
+
+            def first_new(task: Task) -> bool:
+                if task.spec == template("new") and not doomed:
+                    doomed.append(task.id)
+                return task.id in doomed
+
+            for agent in swarm.agents.values():
+                agent.fails = first_new
+            await update(swarm, "new", parallelism=1, monitor=SECOND, max_failure_ratio=ratio)
+            wanted = "paused" if paused else "completed"
+            await swarm.until(lambda: status(swarm).state == wanted, within_s=30)
+            assert doomed
+
+    run()
 
 
 @virtual
