@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from swarmops.manager.registry import LOOPS
-from swarmops.model.node import Availability, NodeState
+from swarmops.model.node import Availability, Node, NodeState
 from swarmops.model.service import (
     ContainerSpec,
     GlobalMode,
@@ -229,6 +229,24 @@ async def test_a_dead_manager_and_its_node_are_noticed_by_the_leader() -> None:
         await swarm.until(lambda: len(set(swarm.running_on(web)) - {"m1"}) == 4, within_s=1)
         others = [swarm.store.nodes[node_id] for node_id in ("m2", "m3", "w1", "w2")]
         assert all(node.status.state is NodeState.READY for node in others)
+
+
+@virtual
+async def test_a_change_of_leader_is_no_news_for_the_agents_of_others() -> None:
+    """Of 30 nodes only those of the manager that died are written, and none is UNKNOWN or DOWN."""
+    async with lab(managers=3, workers=30) as swarm:
+        workers = [name for name in swarm.agents if name.startswith("w")]
+        moving = {name for name in workers if swarm.agents[name].manager == "m1"}
+        assert 0 < len(moving) < 30
+        with swarm.stores["m2"].watch("nodes") as watch:
+            await swarm.kill_manager("m1")
+            swarm.lead("m2")
+            await asyncio.sleep(20)
+            nodes = [event.new for event in watch.take()[0] if isinstance(event.new, Node)]
+        written = [node for node in nodes if node.id in workers]
+        assert {node.id for node in written} == moving
+        assert len(written) <= 2 * len(moving)
+        assert {node.status.state for node in written} == {NodeState.READY}
 
 
 @virtual
