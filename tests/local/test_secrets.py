@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from tests.local.conftest import Local, command_lines, wait_for
 
-CLEAR = "open-sesame-4711-hunter2"
+CLEAR = f"open-sesame-{secrets.token_hex(6)}"
+"""Found on this machine, it is of this run: others may be under way beside it."""
 ENCODED = base64.b64encode(CLEAR.encode()).decode().rstrip("=")
 SHOW = 'cat "$SWARMOPS_SECRETS_DIR/pw" | wc -c; cat "$SWARMOPS_CONFIGS_DIR/conf"; exec sleep 1000'
 TEMPLATE = "I am {{.Service.Name}}.{{.Task.Slot}} on {{.Node.Hostname}}\n"
