@@ -121,7 +121,7 @@ def test_an_update_keeps_its_bounds(config: dict[str, object], least: int, most:
 def test_an_update_looks_at_what_changed_not_at_the_whole(
     order: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each place of 200 is judged as often as something happens in it, however many others."""
+    """Each place of 60 is judged as often as something happens in it, however many others."""
     judged: Counter[str] = Counter()
     add = UpdateSurvey.add
 
@@ -134,14 +134,14 @@ def test_an_update_looks_at_what_changed_not_at_the_whole(
     @virtual
     async def run() -> None:
         async with lab(managers=1, workers=3) as swarm:
-            await with_old(swarm, 200)
+            await with_old(swarm, 60)
             judged.clear()
             await update(swarm, "new", parallelism=5, order=order, monitor=SECOND)
             await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
-            assert len(running(swarm, "new")) == 200
+            assert len(running(swarm, "new")) == 60
 
     run()
-    assert len(judged) == 200
+    assert len(judged) == 60
     assert max(judged.values()) <= 25
 
 
