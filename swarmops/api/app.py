@@ -174,10 +174,9 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return _error(404, errors.PAGE_NOT_FOUND)
     except web.HTTPException as error:
         return _error(error.status, error.reason)
-    except ConnectionError:
-        # The client went away while it was being answered.
-        raise
-    except Exception:  # noqa: BLE001 - the border: whatever it is, the client gets an id
+    except Exception as error:
+        if isinstance(error, ConnectionError) and _gone(request):
+            raise
         error_id = secrets.token_hex(4)
         log.error(  # noqa: TRY400 - log.exception may print local variables: a secret's body
             "request failed",
@@ -189,6 +188,11 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
         return _error(
             500, f"internal error {error_id}: the log of this node's swarmops daemon explains it"
         )
+
+
+def _gone(request: web.Request) -> bool:
+    """Whether the client went away while it was being answered."""
+    return request.transport is None or request.transport.is_closing()
 
 
 @web.middleware

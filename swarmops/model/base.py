@@ -54,7 +54,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename=docker_name, gc=Fa
     """
 
 
-def concealed(model: Model, *names: str) -> str:
+def concealed(model: msgspec.Struct, *names: str) -> str:
     """Return a model's ``repr`` that shows nothing of these fields: for logs and tracebacks."""
     shown = (
         f"{name}=…" if name in names else f"{name}={getattr(model, name)!r}"

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from swarmops.model.base import concealed
 from swarmops.model.node import Node, NodeDescription
 from swarmops.model.secret import Config, Secret
 from swarmops.model.swarm import Peer
@@ -119,6 +120,9 @@ class Assignments(Frame, frozen=True):
     configs: list[Config]
     dropped_dependencies: list[str]
     registry_auths: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return concealed(self, "registry_auths")
 
 
 class Ack(Frame, frozen=True):

@@ -44,6 +44,9 @@ class CAConfig(Model, frozen=True):
     signing_ca_key: str | Opt = UNSET
     force_rotate: int | Opt = UNSET
 
+    def __repr__(self) -> str:
+        return concealed(self, "signing_ca_key")
+
 
 class TaskDefaults(Model, frozen=True):
     """What tasks get where their service doesn't say."""
@@ -76,6 +79,9 @@ class JoinTokens(Model, frozen=True):
     worker: str = ""
     manager: str = ""
 
+    def __repr__(self) -> str:
+        return concealed(self, "worker", "manager")
+
 
 class RemovedNode(Model, frozen=True):
     """A node that was removed: its certificate is refused until it has expired."""
@@ -91,6 +97,9 @@ class RootRotation(Model, frozen=True):
     ca_key: str
     cross_cert: str
     tls_info: TLSInfo
+
+    def __repr__(self) -> str:
+        return concealed(self, "ca_key")
 
 
 class ClusterInternal(Model, frozen=True):
@@ -111,7 +120,7 @@ class ClusterInternal(Model, frozen=True):
     people: list[Person] = []
 
     def __repr__(self) -> str:
-        return concealed(self, "ca_key", "join_tokens")
+        return concealed(self, "ca_key", "unlock_key")
 
 
 class Cluster(Object, frozen=True):
@@ -152,11 +161,17 @@ class JoinRequest(Model, frozen=True):
     join_token: str | Opt = UNSET
     availability: str | Opt = UNSET
 
+    def __repr__(self) -> str:
+        return concealed(self, "join_token")
+
 
 class UnlockRequest(Model, frozen=True):
     """Body of ``POST /swarm/unlock``."""
 
     unlock_key: str | Opt = UNSET
+
+    def __repr__(self) -> str:
+        return concealed(self, "unlock_key")
 
 
 class Peer(Model, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from swarmops.model.base import Model
+from swarmops.model.base import Model, concealed
 from swarmops.model.node import Role, TLSInfo
 from swarmops.model.swarm import Peer
 
@@ -24,6 +24,9 @@ class CertificateRequest(Model, frozen=True):
     hostname: str = ""
     no_manager_because: str = ""
     """Why this node can't be a manager: refused before it is a member if its token makes it one."""
+
+    def __repr__(self) -> str:
+        return concealed(self, "token")
 
 
 class Described(Model, frozen=True):

@@ -30,6 +30,7 @@ from swarmops.runtime.fair_loop import fair_loop
 from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
 from swarmops.runtime.log_output import lossy
+from swarmops.runtime.no_dump import never_dumped
 from swarmops.runtime.notify import ending, notify, watchdog
 
 RESTART_WITHIN_S = 30.0
@@ -44,6 +45,7 @@ HEADER_BYTES_MAX = 64 * 1024
 
 def main() -> int:
     """Parse the arguments, run the node, return the exit code."""
+    never_dumped()
     arguments = _arguments()
     _configure_logging(arguments.log_level)
     try:

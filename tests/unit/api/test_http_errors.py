@@ -365,13 +365,17 @@ async def test_nodes_that_may_not_be_removed(manager: Api):
     )
 
 
+@pytest.mark.parametrize("kind", [ZeroDivisionError, ConnectionRefusedError])
 async def test_an_internal_error_is_an_id_that_the_log_explains(
-    manager: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    manager: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[Exception],
 ):
     """Nobody sees a traceback but the log, and both have the same id."""
 
     async def broken() -> None:
-        raise ZeroDivisionError("hidden detail")
+        raise kind("hidden detail")
 
     monkeypatch.setattr(manager.node, "read_barrier", broken)
     answer = await manager.ask("GET", "/nodes")
