@@ -18,6 +18,7 @@ from aiohttp import web
 from swarmops.api.latency import Latencies
 from swarmops.api.reply import SLICE_S
 from swarmops.api.route import LATENCIES, Route, node_of
+from swarmops.model.base import given
 from swarmops.model.task import TaskState
 from swarmops.store import Store
 
@@ -72,16 +73,20 @@ async def _states(store: Store) -> dict[tuple[str, str], Counter[str]]:
     """Count tasks by what is wanted and what is seen, others getting their turn in between."""
     seen: Counter[str] = Counter({state.value: 0 for state in TaskState})
     wanted: Counter[str] = Counter()
+    placeless: Counter[str] = Counter({TaskState.PENDING.value: 0})
     until = perf_counter() + SLICE_S
     for task in list(store.tasks):
         seen[task.status.state.value] += 1
         wanted[task.desired_state.value] += 1
+        if task.status.state is TaskState.PENDING and given(task.status.err, ""):
+            placeless[task.status.state.value] += 1
         if perf_counter() > until:
             await asyncio.sleep(0)
             until = perf_counter() + SLICE_S
     return {
         ("swarmops_tasks", "Tasks by observed state."): seen,
         ("swarmops_tasks_desired", "Tasks by desired state."): wanted,
+        ("swarmops_tasks_without_node", "Tasks that no node fits."): placeless,
     }
 
 
@@ -108,7 +113,11 @@ def _of_store(store: Store, states: dict[tuple[str, str], Counter[str]]) -> Iter
 
 
 def _of_manager(figures: Figures) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+    from prometheus_client.core import (  # noqa: PLC0415 - as above
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        SummaryMetricFamily,
+    )
 
     yield from (
         _gauge("swarmops_raft_leader", "Whether this manager leads.", figures.leads),
@@ -129,9 +138,18 @@ def _of_manager(figures: Figures) -> Iterator[Metric]:
     members.add_metric(["voter"], figures.voters)
     members.add_metric(["learner"], figures.learners)
     loops = GaugeMetricFamily("swarmops_loop_running", "Control loops.", labels=["loop"])
-    for name, runs in figures.loops.items():
-        loops.add_metric([name], runs)
-    yield from (members, loops)
+    steps = SummaryMetricFamily(
+        "swarmops_loop_step_seconds", "Steps of control loops.", labels=["loop"]
+    )
+    changes = CounterMetricFamily(
+        "swarmops_loop_changes", "What control loops decided to write.", labels=["loop"]
+    )
+    for name, loop in figures.loops.items():
+        loops.add_metric([name], loop.runs)
+        if loop.steps:  # some loops don't go by steps
+            steps.add_metric([name], loop.steps, loop.step_s)
+            changes.add_metric([name], loop.changes)
+    yield from (members, loops, steps, changes)
     yield CounterMetricFamily("swarmops_events", "Events told.", value=figures.events)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from time import perf_counter
 from typing import Generic, Protocol, TypeVar
 
 import structlog
@@ -37,6 +38,21 @@ WAIT_S_MAX = 60.0
 log = structlog.get_logger(__name__)
 
 
+@dataclass
+class LoopWork:
+    """How much a loop has done, for the metrics."""
+
+    steps: int = 0
+    step_s: float = 0.0
+    changes: int = 0
+
+    def note(self, step_s: float, changes: int) -> None:
+        """Count one step."""
+        self.steps += 1
+        self.step_s += step_s
+        self.changes += changes
+
+
 @dataclass(frozen=True)
 class LoopContext:
     """What a loop gets when this manager begins to lead."""
@@ -50,6 +66,8 @@ class LoopContext:
     timing: ManagerTiming
     settled_s: Callable[[], float]
     """Before this time of the event loop's clock, absent nodes may still be on their way back."""
+    work: LoopWork = field(default_factory=LoopWork)
+    """Where one loop's steps are counted; nothing is decided by it."""
 
 
 @dataclass
@@ -136,7 +154,9 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
             keys = list(islice(dirty, KEYS_PER_STEP))
             for key in keys:
                 del dirty[key]
+            begun_s = perf_counter()
             step = loop.step(store, keys, now)
+            context.work.note(perf_counter() - begun_s, len(step.tx))
             for key, when in step.wake.items():
                 alarms.set(key, when)
             if not await write(step.tx, context):

@@ -21,7 +21,7 @@ from swarmops.manager.loop import LoopContext
 from swarmops.manager.registry import LOOPS
 from swarmops.manager.supervisor import NotLeading, Supervisor
 from swarmops.manager.timing import ManagerTiming
-from swarmops.model.figures import Figures
+from swarmops.model.figures import Figures, LoopFigures
 from swarmops.model.service import ServiceSpec
 from swarmops.store import Store
 
@@ -91,10 +91,19 @@ class Manager:
             voters=len(status.voters),
             learners=len(status.learners),
             reachable=len(status.reachable),
-            loops={name: name in self._supervisor.running for name, _ in LOOPS},
+            loops={name: self._loop_figures(name) for name, _ in LOOPS},
             sessions=self.dispatcher.sessions,
             log_streams=self.dispatcher.log_streams,
             events=self.events.count,
+        )
+
+    def _loop_figures(self, name: str) -> LoopFigures:
+        work = self._supervisor.work[name]
+        return LoopFigures(
+            runs=name in self._supervisor.running,
+            steps=work.steps,
+            step_s=work.step_s,
+            changes=work.changes,
         )
 
     async def _take_lead(self) -> LoopContext:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
 from swarmops.errors import SwarmopsError
 from swarmops.manager.keep import end, keep_running
-from swarmops.manager.loop import LoopContext
+from swarmops.manager.loop import LoopContext, LoopWork
 from swarmops.manager.timing import ManagerTiming
 
 RunLoop = Callable[[LoopContext], Awaitable[None]]
@@ -46,6 +47,8 @@ class Supervisor:
         self._term: asyncio.Task[None] | None = None
         self.running: set[str] = set()
         """Names of the loops that run now."""
+        self.work = {name: LoopWork() for name, _ in self._loops}
+        """What each has done, over all terms."""
 
     def set_leading(self, leading: bool) -> None:  # noqa: FBT001 - Raft calls it back so
         """Begin or end a term; returns at once."""
@@ -97,7 +100,8 @@ class Supervisor:
     async def _keep(self, name: str, run: RunLoop, context: LoopContext) -> None:
         """Run one loop, again whenever it fails; return only when it was fenced off."""
         self.running.add(name)
+        counted = replace(context, work=self.work[name])
         try:
-            await keep_running(name, lambda: run(context), self._timing)
+            await keep_running(name, lambda: run(counted), self._timing)
         finally:
             self.running.discard(name)

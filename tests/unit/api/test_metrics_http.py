@@ -7,7 +7,7 @@ import sys
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from swarmops.model.figures import Figures
+from swarmops.model.figures import Figures, LoopFigures
 from swarmops.model.task import Task, TaskState, TaskStatus
 from tests.unit.api.conftest import Api
 from tests.unit.api.fake_node import NoInsight
@@ -22,7 +22,10 @@ FIGURES = Figures(
     voters=3,
     learners=1,
     reachable=2,
-    loops={"scheduler": True, "reaper": False},
+    loops={
+        "scheduler": LoopFigures(runs=True, steps=4, step_s=0.5, changes=9),
+        "reaper": LoopFigures(runs=False),
+    },
     sessions=7,
     log_streams=2,
     events=11,
@@ -56,6 +59,9 @@ async def test_a_manager_s_numbers(manager: Api):
     await manager.node.put(
         *(Task(id=f"t{n}", status=TaskStatus(state=state)) for n, state in enumerate(states))
     )
+    waits = TaskStatus(state=TaskState.PENDING, err="no suitable node")
+    yet_to_be_looked_at = TaskStatus(state=TaskState.PENDING)
+    await manager.node.put(Task(id="t8", status=waits), Task(id="t9", status=yet_to_be_looked_at))
     await manager.get("/v1.41/services")
     await manager.get("/services")
     await manager.ask("GET", "/services/nope")
@@ -66,13 +72,17 @@ async def test_a_manager_s_numbers(manager: Api):
     assert found["swarmops_raft_members", "learner"] == 1
     assert found["swarmops_loop_running", "scheduler"] == 1
     assert found["swarmops_loop_running", "reaper"] == 0
+    assert found["swarmops_loop_step_seconds_count", "scheduler"] == 4
+    assert found["swarmops_loop_step_seconds_sum", "scheduler"] == 0.5
+    assert found["swarmops_loop_changes_total", "scheduler"] == 9
+    assert found["swarmops_tasks_without_node", "pending"] == 1
     assert found["swarmops_sessions", ""] == 7
     assert found["swarmops_events_total", ""] == 11
     assert found["swarmops_tasks", "running"] == 2
     assert found["swarmops_tasks", "failed"] == 1
-    assert found["swarmops_tasks", "pending"] == 0
-    assert found["swarmops_tasks_desired", "running"] == 3
-    assert found["swarmops_store_objects", "tasks"] == 3
+    assert found["swarmops_tasks", "pending"] == 2
+    assert found["swarmops_tasks_desired", "running"] == 5
+    assert found["swarmops_store_objects", "tasks"] == 5
     assert found["swarmops_store_estimated_bytes", "tasks"] > 100
     assert found["swarmops_api_request_seconds_count", "GET,/services"] == 2
     assert found["swarmops_api_request_seconds_bucket", "+Inf,GET,/services"] == 2

@@ -217,8 +217,10 @@ async def test_many_keys_are_stepped_in_slices() -> None:
         tx.put(Node(id=f"n{number}"))
     await store.commit(tx)
     loop = _Recorder()
-    running = asyncio.create_task(run_loop(loop, context_of(store)))
+    context = context_of(store)
+    running = asyncio.create_task(run_loop(loop, context))
     await asyncio.sleep(1)
     assert [len(keys) for _, keys in loop.steps] == [100, 100, 50]
+    assert (context.work.steps, context.work.changes) == (3, 0)
     running.cancel()
     await asyncio.wait([running])
