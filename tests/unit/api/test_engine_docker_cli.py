@@ -179,3 +179,22 @@ async def test_docker_py_runs_execs_and_attaches(cli: Both):
         client.close()
 
     await asyncio.to_thread(work)
+
+
+async def test_docker_py_filters_the_machines_networks(cli: Both):
+    """Listed and pruned by a label with a blank and a # in it; others stay."""
+
+    def work() -> None:
+        client = docker.DockerClient(f"unix://{cli.socket}")
+        made = client.networks.create("passing", labels={"passing": "a b#c"})
+        try:
+            wanted = {"label": ["passing=a b#c"]}
+            assert [one.name for one in client.networks.list(filters=wanted)] == ["passing"]
+            assert client.networks.list(filters={"label": ["passing=a b"]}) == []
+            assert client.networks.prune(filters=wanted)["NetworksDeleted"] == ["passing"]
+        finally:
+            if client.networks.list(names=["passing"]):
+                made.remove()
+            client.close()
+
+    await asyncio.to_thread(work)

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from swarmops.api import make_app
 from swarmops.api.engine_access import LocalUser, may_open
@@ -57,7 +58,7 @@ class Behind:
         """Stop both."""
         await self._stack.aclose()
 
-    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    async def ask(self, method: str, path: str | URL, **more: Any) -> tuple[int, Any]:
         """Return status and JSON."""
         async with self.client.request(method, path, **more) as answer:
             return answer.status, await answer.json(content_type=None)
@@ -435,3 +436,27 @@ async def test_the_kernel_says_who_asks(behind: Behind, groups: tuple[int, ...],
     assert printed.decode().startswith(status)
     if status == "404":
         assert f"who may use {behind.node.engine_socket}" in printed.decode()
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/networks"), ("POST", "/networks/prune")])
+async def test_filters_of_networks_reach_the_engine_as_they_were_sent(
+    behind: Behind, method: str, path: str
+):
+    """docker-py writes blanks into its JSON: decoded, they would end the request's line."""
+    filters = "?filters=%7B%22label%22%3A+%5B%22a+b%23c%22%5D%7D"
+    await behind.ask(method, URL(f"http://node{path}{filters}", encoded=True).relative())
+    assert behind.asked[-1] == (method, f"/v1.41{path}{filters}")
+
+
+async def test_without_a_leader_the_engines_own_networks_are_still_listed(behind: Behind):
+    """As in Docker; the swarm's are not shown as they may no longer be."""
+    own = [{"Name": "br0", "Id": "x", "Labels": None}]
+
+    async def networks(request: web.Request) -> web.StreamResponse:
+        del request
+        return web.json_response(own)
+
+    behind.answers["/networks"] = networks
+    assert len((await behind.ask("GET", "/networks"))[1]) == 2
+    behind.node.leader = False
+    assert await behind.ask("GET", "/networks") == (200, own)
