@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
+from swarmops.agent import task_log
 from swarmops.agent.executors.base import (
     Executor,
     Exit,
@@ -134,6 +135,7 @@ class Runner:
         return self.record.task.desired_state.rank >= TaskState.SHUTDOWN.rank
 
     def _set(self, record: Record) -> None:
+        task_log.tell(self.record.status, record, self._around.facts().id)
         self.record = record
         self._around.database.put(record)
         self._around.changed(record)

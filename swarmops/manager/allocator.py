@@ -138,7 +138,8 @@ class Allocator:
                 step.tx.put(changed)
             numbered = all(map(_numbered, given(endpoint.ports, [])))
             if not numbered:
-                log.warning("no port is free for a service", service=given(service.spec.name, ""))
+                name = given(service.spec.name, "")
+                log.warning("no port is free for a service", service=service.id, name=name)
             full = {each.id for each in networks} - {each.network_id for each in found}
             if not numbered or any(each.id in full and not is_ingress(each) for each in networks):
                 self._waiting["service", service.id] = None

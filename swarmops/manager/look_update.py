@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
 from msgspec import UNSET
 
 from swarmops.manager import global_, rebalance, restarts, updates
@@ -15,6 +16,8 @@ from swarmops.model.defaults import mode_name
 from swarmops.model.service import Service, UpdateStatus
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Store
+
+log = structlog.get_logger(__name__)
 
 _IN_PROGRESS = ("updating", "rollback_started")
 
@@ -56,6 +59,7 @@ class UpdateLook:
             yield from look.pause()
         if update.service is not None:
             look.turn.step.tx.put(update.service)
+            _tell(update.service)
         if update.wake is not None:
             look.turn.step.wake[wake] = update.wake
         replaced = set(update.replace)
@@ -102,6 +106,18 @@ def move(look: Look, service: Service, kept: Places) -> Slices:
             look.turn.step.wake[service.id, ""] = rebalance.give_up_at(service, turn.now)
     elif (later := rebalance.retry_at(kept, turn.now)) is not None:
         turn.step.wake[service.id, ""] = later
+
+
+def _tell(service: Service) -> None:
+    """Log how far an update has come, and why no further."""
+    status = given(service.update_status, UpdateStatus())
+    log.info(
+        "an update has come so far",
+        state=given(status.state, ""),
+        service=service.id,
+        name=given(service.spec.name, ""),
+        reason=given(status.message, ""),
+    )
 
 
 def _in_update(service: Service) -> bool:

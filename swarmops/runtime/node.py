@@ -29,6 +29,7 @@ from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
 from swarmops.runtime.fair_loop import fair_loop
 from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
+from swarmops.runtime.log_fields import OfNode
 from swarmops.runtime.log_output import lossy
 from swarmops.runtime.no_dump import never_dumped
 from swarmops.runtime.notify import ending, notify, watchdog
@@ -47,17 +48,18 @@ def main() -> int:
     """Parse the arguments, run the node, return the exit code."""
     never_dumped()
     arguments = _arguments()
-    _configure_logging(arguments.log_level)
+    of_node = OfNode()
+    _configure_logging(arguments.log_level, of_node)
     try:
         with asyncio.Runner(loop_factory=fair_loop) as runner:
-            runner.run(_run(arguments))
+            runner.run(_run(arguments, of_node))
     except SwarmopsError as exc:
         sys.stderr.write(f"swarmops: {exc}\n")
         return 1
     return 0
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+async def _run(arguments: argparse.Namespace, of_node: OfNode) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,6 +72,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         rng=random.SystemRandom(),
         docker_socket=arguments.docker_socket,
     )
+    of_node.node_id = lambda: daemon.state.node_id if daemon.state else ""
     facts = read_host_facts(hostname, arguments.data_dir)
     await daemon.start()
     app = make_app(Control(daemon, facts))
@@ -156,10 +159,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _configure_logging(level: str) -> None:
+def _configure_logging(level: str, of_node: OfNode) -> None:
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            of_node,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

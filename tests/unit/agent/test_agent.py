@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from swarmops.agent import leaving, runner
@@ -137,6 +138,24 @@ async def test_a_failing_task_is_reported_with_its_code(bench: Bench):
     bench.executor.end(task, 3)
     status = await bench.manager.reported(task, S.FAILED)
     assert (status.message, status.err) == ("started", "task: non-zero exit (3)")
+
+
+async def test_the_log_tells_a_tasks_life_with_the_ids_to_search_by(bench: Bench):
+    """That it runs and how it ended; what is between is for the level debug."""
+    task = make_task()
+    with structlog.testing.capture_logs() as logs:
+        await bench.start(task)
+        await bench.manager.reported(task, S.RUNNING)
+        bench.executor.end(task, 3)
+        await bench.manager.reported(task, S.FAILED)
+    told = [entry for entry in logs if entry.get("task") == task.id]
+    ids = {"task": task.id, "service": task.service_id, "node": "node1"}
+    assert all(entry.items() >= ids.items() for entry in told)
+    assert [entry["event"] for entry in told if entry["log_level"] == "info"] == [
+        "task running",
+        "task failed",
+    ]
+    assert told[-1]["error"] == "task: non-zero exit (3)"
 
 
 @pytest.mark.parametrize(

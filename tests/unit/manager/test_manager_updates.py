@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
 from swarmops.manager.update_survey import UpdateSurvey
@@ -253,8 +254,12 @@ async def test_a_new_spec_ends_a_paused_update() -> None:
     async with lab(managers=1, workers=3) as swarm:
         await with_old(swarm)
         break_new(swarm)
-        await update(swarm, "new", parallelism=1, delay=SECOND)
-        await swarm.until(lambda: status(swarm).state == "paused")
+        with structlog.testing.capture_logs() as logs:
+            await update(swarm, "new", parallelism=1, delay=SECOND)
+            await swarm.until(lambda: status(swarm).state == "paused")
+        (told,) = [entry for entry in logs if entry.get("state") == "paused"]
+        assert told["service"] in swarm.store.services
+        assert told["reason"] == status(swarm).message
         await asyncio.sleep(5)
         assert status(swarm).state == "paused"
         assert len(running(swarm, "old")) == 3
