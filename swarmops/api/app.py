@@ -43,6 +43,7 @@ from swarmops.api.path import asked_version
 from swarmops.api.route import LATENCIES, NODE, ROUTE_TABLE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.answers import Refusal
 
 RESOURCES = (
     system,
@@ -224,6 +225,6 @@ def _numbers(version: str) -> tuple[int, int]:
 def _error(status: int, message: str) -> web.Response:
     return web.Response(
         status=status,
-        body=msgspec.json.encode({"message": message}),
+        body=msgspec.json.encode(Refusal(message=message)),
         content_type="application/json",
     )

@@ -18,6 +18,7 @@ from swarmops.api import body, errors, query, render, resolve
 from swarmops.api.gate import manager_store
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Handler, Route, node_of
+from swarmops.model.answers import Created
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
@@ -131,7 +132,7 @@ async def _create(kind: Kind, request: web.Request) -> web.StreamResponse:
     tx = Transaction()
     tx.put(created)
     await store.commit(tx)
-    return reply({"ID": created.id}, status=201)
+    return reply(Created(id=created.id), status=201)
 
 
 async def _list(kind: Kind, request: web.Request) -> web.StreamResponse:

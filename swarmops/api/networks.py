@@ -21,6 +21,7 @@ from swarmops.api.prunefilters import until_of
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
 from swarmops.errors import ApiError, SwarmopsError
+from swarmops.model.answers import NetworkCreated, NetworksDeleted
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.network import (
@@ -79,7 +80,7 @@ async def create(request: web.Request) -> web.StreamResponse:
             await store.commit(tx)
         except SubnetConflict:
             continue  # another manager has given it away meanwhile
-        return reply({"Id": network.id, "Warning": ""}, status=201)
+        return reply(NetworkCreated(id=network.id), status=201)
     raise errors.rpc("Unknown", "too many networks are being created at once: try again")
 
 
@@ -183,7 +184,7 @@ async def prune(request: web.Request) -> web.StreamResponse:
     local = await request.app[ENGINE].facts(request, path, method="POST")
     deleted = list((local or {}).get("NetworksDeleted") or ())
     if node_of(request).store is None:
-        return reply({"NetworksDeleted": deleted or None})
+        return reply(NetworksDeleted(networks_deleted=deleted or None))
     store = await manager_store(node_of(request))
     for network in sorted(store.networks, key=name_of):
         if not _prunable(network, filters, until):
@@ -194,7 +195,7 @@ async def prune(request: web.Request) -> web.StreamResponse:
         except NetworkInUse:
             continue
         deleted.append(name_of(network))
-    return reply({"NetworksDeleted": deleted or None})
+    return reply(NetworksDeleted(networks_deleted=deleted or None))
 
 
 def _prunable(network: Network, filters: query.Filters, until: datetime | None) -> bool:

@@ -19,13 +19,14 @@ from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Route, node_of
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model import defaults
-from swarmops.model.base import Labels, Model, Opt, given
+from swarmops.model.base import given
 from swarmops.model.node import (
     Availability,
     EngineDescription,
     Node,
     NodeInternal,
     NodeState,
+    NodeUpdate,
     Role,
 )
 from swarmops.model.swarm import CAConfig, Cluster, ClusterInternal, RemovedNode
@@ -37,15 +38,6 @@ MEMBERSHIPS = ("accepted", "pending")
 REMOVE_ATTEMPTS = 20
 REMOVED_GRACE = timedelta(days=7)
 """A removed node's certificate is remembered this much longer than it can be valid."""
-
-
-class NodeUpdate(Model, frozen=True):
-    """Body of ``POST /nodes/{id}/update``: role and availability must be given."""
-
-    name: str | Opt = ""
-    labels: Labels | None = None
-    role: str = ""
-    availability: str = ""
 
 
 async def list_nodes(request: web.Request) -> web.StreamResponse:

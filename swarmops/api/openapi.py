@@ -15,13 +15,23 @@ import msgspec
 from aiohttp import web
 
 from swarmops import __version__
+from swarmops.api.logs import MULTIPLEXED, RAW
+from swarmops.api.registry_auth import HEADER as REGISTRY_AUTH
 from swarmops.api.reply import reply
 from swarmops.api.route import ROUTE_TABLE, Route
 from swarmops.api.version import API_VERSION
 from swarmops.model.access import AccessPortRequest, AccessReply, AccessRequest, AccessState
+from swarmops.model.answers import (
+    Created,
+    NetworkCreated,
+    NetworksDeleted,
+    Refusal,
+    UnlockKeyAnswer,
+    Updated,
+)
 from swarmops.model.events import EventMessage
 from swarmops.model.network import NetworkCreate, NetworkResource
-from swarmops.model.node import Node, NodeSpec
+from swarmops.model.node import Node, NodeUpdate
 from swarmops.model.object import Object
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from swarmops.model.service import Service, ServiceSpec
@@ -29,6 +39,8 @@ from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec, U
 from swarmops.model.task import Task
 
 REF = "#/components/schemas/{name}"
+Facts = dict[str, object]
+"""Of a machine, an image or this description itself: objects that grow with each release."""
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _LOGS = "stdout stderr follow timestamps details since until tail"
 _OBJECTS = {
@@ -37,27 +49,17 @@ _OBJECTS = {
 }
 
 
-class Created(msgspec.Struct, frozen=True):
-    """The answer to what was created."""
-
-    id: str = msgspec.field(name="ID")
-
-
-class Error(msgspec.Struct, frozen=True):
-    """Every refusal: one sentence."""
-
-    message: str
-
-
 class Operation(NamedTuple):
-    """What a route is for; ``query`` are the names of its parameters."""
+    """What a route is for; ``query`` and ``headers`` are the names of its parameters."""
 
     summary: str
     query: str = ""
     body: Any = None
     answer: Any = None
     media: str = "application/json"
+    """Several with blanks between."""
     status: int = 200
+    headers: str = ""
 
 
 def _of_objects(path: str) -> dict[tuple[str, str], Operation]:
@@ -79,10 +81,10 @@ def _of_objects(path: str) -> dict[tuple[str, str], Operation]:
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/_ping"): Operation("Say that the API answers", media="text/plain"),
     ("HEAD", "/_ping"): Operation("Say that the API answers", media="text/plain"),
-    ("GET", "/version"): Operation("Say what serves the API"),
-    ("GET", "/info"): Operation("Describe the host and its part in the swarm"),
+    ("GET", "/version"): Operation("Say what serves the API", answer=Facts),
+    ("GET", "/info"): Operation("Describe the host and its part in the swarm", answer=Facts),
     ("GET", "/metrics"): Operation("Numbers for Prometheus", media="text/plain"),
-    ("GET", "/openapi.json"): Operation("This description"),
+    ("GET", "/openapi.json"): Operation("This description", answer=Facts),
     ("GET", "/events"): Operation("Follow changes", "since until filters", answer=EventMessage),
     ("POST", "/swarm/init"): Operation("Make a swarm", body=InitRequest, answer=str),
     ("POST", "/swarm/join"): Operation("Join a swarm", body=JoinRequest),
@@ -93,40 +95,54 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "version rotateWorkerToken rotateManagerToken rotateManagerUnlockKey",
         body=SwarmSpec,
     ),
-    ("GET", "/swarm/unlockkey"): Operation("Get the unlock key"),
+    ("GET", "/swarm/unlockkey"): Operation("Get the unlock key", answer=UnlockKeyAnswer),
     ("GET", "/swarmops/secrets"): Operation(
         "List secrets with what they hold, to root on the node alone", answer=list[Secret]
     ),
     ("POST", "/swarm/unlock"): Operation("Unlock a locked manager", body=UnlockRequest),
     ("GET", "/nodes"): Operation("List nodes", "filters", answer=list[Node]),
     ("GET", "/nodes/{id}"): Operation("Inspect a node", answer=Node),
-    ("POST", "/nodes/{id}/update"): Operation("Update a node", "version", body=NodeSpec),
+    ("POST", "/nodes/{id}/update"): Operation("Update a node", "version", body=NodeUpdate),
     ("DELETE", "/nodes/{id}"): Operation("Remove a node", "force"),
     ("GET", "/services"): Operation("List services", "filters status", answer=list[Service]),
     ("POST", "/services/create"): Operation(
-        "Create a service", body=ServiceSpec, answer=Created, status=201
+        "Create a service",
+        body=ServiceSpec,
+        answer=Created,
+        status=201,
+        headers=REGISTRY_AUTH,
     ),
     ("GET", "/services/{id}"): Operation("Inspect a service", "insertDefaults", answer=Service),
     ("POST", "/services/{id}/update"): Operation(
-        "Update a service", "version rollback registryAuthFrom", body=ServiceSpec
+        "Update a service",
+        "version rollback registryAuthFrom rebalance",
+        body=ServiceSpec,
+        answer=Updated,
+        headers=REGISTRY_AUTH,
     ),
     ("DELETE", "/services/{id}"): Operation("Remove a service"),
     ("GET", "/services/{id}/logs"): Operation(
-        "Read what a service's tasks print", _LOGS, media="application/vnd.docker.raw-stream"
+        "Read what a service's tasks print", _LOGS, media=f"{MULTIPLEXED} {RAW}"
     ),
     ("GET", "/tasks"): Operation("List tasks", "filters", answer=list[Task]),
     ("GET", "/tasks/{id}"): Operation("Inspect a task", answer=Task),
     ("GET", "/tasks/{id}/logs"): Operation(
-        "Read what a task prints", _LOGS, media="application/vnd.docker.raw-stream"
+        "Read what a task prints", _LOGS, media=f"{MULTIPLEXED} {RAW}"
     ),
     ("GET", "/networks"): Operation("List networks", "filters", answer=list[NetworkResource]),
-    ("POST", "/networks/create"): Operation("Create a network", body=NetworkCreate, status=201),
-    ("POST", "/networks/prune"): Operation("Remove networks that nothing uses", "filters"),
+    ("POST", "/networks/create"): Operation(
+        "Create a network", body=NetworkCreate, answer=NetworkCreated, status=201
+    ),
+    ("POST", "/networks/prune"): Operation(
+        "Remove networks that nothing uses", "filters", answer=NetworksDeleted
+    ),
     ("GET", "/networks/{id}"): Operation(
         "Inspect a network", "verbose scope", answer=NetworkResource
     ),
     ("DELETE", "/networks/{id}"): Operation("Remove a network", status=204),
-    ("GET", "/distribution/{image}/json"): Operation("Inspect an image in its registry"),
+    ("GET", "/distribution/{image}/json"): Operation(
+        "Inspect an image in its registry", answer=Facts, headers=REGISTRY_AUTH
+    ),
     ("GET", "/access"): Operation("Say who uses the API over the network", answer=AccessState),
     ("POST", "/access/update"): Operation(
         "Serve the API over the network, or no longer", body=AccessPortRequest
@@ -172,7 +188,7 @@ class _Schemas:
 
     def __init__(self) -> None:
         types = [kind for one in OPERATIONS.values() for kind in (one.body, one.answer) if kind]
-        unique = list(dict.fromkeys([*types, Error]))
+        unique = list(dict.fromkeys([*types, Refusal]))
         schemas, self.found = msgspec.json.schema_components(
             unique, ref_template=REF, schema_hook=_anything
         )
@@ -201,13 +217,15 @@ def _stored(model: type) -> list[type]:
 def _operation(path: str, operation: Operation, schemas: _Schemas) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": operation.summary}
     if operation.media != "application/json" or operation.answer:
-        answer["content"] = {operation.media: {"schema": schemas.of(operation.answer)}}
-    refusal = {"application/json": {"schema": schemas.of(Error)}}
+        schema = schemas.of(operation.answer)
+        answer["content"] = {media: {"schema": schema} for media in operation.media.split()}
+    refusal = {"application/json": {"schema": schemas.of(Refusal)}}
     found: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": [
             *(_parameter(name, "path") for name in _PARAMETER.findall(path)),
             *(_parameter(name, "query") for name in operation.query.split()),
+            *(_parameter(name, "header") for name in operation.headers.split()),
         ],
         "responses": {
             str(operation.status): answer,

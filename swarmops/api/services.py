@@ -23,6 +23,7 @@ from swarmops.api.servicespec import DEFAULT_RUNTIME, filled, in_stored_order
 from swarmops.api.validate import check_service
 from swarmops.errors import ApiError, InputError
 from swarmops.model import defaults
+from swarmops.model.answers import Created, Updated
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.object import ObjectVersion
@@ -61,7 +62,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     tx.put(service)
     await store.commit(tx)
     warnings = warnings_of(spec, store)
-    return reply({"ID": service.id} | ({"Warnings": warnings} if warnings else {}), status=201)
+    return reply(Created(id=service.id, warnings=warnings or UNSET), status=201)
 
 
 async def list_services(request: web.Request) -> web.StreamResponse:
@@ -111,7 +112,7 @@ async def update(request: web.Request) -> web.StreamResponse:
         tx = Transaction()
         tx.put(changed, expected=version)
         await store.commit(tx)
-    return reply({"Warnings": warnings_of(changed.spec, store) or None})
+    return reply(Updated(warnings=warnings_of(changed.spec, store) or None))
 
 
 async def remove(request: web.Request) -> web.StreamResponse:

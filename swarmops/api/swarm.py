@@ -19,6 +19,7 @@ from swarmops.api.query import flag, truthy, version_of
 from swarmops.api.reply import nothing, reply
 from swarmops.api.route import Route, node_of
 from swarmops.errors import ApiError, InputError
+from swarmops.model.answers import UnlockKeyAnswer
 from swarmops.model.base import given
 from swarmops.model.node import ManagerStatus, Reachability
 from swarmops.model.swarm import (
@@ -135,7 +136,8 @@ async def update(request: web.Request) -> web.StreamResponse:
 async def unlock_key(request: web.Request) -> web.StreamResponse:
     """``GET /swarm/unlockkey``: empty while managers don't lock themselves."""
     cluster = _cluster(await manager_store(node_of(request)))
-    return reply({"UnlockKey": given(cluster.internal, ClusterInternal()).unlock_key})
+    key = given(cluster.internal, ClusterInternal()).unlock_key
+    return reply(UnlockKeyAnswer(unlock_key=key))
 
 
 async def unlock(request: web.Request) -> web.StreamResponse:

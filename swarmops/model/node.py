@@ -53,6 +53,15 @@ class NodeSpec(Model, frozen=True):
     availability: Availability = Availability.ACTIVE
 
 
+class NodeUpdate(Model, frozen=True):
+    """Body of ``POST /nodes/{id}/update``: role and availability must be given."""
+
+    name: str | Opt = UNSET
+    labels: Labels | None = None
+    role: str = ""
+    availability: str = ""
+
+
 class Plugin(Model, frozen=True):
     """Something that a node's engine can do; executors are plugins of type ``Executor``."""
 
