@@ -12,13 +12,26 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.local.conftest import Local, command_lines, wait_for
 
 CLEAR = f"open-sesame-{secrets.token_hex(6)}"
 """Found on this machine, it is of this run: others may be under way beside it."""
-ENCODED = base64.b64encode(CLEAR.encode()).decode().rstrip("=")
+ENCODED = [
+    base64.b64encode(b"x" * before + CLEAR.encode()).decode()[-(-before * 8 // 6) : -4]
+    for before in (0, 1, 2)
+]
+"""In the middle of something that is encoded as a whole it may begin at any of three places."""
 SHOW = 'cat "$SWARMOPS_SECRETS_DIR/pw" | wc -c; cat "$SWARMOPS_CONFIGS_DIR/conf"; exec sleep 1000'
 TEMPLATE = "I am {{.Service.Name}}.{{.Task.Slot}} on {{.Node.Hostname}}\n"
+
+
+@pytest.mark.parametrize("around", ["", "a", "ab", "abc", "abcd"])
+def test_the_encoded_forms_are_found_wherever_they_stand(around: str):
+    """Else the search below could not fail."""
+    whole = base64.b64encode(f"{around}{CLEAR}{around}".encode()).decode()
+    assert any(text in whole for text in ENCODED)
 
 
 def create(swarm: Local) -> None:
@@ -120,7 +133,7 @@ def test_the_secret_is_nowhere_in_clear(swarm: Local):
     ]
     assert '"Name": "pw"' in answers[2]
     assert "secret create" in answers[6]
-    for text in (CLEAR, ENCODED):
+    for text in (CLEAR, *ENCODED):
         assert has(swarm, text) == []
         assert not any(text in answer for answer in answers)
 
@@ -169,8 +182,7 @@ def test_without_managers_the_task_is_restarted_with_its_secret(swarm: Local):
     wait_for(lambda: output(swarm) == said, "what the last process read, and no other's output")
     assert swarm.docker("node1", "service", "ps", "-q", "reader").stdout.split() == [task]
     assert hosts(swarm) == ["node4"]
-    assert has(swarm, CLEAR) == []
-    assert has(swarm, ENCODED) == []
+    assert not any(has(swarm, text) for text in (CLEAR, *ENCODED))
 
 
 def test_removed_it_is_gone_from_memory(swarm: Local):

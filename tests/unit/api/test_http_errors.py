@@ -10,6 +10,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from swarmops.api import make_app, nodes
+from swarmops.api.app import RESOURCES
 from swarmops.api.errors import translate
 from swarmops.model.node import Role
 from swarmops.raft.errors import QuorumLoss, Stopped
@@ -385,6 +386,31 @@ async def test_an_internal_error_is_an_id_that_the_log_explains(
     logged = capsys.readouterr()
     assert error_id in logged.out + logged.err
     assert "hidden detail" in logged.out + logged.err
+
+
+async def test_an_internal_error_while_a_secret_is_made_tells_nothing_of_it(
+    manager: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Neither the client nor the log sees what was in the body."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    store = manager.node.store
+    assert store
+    monkeypatch.setattr(store, "propose", broken)
+    answer = await manager.ask("POST", "/secrets/create", {"Name": "pw", "Data": "aHVudGVyMg=="})
+    assert answer.status == 500
+    logged = capsys.readouterr()
+    assert "request failed" in logged.out + logged.err
+    for text in ("aHVudGVyMg", "hunter2"):
+        assert text not in json.dumps(answer.body) + logged.out + logged.err
+
+
+def test_only_streams_and_nothing_else_may_take_as_long_as_they_like():
+    """Every other handler has a deadline, and a client for its answer too."""
+    endless = {route.path for one in RESOURCES for route in one.ROUTES if route.deadline_s is None}
+    assert endless == {"/events", "/services/{id}/logs", "/tasks/{id}/logs"}
 
 
 async def test_a_handler_that_takes_too_long_is_cut_off(
