@@ -10,9 +10,11 @@ import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import docker
 import pytest
+from docker.types import SecretReference
 
 from tests.local.conftest import Local, wait_for
 
@@ -103,6 +105,36 @@ def test_events_of_a_service(swarm: Local):
     events = [json.loads(line) for line in shown.stdout.splitlines()]
     assert [event["Action"] for event in events] == ["create", "update", "remove"]
     assert events[1]["Actor"]["Attributes"]["replicas.new"] == "2"
+
+
+def test_docker_pys_objects_on_a_real_swarm(swarm: Local):
+    """A service with a secret is made, found, read from, changed and removed, by a follower."""
+    client: Any = docker.DockerClient(f"unix://{swarm.socket('node2')}", timeout=20)
+    secret = client.secrets.create(name="py-pw", data=b"within")
+    script = 'echo "$GREETING $(cat $SWARMOPS_SECRETS_DIR/py-pw)"; exec sleep 1000'
+    made = client.services.create(
+        "host",
+        command=["sh", "-c", script],
+        name="py",
+        env=["GREETING=hello"],
+        secrets=[SecretReference(secret.id, "py-pw")],
+    )
+
+    def says(text: bytes) -> bool:
+        states = [task["Status"]["State"] for task in made.tasks({"desired-state": "running"})]
+        return states == ["running"] and text in b"".join(made.logs(stdout=True))
+
+    wait_for(lambda: says(b"hello within"), "a task that reads its secret")
+    found = client.services.get("py")
+    assert found.id == made.id
+    found.update(env=["GREETING=again"])
+    wait_for(lambda: says(b"again within"), "a task of the new spec")
+    assert client.swarm.get_unlock_key() == {"UnlockKey": ""}
+    with pytest.raises(docker.errors.APIError, match="in use by the following service: py"):
+        secret.remove()
+    found.remove()
+    secret.remove()
+    client.close()
 
 
 def test_workers_stay_small_and_have_metrics(talk: Local):
