@@ -47,6 +47,7 @@ EVENTS = 30
 SECOND = 1_000_000_000
 SERVICES_MAX = 6
 _WRITE_S = 3.0
+_AGREE_S = 30.0
 _MODES = ("replicated", "replicated", "replicated", "global", "replicated-job", "global-job")
 
 Write = Callable[[Store], Coroutine[Any, Any, None]]
@@ -290,12 +291,14 @@ class Chaos:
             if name not in self.off and (name.startswith("w") or not down)
         ]
         if len(names) > 4:
-            name = self._rng.choice(names)
-            self._note("power off", name)
-            self.off.add(name)
-            await self._swarm.agents[name].power_off()
-            if name in self._swarm.machines:
-                await self._end(self._swarm.machines[name], power=True)
+            await self._lose(self._rng.choice(names))
+
+    async def _lose(self, name: str) -> None:
+        self._note("power off", name)
+        self.off.add(name)
+        await self._swarm.agents[name].power_off()
+        if name in self._swarm.machines:
+            await self._end(self._swarm.machines[name], power=True)
 
     async def power_on(self) -> None:
         """Let a machine come back, without its tasks."""
@@ -313,8 +316,9 @@ class Chaos:
         self.prepare(name)
 
     def prepare(self, name: str) -> None:
-        """Let a node's agent know what its tasks do."""
+        """Let a node's agent know what its tasks do, and how long they take to stop."""
         agent = self._swarm.agents[name]
+        agent.stop_s = self._rng.choice([0.05, 1.0])
         agent.completes = completes
         agent.fails = is_bad
 
@@ -380,12 +384,20 @@ class Chaos:
     # Peace ---------------------------------------------------------------------------------------
 
     async def make_peace(self) -> None:
-        """End all faults, and let the operator put right what he did wrong."""
+        """End all faults, and let the operator put right what he did wrong.
+
+        Some machines never come back: nobody may go on counting on them.
+        """
         await self.heal()
-        for name in sorted(self.off):
+        lost = {name for name in _DISPENSABLE if self._rng.random() < _LOST}
+        for name in sorted(lost - self.off):
+            await self._lose(name)
+        for name in sorted(self.off - lost):
             await self.start(name)
         for name in self._swarm.agents:
             self.prepare(name)
+        # What is wrong, he reads from some manager: none may still be behind.
+        await self._swarm.until(self._swarm.agrees, _AGREE_S, "all managers hold the same")
         for name in ("w1", "w4"):
             await self._until_done(lambda name=name: self._change_node(name, **_GOOD[name]))  # type: ignore[misc]
         for service in list(self._swarm.store.services):
@@ -417,6 +429,9 @@ class Chaos:
         return await self._change(change, which)
 
 
+_DISPENSABLE = ("w2", "w3", "w5", "w6")
+_LOST = 0.2
+"""How likely each of them is gone for good."""
 _GOOD = {
     "w1": {"availability": Availability.ACTIVE, "labels": {"zone": "a"}},
     "w4": {"availability": Availability.ACTIVE, "labels": {"zone": "b"}},

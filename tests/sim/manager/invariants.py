@@ -12,8 +12,8 @@ from swarmops.manager.jobs import totals
 from swarmops.manager.places import is_job, moved_by, run_of, service_run, spec_version
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name, replicas
-from swarmops.model.node import Availability, NodeState
-from swarmops.model.service import Service, UpdateStatus
+from swarmops.model.node import Availability, Node, NodeState
+from swarmops.model.service import Service, UpdateConfig, UpdateStatus
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Event, Store, Watch, place_of
 
@@ -41,6 +41,10 @@ class Watching:
         self._watches: dict[Store, Watch] = {}
         self._index = 0
         self._deposed_s: dict[str, float] = {}
+        self._start_first: set[str] = set()
+        """Services that ever asked for it."""
+        self._fell: set[str] = set()
+        """Nodes that were ever held for dead."""
         self.broken: AssertionError | None = None
         self.entries = 0
 
@@ -49,7 +53,7 @@ class Watching:
         store = machine.store
         watch = self._watches.get(store)
         if watch is None:
-            self._watches[store] = store.watch("tasks", size=1_000_000)
+            self._watches[store] = store.watch("tasks", "services", "nodes", size=1_000_000)
             events: list[Event] = []
         else:
             events, _ = watch.take()
@@ -60,12 +64,50 @@ class Watching:
         try:
             for event in events:
                 _check_forward(event)
+                self._learn(event)
             places = {(t.service_id, place_of(t)): None for e in events if (t := _task(e))}
             for service_id, place in places:
-                _check_place(list(store.tasks.by_place(service_id, place)))
+                most = 2 if service_id in self._start_first else 1
+                _check_place(list(store.tasks.by_place(service_id, place)), most)
+            for event in events:
+                self._check_alone(event)
         except AssertionError as error:
             error.add_note(f"after entry {index}, seen on {machine.name}")
             self.broken = error
+
+    def _learn(self, event: Event) -> None:
+        new = event.new
+        if isinstance(new, Service) and _starts_first(new):
+            self._start_first.add(new.id)
+        if isinstance(new, Node) and new.status.state is NodeState.DOWN:
+            self._fell.add(new.id)
+
+    def _check_alone(self, event: Event) -> None:
+        """Assert that a task that begins to run does so when the one before it has stopped.
+
+        One on a node that was held for dead may run on: nobody could know.
+        """
+        old, new = event.old, event.new
+        begins = (
+            isinstance(new, Task)
+            and new.status.state is TaskState.RUNNING
+            and not (isinstance(old, Task) and old.status.state is TaskState.RUNNING)
+        )
+        if not begins or not isinstance(new, Task) or new.service_id in self._start_first:
+            return
+        for agent in self._swarm.agents.values():
+            if agent.silent or agent.node_id in self._fell:
+                continue
+            beside = [
+                other.id
+                for other in agent.running()
+                if other.id != new.id
+                and (other.service_id, place_of(other)) == (new.service_id, place_of(new))
+                and not (moved_by(new) or moved_by(other))
+            ]
+            assert not beside, (
+                f"task {new.id} runs on {new.node_id} while {beside} does on {agent.node_id}"
+            )
 
     async def loops(self) -> None:
         """Look for ever whether a manager that does not lead any more still runs loops."""
@@ -96,11 +138,18 @@ def _check_forward(event: Event) -> None:
         assert not given(old.node_id, "") or new.node_id == old.node_id, "a task changed its node"
 
 
-def _check_place(tasks: Sequence[Task]) -> None:
-    """Assert that a place has no more live tasks than start-first allows."""
+def _starts_first(service: Service) -> bool:
+    configs = (service.spec.update_config, service.spec.rollback_config)
+    return any(given(given(each, UpdateConfig()).order, "") == "start-first" for each in configs)
+
+
+def _check_place(tasks: Sequence[Task], most: int) -> None:
+    """Assert that a place has no more live tasks than its service's order, or a move, allows."""
     live_ones = [task for task in tasks if live(task)]
     ids = {task.id for task in live_ones}
     assert len(live_ones) <= 2, "more than start-first's two live in a slot"
+    moving = any(moved_by(task) in ids for task in live_ones)
+    assert len(live_ones) <= most or moving, "two live in a slot whose service is stop-first"
     versions = Counter(
         (spec_version(task), run_of(task)) for task in live_ones if moved_by(task) not in ids
     )
@@ -188,6 +237,9 @@ def _of_job(swarm: Swarm, service: Service) -> Iterator[str]:
 def _of_agents(swarm: Swarm) -> Iterator[str]:
     for agent in swarm.agents.values():
         if agent.silent:
+            node = swarm.store.nodes.get(agent.node_id)
+            if node is None or node.status.state is not NodeState.DOWN:
+                yield f"{agent.node_id} has no power, and is not down"
             continue
         running = {task.id for task in agent.running()}
         here = {
@@ -210,9 +262,10 @@ def _of_managers(swarm: Swarm) -> Iterator[str]:
             yield f"{machine.name} leads without loops"
         if machine is not leader and loops:
             yield f"{machine.name} does not lead, and runs {sorted(loops)}"
-        if machine.is_running and _content(machine.store) != _content(leader.store):
+        if machine.is_running and content(machine.store) != content(leader.store):
             yield f"{machine.name} has another state than the leader"
 
 
-def _content(store: Store) -> list[tuple[str, int]]:
+def content(store: Store) -> list[tuple[str, int]]:
+    """Return what tells a replica from another one, that is behind."""
     return sorted((each.id, each.version.index) for each in (*store.tasks, *store.services))

@@ -26,7 +26,7 @@ from swarmops.model.node import (
 from swarmops.model.swarm import Cluster, ClusterInternal
 from swarmops.raft import RaftError
 from swarmops.store import Store, Transaction
-from tests.sim.manager.invariants import Watching
+from tests.sim.manager.invariants import Watching, content
 from tests.sim.manager.machines import Machine, ignore
 from tests.sim.manager_lab import FakeAgent
 from tests.sim.raft.network import Network
@@ -116,6 +116,11 @@ class Swarm:
             and len(leader.raft.status().voters) == len(MANAGERS)
             and all(node.status.state is NodeState.READY for node in leader.store.nodes)
         )
+
+    def agrees(self) -> bool:
+        """Whether all managers that run hold the same, and one leads."""
+        stores = [machine.store for machine in self.machines.values() if machine.is_running]
+        return self.leader is not None and all(content(s) == content(stores[0]) for s in stores)
 
     def power_on(self, name: str) -> None:
         """Start a node's agent, which remembers nothing."""

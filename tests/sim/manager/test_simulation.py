@@ -33,10 +33,12 @@ def test_a_seed_always_does_the_same():
 def test_a_swarm_settles_after_anything():
     """Services of all modes, updates, rollbacks, drains, deaths, leaders that change by Raft.
 
-    At every entry of the log no place has more live tasks than start-first allows, and tasks only
-    move on; nobody but the leader runs control loops. Within two minutes of peace every service is
-    as its spec says, on nodes that may have it, updates have ended, history is bounded, agents run
-    exactly what they should, and all managers hold the same; then nothing is written any more.
+    At every entry of the log no place has more live tasks than its service's order allows, none of
+    a stop-first service begins to run before the one in its place has stopped, and tasks only move
+    on; nobody but the leader runs control loops. Some machines never come back. Within two minutes
+    of peace every service is as its spec says, on nodes that may have it, updates have ended,
+    history is bounded, agents run exactly what they should, and all managers hold the same; then
+    nothing is written any more.
     """
     end_s = time.monotonic() + SECONDS
     for seed in itertools.count(START):
