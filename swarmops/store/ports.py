@@ -7,7 +7,8 @@ allocator, which chooses the ports that no spec names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from typing import Protocol
 
 import msgspec
 
@@ -22,6 +23,13 @@ class Published(msgspec.Struct, frozen=True, gc=False):
     number: int
     protocol: str
     mode: str
+
+
+class Publishers(Protocol):
+    """Who publishes a port: the table of services."""
+
+    def publishing(self, number: int, protocol: str, /) -> Collection[Service]:
+        """Return the services that do."""
 
 
 def published(ports: Iterable[PortConfig]) -> Iterator[Published]:
@@ -40,24 +48,29 @@ def taken_by(service: Service) -> set[Published]:
     }
 
 
-def conflict(wanted: Iterable[Published], service_id: str, others: Iterable[Service]) -> str:
+def conflict(wanted: Iterable[Published], service_id: str, services: Publishers) -> str:
     """Return Docker's sentence if the service wants another one's port, else nothing.
 
-    Two services may publish the same port in host mode: the scheduler keeps them apart.
+    Two services may publish the same port in host mode: the scheduler keeps them apart. One that
+    changes a port's mode has it in both for a while, and each of the two counts: replicas that
+    looked at one of them, each in its own order, would come to different answers.
     """
-    modes = {(port.number, port.protocol): port.mode for port in wanted}
-    if not modes:
-        return ""
-    for other in others:
-        if other.id == service_id:
-            continue
-        for port in taken_by(other):
-            mine = modes.get((port.number, port.protocol))
-            if mine is None or mine == port.mode == "host":
-                continue
-            how = "an ingress" if port.mode == "ingress" else "a host-published"
-            return (
-                f"port '{port.number}' is already in use by service "
-                f"'{given(other.spec.name, '')}' ({other.id}) as {how} port"
-            )
+    for mine in wanted:
+        for other in services.publishing(mine.number, mine.protocol):
+            mode = "" if other.id == service_id else _barring(mine, other)
+            if mode:
+                how = "an ingress" if mode == "ingress" else "a host-published"
+                return (
+                    f"port '{mine.number}' is already in use by service "
+                    f"'{given(other.spec.name, '')}' ({other.id}) as {how} port"
+                )
+    return ""
+
+
+def _barring(mine: Published, other: Service) -> str:
+    """Return the mode in which the other has the port, if that bars mine."""
+    for port in taken_by(other):
+        same = (port.number, port.protocol) == (mine.number, mine.protocol)
+        if same and not port.mode == mine.mode == "host":
+            return port.mode
     return ""

@@ -1,7 +1,8 @@
 """Subnets and overlay numbers of networks: which are taken, and which a new network gets. Pure.
 
 Asked where a network is created, and again where it is applied, so that of two managers that give
-the same subnet at the same time the later is refused, on every replica alike.
+the same subnet at the same time the later is refused, on every replica alike. It looks at all
+networks: they are few, made by people, and what overlaps another is no matter of equal keys.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ stored objects themselves. An iteration must not span an ``await``: the table ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Generic, TypeVar
 
 from msgspec import UNSET
@@ -14,72 +14,12 @@ from msgspec import UNSET
 from swarmops.model.base import given
 from swarmops.model.node import Node, NodeInternal, Role
 from swarmops.model.object import Object
+from swarmops.model.service import Service
 from swarmops.model.task import Task, TaskState
+from swarmops.store.index import Index, ManyKeys
+from swarmops.store.ports import taken_by
 
 T = TypeVar("T", bound=Object)
-K = TypeVar("K", bound=Hashable)
-
-
-class _Group(Collection[T]):
-    """A live view of some rows of a table."""
-
-    __slots__ = ("_ids", "_rows")
-
-    def __init__(self, ids: dict[str, None], rows: dict[str, T]) -> None:
-        self._ids = ids
-        self._rows = rows
-
-    def __iter__(self) -> Iterator[T]:
-        return map(self._rows.__getitem__, self._ids)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, obj: object) -> bool:
-        return any(obj == each for each in self)
-
-
-class Index(Generic[K, T]):
-    """IDs of a table's rows by a key that is computed of each; those with key None are left out.
-
-    It holds no rows: most changes leave the keys as they are, and so cost it nothing.
-    """
-
-    def __init__(self, key: Callable[[T], K | None]) -> None:
-        self._key = key
-        self._groups: dict[K, dict[str, None]] = {}
-        self._rows: dict[str, T] = {}
-
-    def bind(self, rows: dict[str, T]) -> None:
-        """Take note of the rows that the IDs are of."""
-        self._rows = rows
-
-    def get(self, key: K) -> Collection[T]:
-        """Return a live view of the objects with this key, the longest indexed first."""
-        group = self._groups.get(key)
-        return _Group(group, self._rows) if group else ()
-
-    def keys(self) -> Collection[K]:
-        """Return a live view of the keys that some object has."""
-        return self._groups.keys()
-
-    def adopt(self, other: Index[K, T]) -> None:
-        """Take over the groups of another index with the same key, and its rows."""
-        self._groups, self._rows = other._groups, other._rows
-
-    def move(self, old: T | None, new: T | None) -> None:
-        """Take ``old`` out and ``new`` in; one of them may be None."""
-        old_key = None if old is None else self._key(old)
-        new_key = None if new is None else self._key(new)
-        if old_key == new_key:
-            return
-        if old is not None and old_key is not None:
-            group = self._groups[old_key]
-            del group[old.id]
-            if not group:
-                del self._groups[old_key]
-        if new is not None and new_key is not None:
-            self._groups.setdefault(new_key, {})[new.id] = None
 
 
 class Table(Generic[T]):
@@ -148,10 +88,12 @@ class Table(Generic[T]):
 class NamedTable(Table[T]):
     """A table whose names are unique; case doesn't count."""
 
-    def __init__(self, name: str, name_of: Callable[[T], str]) -> None:
+    def __init__(
+        self, name: str, name_of: Callable[[T], str], indexes: tuple[Index[str, T], ...] = ()
+    ) -> None:
         self._name_of = name_of
         self._by_name: Index[str, T] = Index(lambda obj: name_of(obj).lower() or None)
-        super().__init__(name, (self._by_name,))
+        super().__init__(name, (self._by_name, *indexes))
 
     def named(self, name: str) -> T | None:
         """Return the object with this name."""
@@ -165,6 +107,20 @@ class NamedTable(Table[T]):
         """Return the ID of another object that has this object's name."""
         holder = self.named(self._name_of(obj))
         return None if holder is None or holder.id == obj.id else holder.id
+
+
+class ServiceTable(NamedTable[Service]):
+    """The services."""
+
+    def __init__(self) -> None:
+        self._by_port: ManyKeys[str, Service] = ManyKeys(
+            lambda service: {f"{port.number}/{port.protocol}" for port in taken_by(service)}
+        )
+        super().__init__("services", lambda service: given(service.spec.name, ""), (self._by_port,))
+
+    def publishing(self, number: int, protocol: str) -> Collection[Service]:
+        """Return the services that publish the port, by their spec or as was chosen for them."""
+        return self._by_port.get(f"{number}/{protocol}")
 
 
 class NodeTable(Table[Node]):

@@ -14,10 +14,10 @@ from swarmops.model.base import given
 from swarmops.model.network import Network
 from swarmops.model.object import Object
 from swarmops.model.secret import Config, Secret
-from swarmops.model.service import Service, TaskSpec
+from swarmops.model.service import TaskSpec
 from swarmops.model.swarm import Cluster
 from swarmops.model.task import Task, TaskInternal
-from swarmops.store.table import NamedTable, NodeTable, Table, TaskTable
+from swarmops.store.table import NamedTable, NodeTable, ServiceTable, Table, TaskTable
 
 _SPECS_PER_SERVICE_MAX = 8
 _NO_LABELS: dict[str, str] = {}
@@ -31,9 +31,7 @@ class Tables:
             "clusters", lambda obj: given(obj.spec.name, "")
         )
         self.nodes = NodeTable()
-        self.services: NamedTable[Service] = NamedTable(
-            "services", lambda obj: given(obj.spec.name, "")
-        )
+        self.services = ServiceTable()
         self.tasks = TaskTable()
         self.networks: NamedTable[Network] = NamedTable(
             "networks", lambda obj: given(obj.spec.name, "")
