@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 import structlog
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.manager.addresses import AddressBook, Giving
@@ -26,22 +25,17 @@ from swarmops.manager.attachments import (
     virtual_ips,
     virtual_networks,
 )
+from swarmops.manager.endpoints import OthersPorts, endpoint_of, numbered, settled
 from swarmops.manager.loop import Step
 from swarmops.model.base import given
-from swarmops.model.defaults import ports
 from swarmops.model.network import Network, is_ingress, is_predefined
 from swarmops.model.object import Object
-from swarmops.model.service import Endpoint, EndpointSpec, PortConfig, Service
+from swarmops.model.service import EndpointSpec, Service
 from swarmops.model.task import Task, TaskStatus
 from swarmops.store import Event, Store
 from swarmops.store.networking import is_live, lacks_addresses
 from swarmops.store.new_networks import first_networks
-from swarmops.store.ports import taken_by
 
-DYNAMIC = range(30_000, 32_768)
-"""Docker's: below the ports that systems give to outgoing connections."""
-Taken = set[tuple[str, int]]
-"""Protocol and number."""
 Key = tuple[str, str]
 """``service`` or ``task``, and its ID."""
 NETWORKS: Key = ("networks", "")
@@ -124,24 +118,23 @@ class Allocator:
     def _serve(
         self, services: Sequence[Service], store: Store, giving: Giving, step: Step[Key]
     ) -> None:
-        owned = {one.id: _taken(one) for one in store.services}
+        others = OthersPorts(store)
         for service in services:
-            others: Taken = set().union(*(t for owner, t in owned.items() if owner != service.id))
+            others.leave_out(service)
             networks = virtual_networks(service, store)
             endpoint = endpoint_of(service, others)
             if found := virtual_ips(service, networks, giving):
                 wanted = given(service.spec.endpoint_spec, EndpointSpec())
                 endpoint = replace(endpoint, spec=wanted, virtual_ips=found)
             if endpoint != service.endpoint:
-                changed = replace(service, endpoint=endpoint)
-                owned[service.id] = _taken(changed)
-                step.tx.put(changed)
-            numbered = all(map(_numbered, given(endpoint.ports, [])))
-            if not numbered:
+                step.tx.put(replace(service, endpoint=endpoint))
+            others.take_in(replace(service, endpoint=endpoint))
+            has_all = all(map(numbered, given(endpoint.ports, [])))
+            if not has_all:
                 name = given(service.spec.name, "")
                 log.warning("no port is free for a service", service=service.id, name=name)
             full = {each.id for each in networks} - {each.network_id for each in found}
-            if not numbered or any(each.id in full and not is_ingress(each) for each in networks):
+            if not has_all or any(each.id in full and not is_ingress(each) for each in networks):
                 self._waiting["service", service.id] = None
 
     def _attach(
@@ -173,78 +166,3 @@ def _is_served(service: Service, store: Store) -> bool:
     ):
         return False
     return settled(service) and has_virtual_ips(service, virtual_networks(service, store))
-
-
-def settled(service: Service) -> bool:
-    """Whether the endpoint is what the spec asks for."""
-    wanted = ports(service.spec)
-    have = given(service.endpoint.ports, [])
-    if not wanted:
-        return not have
-    return (
-        service.endpoint.spec == service.spec.endpoint_spec
-        and len(have) == len(wanted)
-        and all(
-            _numbered(port) and (port == want or _is_chosen_for(port, want))
-            for port, want in zip(have, wanted, strict=True)
-        )
-    )
-
-
-def endpoint_of(service: Service, taken: Taken) -> Endpoint:
-    """Return the service's endpoint; a port for which none is free stays without a number.
-
-    ``taken`` are the ports of all other services.
-    """
-    wanted = ports(service.spec)
-    if not wanted:
-        return Endpoint()
-    used = taken | {_key(port) for port in wanted}
-    found = [_kept(service, want, used) for want in wanted]
-    used |= {_key(port) for port in found}
-    for place, port in enumerate(found):
-        if not _numbered(port):
-            found[place] = _with_free_number(port, used)
-            used.add(_key(found[place]))
-    return Endpoint(spec=given(service.spec.endpoint_spec, EndpointSpec()), ports=found)
-
-
-def _kept(service: Service, want: PortConfig, used: Taken) -> PortConfig:
-    """Return what was chosen before, if there was something and nobody else has it."""
-    for had in given(service.endpoint.ports, []):
-        if _is_chosen_for(had, want) and _key(had) not in used:
-            return had
-    return want
-
-
-def _with_free_number(want: PortConfig, used: Taken) -> PortConfig:
-    protocol = _protocol(want)
-    free = next((number for number in DYNAMIC if (protocol, number) not in used), 0)
-    return replace(want, published_port=free or UNSET)
-
-
-def _is_chosen_for(port: PortConfig, want: PortConfig) -> bool:
-    """Whether an earlier choice is one for this port of the spec."""
-    number = given(port.published_port, 0)
-    return (
-        not given(want.published_port, 0)
-        and number in DYNAMIC
-        and replace(port, published_port=want.published_port) == want
-    )
-
-
-def _numbered(port: PortConfig) -> bool:
-    """Whether nothing is to be chosen: in host mode each node chooses by itself."""
-    return bool(given(port.published_port, 0)) or given(port.publish_mode, "") == "host"
-
-
-def _taken(service: Service) -> Taken:
-    return {(port.protocol, port.number) for port in taken_by(service)}
-
-
-def _key(port: PortConfig) -> tuple[str, int]:
-    return _protocol(port), given(port.published_port, 0)
-
-
-def _protocol(port: PortConfig) -> str:
-    return given(port.protocol, "") or "tcp"

@@ -46,6 +46,8 @@ class Orchestrator:
         """Looks at services under update that stand by."""
         self._news: dict[str, dict[str, None]] = {}
         """Places of such services in which something changed since."""
+        self._minding: dict[str, None] = {}
+        """Services whose tasks may move whenever a node changes."""
 
     def reset(self, store: Store) -> Iterator[Key | None]:
         """Yield every service, and every place but those where nothing can be to do."""
@@ -53,7 +55,9 @@ class Orchestrator:
         self._once_more.clear()
         self._standing.clear()
         self._news.clear()
-        for service in list(store.services):
+        services = list(store.services)
+        self._minding = {each.id: None for each in services if _minds_nodes(each)}
+        for service in services:
             yield service.id, ""
         for task in list(store.tasks):
             place = place_of(task)
@@ -72,6 +76,9 @@ class Orchestrator:
         if changed is None:
             return ()
         self._standing.pop(changed.id, None)
+        self._minding.pop(changed.id, None)
+        if isinstance(new, Service) and _minds_nodes(new):
+            self._minding[new.id] = None
         return [(changed.id, "")]
 
     def _node_changed(self, store: Store, old: Node | None, new: Node | None) -> Iterable[Key]:
@@ -85,9 +92,8 @@ class Orchestrator:
         if unfit(new):
             for task in list(store.tasks.by_node(changed.id)):
                 yield task.service_id, place_of(task)
-        for service in list(store.services):
-            if _is_global(service) or rebalance.wanted(service):
-                yield service.id, ""
+        for service_id in list(self._minding):
+            yield service_id, ""
 
     def _task_changed(self, store: Store, old: Task | None, new: Task | None) -> Iterable[Key]:
         """Return the place of a task that went, or changed one of its states and isn't well."""
@@ -192,6 +198,10 @@ def _is_well(store: Store, task: Task, place: str) -> bool:
         and not stranded(task, store.nodes)
         and len(store.tasks.by_place(task.service_id, place)) == 1
     )
+
+
+def _minds_nodes(service: Service) -> bool:
+    return _is_global(service) or rebalance.wanted(service)
 
 
 def _is_global(service: Service) -> bool:

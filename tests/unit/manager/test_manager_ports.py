@@ -10,7 +10,7 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.manager.allocator import DYNAMIC, endpoint_of, settled
+from swarmops.manager.endpoints import DYNAMIC, endpoint_of, settled
 from swarmops.manager.places import new_task
 from swarmops.manager.update_survey import is_dirty
 from swarmops.model.base import given
