@@ -181,6 +181,18 @@ async def test_a_body_over_the_bound_is_413(manager: Api):
     assert (answer.status, answer.message) == (413, "http: request body too large")
 
 
+async def test_a_change_that_no_log_entry_holds_is_refused_in_docker_s_words(manager: Api):
+    """1.5 MiB: the body passes, the transaction doesn't, and nothing was stored."""
+    container = {"Image": "busybox:1", "Env": ["A=" + "x" * 1_600_000]}
+    spec = {"Name": "web", "TaskTemplate": {"ContainerSpec": container}}
+    answer = await manager.ask("POST", "/services/create", spec)
+    assert (answer.status, answer.message) == (
+        500,
+        "rpc error: code = Unknown desc = raft: raft message is too large and can't be sent",
+    )
+    assert await manager.get("/services") == []
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "message"),
     [
