@@ -7,17 +7,19 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.errors import InputError
-from swarmops.manager import extensions
-from swarmops.manager.restarts import tend
+from swarmops.manager import extensions, jobs, restarts
 from swarmops.model.base import given
 from swarmops.model.service import (
     ContainerSpec,
+    ReplicatedJobMode,
     RestartPolicy,
     Service,
     ServiceInternal,
+    ServiceMode,
     ServiceSpec,
     TaskSpec,
 )
@@ -36,14 +38,16 @@ def template(delay_s: float) -> TaskSpec:
     return TaskSpec(container_spec=ContainerSpec(image="host"), restart_policy=policy)
 
 
-def delays(labels: dict[str, str], delay_s: float, ran_s: list[float]) -> list[float]:
+def delays(labels: dict[str, str], delay_s: float, ran_s: list[float], *, job: bool) -> list[float]:
     """Return the delay of each restart of a task that fails after so many seconds each time.
 
     Only the last task of the place is kept, as with a history limit of 1.
     """
+    mode = ServiceMode(replicated_job=ReplicatedJobMode()) if job else UNSET
+    tend = jobs.tend if job else restarts.tend
     service = Service(
         id="web",
-        spec=ServiceSpec(name="web", task_template=template(delay_s), labels=labels),
+        spec=ServiceSpec(name="web", task_template=template(delay_s), labels=labels, mode=mode),
         internal=ServiceInternal(spec_version=1),
     )
     task = Task(id="a", service_id="web", slot=1, spec=template(delay_s), created_at=NOW)
@@ -65,6 +69,7 @@ def delays(labels: dict[str, str], delay_s: float, ran_s: list[float]) -> list[f
     return found
 
 
+@pytest.mark.parametrize("job", [False, True], ids=["service", "job"])
 @pytest.mark.parametrize(
     ("labels", "delay_s", "ran_s", "wanted"),
     [
@@ -80,10 +85,10 @@ def delays(labels: dict[str, str], delay_s: float, ran_s: list[float]) -> list[f
     ids=["Docker", "grows", "from 1 s", "never less", "anew", "still ill", "default cap", "wrong"],
 )
 def test_delays_grow_to_their_cap(
-    labels: dict[str, str], delay_s: float, ran_s: list[float], wanted: list[float]
+    labels: dict[str, str], delay_s: float, ran_s: list[float], wanted: list[float], *, job: bool
 ) -> None:
     """By the factor each time; a task that ran longer than the cap begins anew."""
-    assert delays({**labels}, delay_s, ran_s) == pytest.approx(wanted)
+    assert delays({**labels}, delay_s, ran_s, job=job) == pytest.approx(wanted)
 
 
 @virtual
