@@ -7,7 +7,7 @@ of the third stream, which makes clients print it and fail. Lines come from ``No
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote_plus
 
@@ -181,8 +181,8 @@ def rfc3339(time_ns: int) -> bytes:
 class _Context:
     """Where a line comes from, kept for tasks that are removed.
 
-    Docker's three attributes, and the labels and variables that the service's log driver was told
-    to add. Values that each node fills in for itself are left out.
+    Docker's three attributes, and the labels and variables that the log driver was told to add, be
+    it the service's or the swarm's. Values that each node fills in for itself are left out.
     """
 
     def __init__(self, store: Store) -> None:
@@ -198,15 +198,20 @@ class _Context:
                 "com.docker.swarm.node.id": given(task.node_id, "") if task else "",
                 "com.docker.swarm.service.id": task.service_id if task else "",
                 "com.docker.swarm.task.id": task_id,
-            } | (_added(task.spec) if task else {})
+            } | (_added(task.spec, self._options(task.spec)) if task else {})
             pairs = (f"{name}={quote_plus(value)}" for name, value in attributes.items())
             known = self._known[task_id] = ",".join(pairs).encode()
         return known
 
+    def _options(self, spec: TaskSpec) -> Mapping[str, str]:
+        cluster = self._store.cluster
+        swarm = cluster.spec if cluster is not None else defaults.SWARM_SPEC
+        driver = defaults.log_driver(spec, swarm) or Driver()
+        return given(driver.options, {})
 
-def _added(spec: TaskSpec) -> dict[str, str]:
+
+def _added(spec: TaskSpec, options: Mapping[str, str]) -> dict[str, str]:
     container = defaults.container_spec(spec)
-    options = given(given(spec.log_driver, Driver()).options, {})
     variables = dict(each.partition("=")[::2] for each in given(container.env, []))
     found = {"labels": given(container.labels, {}), "env": variables}
     return {

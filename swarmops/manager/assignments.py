@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from swarmops.model.base import given
-from swarmops.model.defaults import container_spec
+from swarmops.model.defaults import container_spec, log_driver
 from swarmops.model.secret import Config, Secret
 from swarmops.model.service import ServiceInternal
 from swarmops.model.session import Assignments
-from swarmops.model.swarm import TaskDefaults
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Store
 
@@ -105,9 +104,8 @@ class AssignmentSet:
     def _with_log_driver(self, task: Task) -> Task:
         """Where the service names no log driver, the agent is told the swarm's, if it has one."""
         cluster = self._store.cluster
-        defaults = given(cluster.spec.task_defaults, TaskDefaults()) if cluster else TaskDefaults()
-        driver = given(defaults.log_driver, None)
-        if driver is None or given(task.spec.log_driver, None) is not None:
+        driver = log_driver(task.spec, cluster.spec) if cluster else None
+        if driver is None or driver == task.spec.log_driver:
             return task
         return replace(task, spec=replace(task.spec, log_driver=driver))
 

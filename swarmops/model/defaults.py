@@ -11,6 +11,7 @@ from msgspec import UNSET
 from swarmops.model.base import given
 from swarmops.model.service import (
     ContainerSpec,
+    Driver,
     Placement,
     PortConfig,
     ServiceSpec,
@@ -109,6 +110,12 @@ def total_completions(spec: ServiceSpec) -> int:
     """Return how many tasks of a replicated job shall complete."""
     job = given(spec.mode.replicated_job, None) if spec.mode is not UNSET else None
     return given(job.total_completions, max_concurrent(spec)) if job else 1
+
+
+def log_driver(spec: TaskSpec, swarm: SwarmSpec) -> Driver | None:
+    """Return the task's log driver, else the swarm's; with neither the engine's own holds."""
+    swarms = given(given(swarm.task_defaults, TaskDefaults()).log_driver, None)
+    return given(spec.log_driver, None) or swarms
 
 
 def restart_condition(spec: TaskSpec) -> str:

@@ -17,6 +17,7 @@ from swarmops.api.logs import MULTIPLEXED, NO_STREAM, RAW
 from swarmops.model.ids import new_id
 from swarmops.model.service import ContainerSpec, Driver, Service, ServiceSpec, TaskSpec
 from swarmops.model.session import LogFrame, LogLines, LogQuery, LogRecord, LogsEnd
+from swarmops.model.swarm import TaskDefaults
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from tests.unit.api.conftest import Api
 from tests.unit.api.fake_node import FakeNode, NoInsight
@@ -81,12 +82,20 @@ async def service_with_task(
     return task
 
 
-async def test_details_have_what_the_log_driver_was_told_to_add(manager: Api):
+@pytest.mark.parametrize("swarms", [False, True], ids=["the service's", "the swarm's"])
+async def test_details_have_what_the_log_driver_was_told_to_add(manager: Api, *, swarms: bool):
     """Labels and variables of the container, as Docker's drivers do; none that aren't there."""
     options = {"env": "MINE,HOST,NONE", "labels": "team,other", "max-size": "1m"}
+    driver = Driver(name="json-file", options=options)
+    if swarms:
+        store = manager.node.store
+        assert store is not None
+        [cluster] = store.clusters
+        spec = replace(cluster.spec, task_defaults=TaskDefaults(log_driver=driver))
+        await store.modify(store.clusters, cluster.id, lambda old: replace(old, spec=spec))
     task = await service_with_task(
         manager.node,
-        log_driver=Driver(name="json-file", options=options),
+        log_driver=None if swarms else driver,
         env=["MINE=a b", "OTHER=x", "HOST={{.Node.Hostname}}"],
         labels={"team": "blue", "mine": "x"},
     )
