@@ -428,6 +428,18 @@ def _take_and_wake_nobody(self, number) -> Any:
 _take = Proposals._take
 
 
+_first_time = Sessions.first_time
+
+
+def _first_time_above_nothing(self, index, session_id, number, floor) -> bool:
+    return bool(_first_time(self, index, session_id, number, 0))
+
+
+def _commit_no_reset(self, batch) -> None:
+    if batch.reset is None:
+        _commit(self, batch)
+
+
 async def _ask_patiently(self, leader, timeout_s) -> int:
     return int(await _ask_read_index(self, leader, 100.0))
 
@@ -508,6 +520,12 @@ TABLE = [
         test_storage.test_a_log_that_begins_behind_a_lost_snapshot_is_refused,
     ),
     Mutation(
+        "a log that a snapshot left behind is begun again in memory alone",
+        "what is written next has no place on the disk (ours)",
+        _replace(LogWriter, "commit", _commit_no_reset),
+        test_storage.test_a_log_that_ends_before_the_snapshot_is_begun_again_behind_it,
+    ),
+    Mutation(
         "an unforeseen failure of the log lane passes for a write",
         "what is in memory alone is promised (ours, found by reading)",
         _replace(Journal, "_landed", _landed_or_raised),
@@ -582,6 +600,17 @@ TABLE = [
         _replace(raft, "restore", _restore_what_can_be),
         test_durability.test_a_member_whose_snapshot_is_damaged_refuses_to_start,
         {"where": "a chunk", "damage": "flip"},
+    ),
+    Mutation(
+        "the engine may load a dump",
+        "a missing or truncated dump is swallowed: a zombie leads",
+        _replace(
+            engine_core._SyncObj,
+            "_SyncObj__loadDumpFile",
+            engine_core.stock.SyncObj._SyncObj__loadDumpFile,
+        ),
+        test_parts.test_the_engines_own_ways_past_ours_are_shut,
+        {"name": "loadDumpFile", "argument": False},
     ),
     Mutation(
         "disk work is done on the loop",
@@ -662,6 +691,18 @@ TABLE = [
         "a lost forward is never answered",
         _replace(Proposals, "expire", _never_again),
         test_replication.test_a_lost_forward_is_sent_again_and_applied_once,
+    ),
+    Mutation(
+        "a change of leader is no reason to send again",
+        "what the former leader took along is lost: its proposer waits for the bound",
+        _replace(Proposals, "resend_all", lambda self: None),
+        test_replication.test_what_the_former_leader_took_along_is_sent_to_the_next_at_once,
+    ),
+    Mutation(
+        "no request is too old",
+        "what its proposer gave up is applied late (ours)",
+        _replace(Sessions, "first_time", _first_time_above_nothing),
+        test_parts.test_what_its_proposer_gave_up_is_never_applied_late,
     ),
     Mutation(
         "a question to the leader is asked once",

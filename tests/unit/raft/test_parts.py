@@ -92,6 +92,17 @@ def test_another_release_of_the_engine_is_refused_in_one_sentence():
     engine_core.check_release(engine.Engine)
 
 
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [("doApplyCommand", b""), ("parseChangeClusterRequest", b""), ("loadDumpFile", False)],
+)
+def test_the_engines_own_ways_past_ours_are_shut(name: str, argument: object):
+    """Each unpickles, or goes on without a state: a release that calls one is told at once."""
+    bare = object.__new__(engine.Engine)
+    with pytest.raises(IncompatibleEngine, match="past our"):
+        getattr(bare, f"_SyncObj__{name}")(argument)
+
+
 def test_every_override_of_a_private_name_says_which_fault_it_corrects():
     """The docstring of each names the fault."""
     for layer in engine.Engine.__mro__[:4]:

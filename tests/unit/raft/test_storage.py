@@ -273,6 +273,17 @@ def test_a_log_that_begins_behind_a_lost_snapshot_is_refused(tmp_path: Path):
         opened_last(disk)
 
 
+def test_a_log_that_ends_before_the_snapshot_is_begun_again_behind_it(tmp_path: Path):
+    """The disk says so: what is written next has its place there when it is read again."""
+    disk = made(tmp_path, close=True)
+    _snapshot(disk, 40)
+    opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    assert (opened.sentinel[1:], opened.entries) == ((40, 1), [])
+    opened.writer.commit(Batch(entries=entries(41, 2)))
+    again = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+    assert (again.sentinel[1:], again.entries) == ((40, 1), entries(41, 2))
+
+
 def test_clearing_up_spares_newer_snapshots_and_those_in_use(tmp_path: Path):
     """It runs late: a newer snapshot may be there by then, and an older one be on its way out."""
     disk = made(tmp_path)

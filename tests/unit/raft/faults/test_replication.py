@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from swarmops.raft import Member, commands
 from swarmops.raft.membership import Configuration
@@ -393,6 +394,32 @@ def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
         leader.transport.upcalls.message_received(follower.me.raft_id, lost[0])
         await leader.raft.propose(b"b")
         assert await world.converge() == [b"a", b"b"]
+
+    run(scenario)
+
+
+def test_what_the_former_leader_took_along_is_sent_to_the_next_at_once(run: Any):
+    """Its proposer waits for the election, not for the time after which it would ask again."""
+
+    async def scenario(world: Any) -> None:
+        world.timing = replace(world.timing, retry_s=60.0)
+        await world.form(3)
+        leader = await world.leader()
+        follower = next(m for m in world.alive() if m is not leader)
+        taken: list[Any] = []
+
+        def watch(_sender: str, _to: str, message: Any) -> bool:
+            if type(message).__name__ == "Forward" and not taken:
+                taken.append(message)
+                return False
+            return True
+
+        world.watch = watch
+        waiting = asyncio.ensure_future(follower.raft.propose(b"a", timeout_s=30))
+        await world.eventually(lambda: taken)
+        leader.power_off()
+        await waiting
+        assert await world.converge() == [b"a"]
 
     run(scenario)
 
