@@ -56,6 +56,7 @@ from swarmops.raft.sessions import Sessions
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
 from swarmops.raft.snapshots import SnapshotWriter
 from swarmops.raft.snapshotting import Snapshots
+from swarmops.raft.stock import syncobj
 from swarmops.runtime import dial, port
 from tests.unit.raft import test_group, test_parts, test_power, test_storage, test_wire
 from tests.unit.raft.conftest import Group
@@ -607,7 +608,7 @@ TABLE = [
         _replace(
             engine_core._SyncObj,
             "_SyncObj__loadDumpFile",
-            engine_core.stock.SyncObj._SyncObj__loadDumpFile,
+            syncobj.SyncObj._SyncObj__loadDumpFile,
         ),
         test_parts.test_the_engines_own_ways_past_ours_are_shut,
         {"name": "loadDumpFile", "argument": False},
