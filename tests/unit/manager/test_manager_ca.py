@@ -73,7 +73,13 @@ async def test_who_may_not_be_in_the_swarm_gets_no_certificate(
     assert {node.id for node in store.nodes} == {"w1", "removed"}
 
 
-@pytest.mark.parametrize(("token", "role"), [(WORKER, Role.WORKER), (MANAGER, Role.MANAGER)])
+@pytest.mark.parametrize(
+    ("token", "role"),
+    [
+        pytest.param(WORKER, Role.WORKER, id="worker"),
+        pytest.param(MANAGER, Role.MANAGER, id="manager"),
+    ],
+)
 async def test_a_token_says_what_its_node_becomes(token: str, role: Role):
     """A new node of that role, with a certificate of that role."""
     ca, store = await authority()
