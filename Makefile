@@ -49,6 +49,6 @@ check: $(READY)
 
 test: check
 	$(BIN)/pytest -q -n 2 -m slow tests/unit tests/sim
-	$(BIN)/pytest -q -n 2 --dist loadfile tests/lab tests/local
+	$(BIN)/pytest -q tests/local tests/lab
 
 include lab.mk sim.mk

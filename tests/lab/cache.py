@@ -25,12 +25,8 @@ def cache_dir() -> Path:
 
 
 def default_lab_name() -> str:
-    """Return the lab that commands and tests mean when none is named (`LAB_NAME`).
-
-    Each process of a distributed run of tests (pytest-xdist) but the first has one of its own.
-    """
-    name, worker = os.environ.get("LAB_NAME", "lab"), os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    return name if worker == "gw0" else f"{name}-{worker}"
+    """Return the lab that commands and tests mean when none is named (`LAB_NAME`)."""
+    return os.environ.get("LAB_NAME", "lab")
 
 
 def lab_dir(name: str) -> Path:

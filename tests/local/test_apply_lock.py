@@ -54,8 +54,10 @@ def test_a_killed_apply_holds_nobody_up(local: Local) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_leaves_no_lock(local: Local, number: signal.Signals) -> None:
     """Ctrl-C, SIGTERM and a closed terminal: exit code 130, and the label is empty at once."""
-    # Who runs the tests in the background has Ctrl-C ignored, and so would have their children.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Whoever runs the tests in the background, or with nohup, has Ctrl-C or the end of a terminal
+    # ignored, and so would have their children.
+    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    signal.signal(number, usual)
     local.swarmops("apply", str(local.inventory))
     with local.never_done(str(number.value)):
         with local.start("apply", str(local.inventory)) as process:
