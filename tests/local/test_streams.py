@@ -107,6 +107,16 @@ def test_events_of_a_service(swarm: Local):
     assert events[1]["Actor"]["Attributes"]["replicas.new"] == "2"
 
 
+def test_workers_stay_small_and_have_metrics(talk: Local):
+    """Below 47 MB while they serve logs, before anybody scrapes them or has secrets there.
+
+    That is a checkout's: what a host gets has no docstrings, and stays below 45.
+    """
+    assert metric(talk, 'swarmops_raft_members{kind="voter"}', node="node1") == 3
+    talk.docker("node1", "service", "logs", "talk")
+    assert resident_kb(talk, "node4") < 47 * 1024
+
+
 def test_docker_pys_objects_on_a_real_swarm(swarm: Local):
     """A service with a secret is made, found, read from, changed and removed, by a follower."""
     client: Any = docker.DockerClient(f"unix://{swarm.socket('node2')}", timeout=20)
@@ -135,16 +145,6 @@ def test_docker_pys_objects_on_a_real_swarm(swarm: Local):
     found.remove()
     secret.remove()
     client.close()
-
-
-def test_workers_stay_small_and_have_metrics(talk: Local):
-    """Below 47 MB while they serve logs, before anybody scrapes them.
-
-    That is a checkout's: what a host gets has no docstrings, and stays below 45.
-    """
-    assert metric(talk, 'swarmops_raft_members{kind="voter"}', node="node1") == 3
-    talk.docker("node1", "service", "logs", "talk")
-    assert resident_kb(talk, "node4") < 47 * 1024
 
 
 def test_200_followers_disturb_nobody(talk: Local):
