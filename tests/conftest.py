@@ -7,7 +7,7 @@ import os
 import pytest
 
 _LEFT_OUT = pytest.StashKey[int]()
-_ROOT_FIXTURES = {"dockerd"}
+_ROOT_FIXTURES = {"engine_address"}
 """Starting a Docker Engine needs root, whatever the test is marked with."""
 
 

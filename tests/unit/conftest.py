@@ -18,7 +18,7 @@ import pytest
 
 from tests.unit.agent.dockerd import engine as docker_engine
 
-_ENGINES = {"engine_address", "podman_address", "containers", "dockerd"}
+_ENGINES = {"engine_address", "podman_address", "containers"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -199,20 +199,26 @@ async def test_a_failed_update_rolls_back() -> None:
         assert given(service.previous_spec, None) is None
 
 
+def first_fails(swarm: Lab) -> list[str]:
+    """Let the first task of the new spec fail on whatever node; return a list that will name it."""
+    doomed: list[str] = []
+
+    def first_new(task: Task) -> bool:
+        if task.spec == template("new") and not doomed:
+            doomed.append(task.id)
+        return task.id in doomed
+
+    for agent in swarm.agents.values():
+        agent.fails = first_new
+    return doomed
+
+
 @virtual
 async def test_a_ratio_of_failures_is_borne() -> None:
     """With a ratio of 1 nothing is too much: all places get the new spec in the end."""
     async with lab(managers=1, workers=3) as swarm:
         await with_old(swarm)
-        doomed: list[str] = []
-
-        def first_new(task: Task) -> bool:
-            if task.spec == template("new") and not doomed:
-                doomed.append(task.id)
-            return task.id in doomed
-
-        for agent in swarm.agents.values():
-            agent.fails = first_new
+        doomed = first_fails(swarm)
         await update(swarm, "new", parallelism=2, max_failure_ratio=1.0)
         await swarm.until(lambda: status(swarm).state == "completed", within_s=30)
         assert doomed
@@ -387,15 +393,7 @@ def test_a_ratio_is_borne_up_to_itself(ratio: float, paused: bool) -> None:  # n
     async def run() -> None:
         async with lab(managers=1, workers=3) as swarm:
             await with_old(swarm)
-            doomed: list[str] = []
-
-            def first_new(task: Task) -> bool:
-                if task.spec == template("new") and not doomed:
-                    doomed.append(task.id)
-                return task.id in doomed
-
-            for agent in swarm.agents.values():
-                agent.fails = first_new
+            doomed = first_fails(swarm)
             await update(swarm, "new", parallelism=1, monitor=SECOND, max_failure_ratio=ratio)
             wanted = "paused" if paused else "completed"
             await swarm.until(lambda: status(swarm).state == wanted, within_s=30)
