@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import structlog
@@ -27,6 +29,9 @@ from swarmops.model.service import BindOptions
 
 SYSTEMD = Path("/run/systemd/system")
 """A folder that is there where systemd runs the machine."""
+LOOKS_MAX = 20
+LOOK_AGAIN_S = 0.05
+_ENDED_MEANWHILE = re.compile(r"/proc/\d+/|no such process")
 log = structlog.get_logger(__name__)
 
 
@@ -62,6 +67,17 @@ class PodmanExecutor(DockerExecutor):
         """Wait for the container's end, testing it where nothing else does."""
         async with self._tested(work):
             return await super().wait(work)
+
+    async def _inspect(self, work: Work) -> dict[str, Any] | None:
+        """Look again where the process ended while Podman read of it: Podman answers 500 then."""
+        for _ in range(LOOKS_MAX):
+            try:
+                return await super()._inspect(work)
+            except TaskError as error:
+                if not _ENDED_MEANWHILE.search(str(error)):
+                    raise
+                await asyncio.sleep(LOOK_AGAIN_S)
+        return await super()._inspect(work)
 
     async def _discard(self, container: str) -> None:
         """Kill it first: Podman's removal by force would grant it ten seconds to end."""

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import ExecutorContext
+from swarmops.agent.executors.base import ExecutorContext, TaskError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
+from swarmops.agent.executors.podman import PodmanExecutor
 from swarmops.agent.work import Work
 
 MakeWork = Callable[..., Work]
@@ -27,7 +28,8 @@ HERE = "here:1"
 class HeldEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """Speaks as much of the Engine API as a preparation needs; answers what its gates let through.
 
-    ``most`` says how many calls and pulls it has had to do with at a time.
+    ``most`` says how many calls and pulls it has had to do with at a time. ``looks`` are the
+    statuses and bodies to answer with, one each time, when it is asked for a container.
     """
 
     daemon_threads = True
@@ -39,6 +41,7 @@ class HeldEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.counts = threading.Lock()
         self.now: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
+        self.looks: list[tuple[int, object]] = []
 
     def count(self, kind: str, step: int) -> None:
         """Take note of a request that begins or ends."""
@@ -61,6 +64,8 @@ class Answer(BaseHTTPRequestHandler):
             self.say(200, {"ApiVersion": "1.41"})
         elif f"/images/{HERE}/json" in self.path:
             self.held("call", 200, {"Id": "sha256:1"})
+        elif "/containers/" in self.path and self.server.looks:
+            self.say(*self.server.looks.pop(0))
         else:
             self.held("call", 404, {"message": "No such thing"})
 
@@ -97,13 +102,20 @@ def engine(tmp_path: Path) -> HeldEngine:
 
 
 @pytest.fixture
+def kind() -> type[DockerExecutor]:
+    """Return which executor uses that engine."""
+    return DockerExecutor
+
+
+@pytest.fixture
 async def executor(
-    engine: HeldEngine, context: ExecutorContext, tmp_path: Path
+    engine: HeldEngine, context: ExecutorContext, tmp_path: Path, kind: type[DockerExecutor]
 ) -> AsyncIterator[DockerExecutor]:
     """Return the executor of that engine."""
     serving = threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True)
     serving.start()
-    made = DockerExecutor(replace(context, docker_host=f"unix://{tmp_path}/held.sock"))
+    host = f"unix://{tmp_path}/held.sock"
+    made = kind(replace(context, docker_host=host, podman_host=host))
     yield made
     for gate in engine.gates.values():
         gate.set()
@@ -149,3 +161,31 @@ async def test_slow_pulls_hold_up_no_task_whose_image_is_here(
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*pulling)
     assert engine.most["pull"] == PULLS_MAX
+
+
+@pytest.mark.parametrize("kind", [PodmanExecutor], ids=["podman"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "read /proc/26619/cgroup: no such process",
+        "open /proc/26619/cgroup: no such file or directory",
+    ],
+)
+async def test_podman_is_asked_again_when_a_process_ended_while_it_looked(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork, said: str
+):
+    """Podman reads of the process after it has read that it runs, and answers 500 between."""
+    ended = {"Status": "exited", "Running": False, "Pid": 0, "ExitCode": 3}
+    engine.looks = [(500, {"message": said}), (200, {"Id": "1", "State": ended})]
+    status = await executor.start(work(image=HERE))
+    assert (status.exit_code, engine.looks) == (3, [])
+
+
+@pytest.mark.parametrize("kind", [PodmanExecutor], ids=["podman"])
+async def test_another_error_of_podman_is_told(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """Only what passes by itself is asked for again."""
+    engine.looks = [(500, {"message": "database is locked"})]
+    with pytest.raises(TaskError, match="database is locked"):
+        await executor.start(work(image=HERE))
