@@ -157,9 +157,7 @@ def test_a_manager_without_power_is_unreachable_and_comes_back(swarm: Swarm) -> 
     other = next(swarm[name] for name in swarm.managers() if name != lost.name)
     faults.power_off(lost)
     try:
-        began = time.monotonic()
         wait_for(lambda: swarm.write_label(other, "off"), "a write", within_s=WRITE_WITHIN_S)
-        assert time.monotonic() - began < WRITE_WITHIN_S
         wait_for(
             lambda: swarm.managers().get(lost.name) == "unreachable",
             "it to be unreachable",

@@ -50,7 +50,7 @@ def test_ctrl_c_stops_at_a_safe_point_and_the_next_apply_goes_on(
     assert rc == 130, said
     assert TRACEBACK not in said
     assert "Interrupted" in said
-    assert took_s < 15
+    assert took_s < 60
     for done in re.findall(r"(host\d: [a-z ]+): done", said):
         assert done in said.partition("Interrupted")[2] or "looking" in moment
     swarm.apply()

@@ -201,7 +201,7 @@ def command_lines() -> Iterator[tuple[int, str]]:
                 continue
 
 
-def wait_for(condition: Callable[[], T], what: str, within_s: float = 20.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """Wait until the condition gives something true; fails with the last value."""
     end = time.monotonic() + within_s
     while True:

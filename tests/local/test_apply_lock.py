@@ -62,7 +62,7 @@ def test_a_signal_leaves_no_lock(local: Local, number: signal.Signals) -> None:
     with local.never_done(str(number.value)):
         with local.start("apply", str(local.inventory)) as process:
             signalled(process, number)
-            process.communicate(timeout=15)
+            process.communicate(timeout=60)
         assert process.returncode == 130
         assert "Nobody has locked it" in local.swarmops("unlock-apply", "--reason", "look").stdout
 
@@ -77,7 +77,7 @@ def test_a_lock_of_another_machine_ends_by_itself(local: Local) -> None:
     apply = ("apply", str(local.inventory))
     with local.never_done("9"), local.start(*apply, within=elsewhere) as process:
         signalled(process, signal.SIGKILL)
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
     text = local.playbook.read_text()
     local.playbook.write_text(text.replace("replicas: 4", "replicas: 3"))
     refused = local.swarmops("apply", str(local.inventory), expect=4)

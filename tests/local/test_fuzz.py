@@ -104,7 +104,7 @@ class Manager:
         """End it."""
         self.session.close()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(60)
         shutil.rmtree(self.folder)
 
 

@@ -98,7 +98,7 @@ def test_a_signal_in_the_middle_of_a_round_ends_the_watch(swarm: Local):
     with swarm.never_done("1"):
         with swarm.start("watch", "--interval", "60s") as process:
             signalled(process, signal.SIGTERM)
-            said, _ = process.communicate(timeout=15)
+            said, _ = process.communicate(timeout=60)
         assert process.returncode == 130
         assert "corrected" not in said
         assert "Nobody has locked it" in swarm.swarmops("unlock-apply", "--reason", "look").stdout

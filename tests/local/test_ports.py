@@ -138,7 +138,7 @@ def test_no_client_notices_an_update_that_replaces_every_task(swarm: Local):
     while update.poll() is None and time.monotonic() < end:
         failed += sum(not ask(address) for address in ADDRESSES)
         asked += len(ADDRESSES)
-    assert update.wait(timeout=5) == 0
+    assert update.wait(timeout=60) == 0
     assert asked > 50
     assert failed == 0
 

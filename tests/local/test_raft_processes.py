@@ -221,7 +221,7 @@ def test_a_member_that_is_removed_hears_of_it_and_ends(make: Make):
     for gone in (at_work, away):
         wait(lambda g=gone: "gone" in g.said, 20, "it hears of it")  # type: ignore[misc]
         assert gone.process is not None
-        assert gone.process.wait(10) == 0
+        assert gone.process.wait(60) == 0
     all_write_more(rest)
     judge(rest, members)
 
@@ -294,7 +294,7 @@ def test_every_answer_comes_after_an_fdatasync(make: Make, tmp_path: Path, count
     tracee = re.match(rb"\d+", trace.read_bytes())
     assert tracee is not None
     os.kill(int(tracee[0]), 9)
-    traced.process.wait(10)
+    traced.process.wait(60)
     synced, answers = 0, 0
     for line in trace.read_text().splitlines():
         if "fdatasync" in line and line.rstrip().endswith("= 0"):

@@ -121,14 +121,14 @@ class FakeManager:
         """Return what was last reported of a task."""
         return self.history[task.id][-1]
 
-    async def until(self, condition: Callable[[], Any], within_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], Any], within_s: float = 60) -> None:
         """Wait until a condition holds that a frame may make true."""
         async with asyncio.timeout(within_s):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
 
-    async def reported(self, task: Task, state: TaskState, within_s: float = 20) -> TaskStatus:
+    async def reported(self, task: Task, state: TaskState, within_s: float = 60) -> TaskStatus:
         """Wait until the task is reported in the state."""
         await self.until(lambda: state in self.states(task), within_s)
         return next(s for s in self.history[task.id] if s.state is state)

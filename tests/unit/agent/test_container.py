@@ -221,7 +221,7 @@ def fetch(port: object) -> bytes:
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/page", timeout=60) as answer:
                 return bytes(answer.read())
         except OSError:
             time.sleep(0.05)

@@ -54,7 +54,7 @@ class Node:
         """Wait until the daemon reports the task in the state."""
         assert self.process is not None
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for line in self.process.stdout:
                 fields = line.decode().rstrip("\n").split("|")
                 if len(fields) == len(Told._fields):
@@ -114,7 +114,7 @@ def listed(folder: Path) -> list[Path]:
 
 async def gone(tasks: Path) -> None:
     """Wait until no folder of a task is left."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while listed(tasks):  # noqa: ASYNC110 - another process's
             await asyncio.sleep(0.02)
 
@@ -161,7 +161,7 @@ async def test_a_task_is_started_once_however_often_the_daemon_dies(
         await node.kill()
     await node.start(task)
     await node.told(task, "running")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not count.exists():  # noqa: ASYNC110 - another process's
             await asyncio.sleep(0.02)
     assert count.read_text() == "x\n"

@@ -101,7 +101,7 @@ async def test_connections_to_another_node_reach_every_container(
     tasks = [await behind(executor, slot, "tcp", command) for slot in (1, 2)]
     number = await other_node.publish("tcp", *tasks)
     seen: set[str] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while seen != {"slot 1", "slot 2"}:
             seen |= {await page(number)} - {""}
     assert sorted([await page(number) for _ in range(4)]) == [
@@ -122,7 +122,7 @@ async def test_datagrams_to_another_node_reach_a_container(
     number = await other_node.publish("udp", task)
     with udp_client(number) as client:
         answer = b""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while answer != b"hello":
                 try:
                     answer = await asyncio.wait_for(udp_ask(client, b"hello"), 0.5)

@@ -73,7 +73,7 @@ class Node:
 
     async def until_served(self, *, served: bool = True) -> None:
         """Wait until the port is served, or is not."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.listens() is not served:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.02)
 
@@ -95,7 +95,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - of other processes
             await asyncio.sleep(0.02)
 

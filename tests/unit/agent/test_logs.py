@@ -79,12 +79,12 @@ class Talker:
 
     async def hear(self) -> Frame:
         """Return the next frame."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.sent.get()
 
     async def hear_end_of(self, task_id: str) -> None:
         """Wait until nobody reads a task's output any more."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while task_id not in self.ended:
                 self.news.clear()
                 await self.news.wait()

@@ -58,7 +58,7 @@ def runs(process: Process) -> bool:
     return process.alive
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - other processes set no event

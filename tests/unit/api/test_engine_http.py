@@ -180,7 +180,7 @@ async def test_a_taken_over_connection_goes_both_ways_and_half_closes(behind: Be
 
     behind.node.engine_socket.unlink()
     server = await asyncio.start_unix_server(engine, behind.node.engine_socket)
-    async with server, asyncio.timeout(10):
+    async with server, asyncio.timeout(60):
         reader, writer = await asyncio.open_unix_connection(str(behind.socket))
         writer.write(
             b"POST /v1.41/exec/x/start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\n"
@@ -359,7 +359,7 @@ async def test_events_of_the_engine_come_in_between(behind: Behind):
         return response
 
     behind.answers["/events"] = events
-    async with asyncio.timeout(10), behind.client.get("/events") as answer:
+    async with asyncio.timeout(60), behind.client.get("/events") as answer:
         assert await answer.content.readline() == b'{"Type":"container","Action":"start"}\n'
 
 

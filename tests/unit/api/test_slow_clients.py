@@ -56,7 +56,7 @@ async def said(reader: asyncio.StreamReader) -> bytes:
     """All that comes until the server hangs up."""
     pieces = b""
     with contextlib.suppress(ConnectionError):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while piece := await reader.read(65536):
                 pieces += piece
     return pieces
@@ -74,11 +74,11 @@ async def test_who_says_it_drop_by_drop_is_hung_up_on(world: World):
     reader, writer = await world.connect()
     begun = asyncio.get_running_loop().time()
     with contextlib.suppress(ConnectionError):
-        for byte in b"GET /_ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1000:
+        for byte in b"GET /_ping HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 10_000:
             writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0.01)
-    assert asyncio.get_running_loop().time() - begun < 5
+    assert asyncio.get_running_loop().time() - begun < 60
     assert await said(reader) == b""
     writer.close()
 

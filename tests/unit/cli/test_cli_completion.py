@@ -169,7 +169,7 @@ def test_a_silent_swarm_is_left_alone(
     monkeypatch.setenv("SWARMOPS_SOCKET", str(tmp_path / "absent.sock"))
     before = time.monotonic()
     assert offer("swarmops service rm w") == []
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 def test_backups_and_contexts(place: Path, offer: Offer) -> None:

@@ -124,7 +124,7 @@ def test_defect() -> None:
 
 def test_at_once() -> None:
     """Steps that don't wait for each other run at the same time."""
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     def together(_: Step) -> bool:
         barrier.wait()
@@ -136,7 +136,7 @@ def test_at_once() -> None:
 
 def test_forks() -> None:
     """As many steps as ``forks`` run at once, and never more."""
-    pair = threading.Barrier(2, timeout=10)
+    pair = threading.Barrier(2, timeout=60)
     lock = threading.Lock()
     running = 0
     most = 0
@@ -185,9 +185,9 @@ def test_interrupt() -> None:
     def do(one: Step) -> bool:
         if one.id == "b":
             began_b.set()
-            assert pressed.wait(10)
+            assert pressed.wait(60)
         if one.id == "a":
-            assert began_b.wait(10)
+            assert began_b.wait(60)
         return True
 
     watcher = Interrupting("a", pressed.set)

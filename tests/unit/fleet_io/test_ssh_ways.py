@@ -198,7 +198,7 @@ def test_hosts_behind_a_bastion_share_one_connection_to_it(
 
     def visit(number: int) -> bytes:
         target = server.target(name=f"h{number}", address="127.0.0.1", jump=jump)
-        start.wait(10)
+        start.wait(60)
         return shells.of(target).run("echo in").stdout
 
     with ThreadPoolExecutor(10) as pool:

@@ -19,7 +19,7 @@ from swarmops import supervisor
 _DAEMON = "import os,sys,time; open(sys.argv[1],'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
 
 
-def until(condition: Callable[[], bool], what: str, bound_s: float = 10.0) -> None:
+def until(condition: Callable[[], bool], what: str, bound_s: float = 60.0) -> None:
     """Wait for a condition, bounded."""
     deadline = time.monotonic() + bound_s
     while not condition():
@@ -128,7 +128,7 @@ def test_it_ends_with_daemon_and_tasks_when_its_folder_is_removed(node: Node) ->
         subprocess.Popen(["/bin/sleep", "600"], cwd=node.data_dir.parent) as other,
     ):
         shutil.rmtree(node.data_dir)
-        assert task.wait(10) == -signal.SIGTERM
+        assert task.wait(60) == -signal.SIGTERM
         until(lambda: not alive(boss) and not alive(daemon), "both have ended")
         assert other.poll() is None
         assert not node.data_dir.exists()

@@ -81,7 +81,7 @@ def reading(swarm: Lab, **query: Any) -> AsyncGenerator[LogFrame, None]:
 async def texts(frames: AsyncGenerator[LogFrame, None], count: int) -> list[str]:
     """Return so many lines."""
     found: list[str] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found) < count:
             frame = await anext(frames)
             assert isinstance(frame, LogLines), frame

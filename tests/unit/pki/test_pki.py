@@ -75,13 +75,13 @@ def handshake(
         thread.start()
         try:
             with (
-                create_connection(listener.getsockname(), timeout=5) as raw,
+                create_connection(listener.getsockname(), timeout=60) as raw,
                 client.wrap_socket(raw) as connection,
             ):
                 connection.recv(1)
                 return_value = connection.selected_alpn_protocol(), connection.version()
         finally:
-            thread.join(5)
+            thread.join(60)
     return seen[0], *return_value
 
 

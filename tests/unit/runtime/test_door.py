@@ -25,7 +25,7 @@ class Peer:
         """Wait until the other side has closed the connection."""
         self.socket.setblocking(False)
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await asyncio.get_running_loop().sock_recv(self.socket, 1) == b""
         return True
 
@@ -67,7 +67,7 @@ class Entered:
 
     async def came(self, count: int) -> None:
         """Wait until so many are in."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.ports) < count:
                 await self._entered.wait()
                 self._entered.clear()

@@ -43,7 +43,7 @@ async def test_an_agent_that_reads_nothing_is_given_up(monkeypatch: pytest.Monke
     async with (
         aiohttp.ClientSession() as client,
         client.ws_connect(f"http://{host}:{port}/session"),
-        asyncio.timeout(30),
+        asyncio.timeout(60),
     ):
         assert 0 < await ended < FRAMES_MAX
         await runner.cleanup()

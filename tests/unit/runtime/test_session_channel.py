@@ -45,7 +45,7 @@ async def opened(manager: Manager) -> AsyncIterator[SessionChannel]:
     host, port = runner.addresses[0]
     channel = SessionChannel(client, await client.ws_connect(f"http://{host}:{port}/session"))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield channel
     finally:
         await channel.close()
