@@ -56,7 +56,7 @@ def _service(file: _File, name: str, body: Any, depth: int) -> Any:
         return body
     own = {key: item for key, item in body.items() if key != "extends"}
     if file.named and own.get("env_file") is not None:
-        own["env_file"] = _absolute(own["env_file"], file.folder)
+        own["env_file"] = absolute(own["env_file"], file.folder)
     if body.get("extends") is None:
         # At the top the tags stay for the file below, which this one is laid over.
         return merged(None, own, path, file.document.marks) if depth else own
@@ -79,7 +79,8 @@ def _service(file: _File, name: str, body: Any, depth: int) -> Any:
     return merged(base, own, path, file.document.marks)
 
 
-def _absolute(env_file: Any, folder: Path) -> list[Any]:
+def absolute(env_file: Any, folder: Path) -> list[Any]:
+    """Return a service's ``env_file`` as a list, whose paths begin at no folder any more."""
     return [
         {**item, "path": str((folder / str(item.get("path"))).absolute())}
         if isinstance(item, dict)

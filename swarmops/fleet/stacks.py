@@ -35,7 +35,6 @@ from swarmops.model.service import (
 
 NAMESPACE_LABEL = "com.docker.stack.namespace"
 IMAGE_LABEL = "com.docker.stack.image"
-_SECTIONS = ("version", "name", "services", "networks", "volumes", "secrets", "configs", "include")
 _PROCESS_IMAGE = "host"
 
 
@@ -74,11 +73,6 @@ def read_stacks(section: Entry, folder: Path, scope: Scope) -> Iterator[tuple[st
 def build_stack(name: str, document: Document, folder: Path, scope: Scope) -> Stack:
     """Return the stack that a Compose file is. Reads the content of its secrets and configs."""
     top = Entry.top(document)
-    for key, entry in top.mapping():
-        if key not in _SECTIONS and not key.startswith("x-"):
-            top.section(_SECTIONS)
-        if key == "include":
-            entry.fail("include is not read in stacks: list the files under compose instead")
     prefix = f"{name}_"
     networks = _networks(top, prefix)
     materials, known = _materials(top, prefix, folder, scope)

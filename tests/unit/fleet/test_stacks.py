@@ -139,6 +139,20 @@ def test_several_files_are_merged_in_order(folder: Path):
         ("stacks: {shop: needs.yml}", "needs.yml:1: the variable DB is needed: name a database"),
         ("stacks: {shop: circle.yml}", "extends goes in a circle"),
         ("stacks: {shop: nobody.yml}", "extends names no service 'nobody'"),
+        ("stacks: {shop: inc_one.yml}", "inc_one.yml:1: include must be a list, not 'base.yml'"),
+        ("stacks: {shop: inc_no.yml}", "no.yml, and there is no such file: correct the path"),
+        ("stacks: {shop: inc_key.yml}", "unknown key 'include.0.file': did you mean"),
+        ("stacks: {shop: inc_path.yml}", "include.0 needs path: that of a Compose file"),
+        ("stacks: {shop: inc_empty.yml}", "must be the path of a Compose file, or a list of them"),
+        ("stacks: {shop: inc_env.yml}", "no.env can't be read (No such file or directory)"),
+        ("stacks: {shop: inc_dir.yml}", "include.0.project_directory: there is no folder"),
+        ("stacks: {shop: inc_self.yml}", "inc_self.yml:1: include goes in a circle, back to"),
+        ("stacks: {shop: inc_there.yml}", "inc_back.yml:1: include goes in a circle, back to"),
+        ("stacks: {shop: inc_bad.yml}", "bad_key.yml:1: unknown key 'servces'"),
+        (
+            "stacks: {shop: inc_other.yml}",
+            "not the same in {0}/inc_other.yml:4 and in {0}/base.yml:3: rename one, or change it",
+        ),
         (
             "stacks: {shop: shop.yml}\nservices: {shop_web: {image: i}}",
             "stack 'shop' and services both have 'shop_web'",
@@ -155,12 +169,24 @@ def test_mistakes_are_named_with_the_cure(folder: Path, text: str, words: str):
         "needs": "services: {a: {image: '${DB:?name a database}'}}",
         "circle": "services: {a: {extends: b}, b: {extends: a}}",
         "nobody": "services: {a: {extends: nobody}}",
+        "inc_one": "include: base.yml",
+        "inc_no": "include: [sub/no.yml]",
+        "inc_key": "include: [{file: base.yml}]",
+        "inc_path": "include: [{env_file: web.env}]",
+        "inc_empty": "include: [{path: []}]",
+        "inc_env": "include: [{path: base.yml, env_file: no.env}]",
+        "inc_dir": "include: [{path: base.yml, project_directory: nowhere}]",
+        "inc_self": "include: [./inc_self.yml]",
+        "inc_there": "include: [inc_back.yml]",
+        "inc_back": "include: [{path: [base.yml, inc_there.yml]}]",
+        "inc_bad": "include: [bad_key.yml]",
+        "inc_other": "include:\n- base.yml\nservices:\n  base: {image: other}",
     }
     for name, content in files.items():
         (folder / f"{name}.yml").write_text(content)
     with pytest.raises(InputError) as caught:
         play(folder, text)
-    assert words in str(caught.value)
+    assert words.format(folder) in str(caught.value)
 
 
 @pytest.mark.parametrize(
