@@ -19,7 +19,7 @@ from swarmops.fleet.steps import StepKind
 def main(inventory: Path) -> int:
     """Install; return the exit status."""
     with Shells() as shells:
-        fleet = open_fleet(inventory, None, shells)
+        fleet = open_fleet(inventory, (), shells)
         seen, plan = look(fleet, Progress())
         steps = [step for step in plan.steps if step.kind is StepKind.INSTALL]
         managers = Managers(lambda host: host_client(fleet.inventory, shells, host))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 def apply(
     settings: Settings,
     inventory: Path | None,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     *,
     wanted: Wanted,
@@ -64,7 +64,7 @@ def apply(
     if check:
         from swarmops.cli.plan import show_plan
 
-        code = show_plan(settings, inventory, playbook, forks, wanted, show_env=show_env)
+        code = show_plan(settings, inventory, playbooks, forks, wanted, show_env=show_env)
         raise click.exceptions.Exit(code)
 
     from swarmops.cli.progress import make_progress
@@ -79,18 +79,18 @@ def apply(
     if plan_file is not None:
         saved = read_plan(plan_file)
         inventory = inventory or settings.inventory or Path(saved.inventory)
-        playbook = playbook or (Path(saved.playbook) if saved.playbook else None)
+        playbooks = playbooks or tuple(map(Path, saved.playbooks))
         wanted, reviewed = saved.wanted, saved.plan
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
-    named = playbook or choice.playbook
+    named = playbooks or choice.playbooks
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         # Who reviewed a plan has said yes to all that is in it.
         yes = yes or reviewed is not None
         with make_progress(yes=yes, verbose=settings.verbose) as progress:
-            options = Options(playbook_name=named, reason=reason, reviewed=reviewed)
+            options = Options(playbooks=named, reason=reason, reviewed=reviewed)
             applied = apply_fleet(fleet, progress, options)
     _print(applied, settings.format, time.monotonic() - began, progress.count())
     sys.stdout.flush()

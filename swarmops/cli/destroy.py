@@ -46,7 +46,7 @@ def destroy(
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     read = inventory_of(choice)
-    backend = load_backend(backend_name(read, choice.playbook))
+    backend = load_backend(backend_name(read, choice.playbooks))
     chosen_hosts = list(read.hosts) if limit is None else match_hosts(limit, read)
     few = len(chosen_hosts) < len(read.hosts)
     if not yes and not _confirmed(", ".join(chosen_hosts), few=few):

@@ -43,7 +43,7 @@ def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything
 
     choice = chosen(settings, inventory)
     read = inventory_of(choice)
-    backend = load_backend(backend_name(read, choice.playbook))
+    backend = load_backend(backend_name(read, choice.playbooks))
     with Shells() as shells:
         seen = observe(read, backend, shells, forks=forks)
         outcome = run_on(

@@ -24,14 +24,16 @@ def inventory_argument(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def playbook_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``-p`` and ``--forks``."""
-    playbook = click.option(
+    playbooks = click.option(
         "-p",
         "--playbook",
+        "playbooks",
+        multiple=True,
         type=click.Path(path_type=Path),
-        help="Playbook to use, a file or a folder of them"
-        "  [default: the inventory's swarmops_playbook]",
+        help="Playbook to use, a file or a folder of them; several are laid over each other in"
+        " order  [default: the inventory's swarmops_playbook]",
     )
-    return playbook(forks_option(command))
+    return playbooks(forks_option(command))
 
 
 def forks_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -35,7 +35,7 @@ show_env_option = click.option(
 def plan(  # noqa: PLR0917 - a command's options
     settings: Settings,
     inventory: Path | None,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     wanted: Wanted,
     out: Path | None,
@@ -56,14 +56,14 @@ def plan(  # noqa: PLR0917 - a command's options
       swarmops plan --out plan.json && swarmops apply --plan plan.json
     """
     raise click.exceptions.Exit(
-        show_plan(settings, inventory, playbook, forks, wanted, out, show_env=show_env)
+        show_plan(settings, inventory, playbooks, forks, wanted, out, show_env=show_env)
     )
 
 
 def show_plan(  # noqa: PLR0917 - a command's options
     settings: Settings,
     inventory: Path | None,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     wanted: Wanted,
     out: Path | None = None,
@@ -81,7 +81,7 @@ def show_plan(  # noqa: PLR0917 - a command's options
     choice = chosen(settings, inventory)
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
-    named = playbook or choice.playbook
+    named = playbooks or choice.playbooks
     with Shells() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         with make_progress(verbose=settings.verbose) as progress:

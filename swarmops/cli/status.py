@@ -62,7 +62,7 @@ def _with_hosts(choice: Choice) -> Status:
     if choice.inventory is None:
         raise AssertionError("only called with an inventory")
     inventory = inventory_of(choice)
-    backend = load_backend(backend_name(inventory, choice.playbook))
+    backend = load_backend(backend_name(inventory, choice.playbooks))
     with Shells() as shells:
         rows = host_rows(observe(inventory, backend, shells).observation)
         try:

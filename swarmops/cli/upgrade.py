@@ -23,7 +23,7 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 def upgrade(
     settings: Settings,
     inventory: Path | None,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     *,
     limit: str | None,
@@ -41,7 +41,7 @@ def upgrade(
     click.get_current_context().invoke(
         apply,
         inventory=inventory,
-        playbook=playbook,
+        playbooks=playbooks,
         forks=forks,
         limit=limit,
         only="runtime",

@@ -50,7 +50,7 @@ _GIT_WITHIN_S = 120
 def watch(
     settings: Settings,
     inventory: Path | None,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     *,
     wanted: Wanted,
@@ -83,7 +83,7 @@ def watch(
     def one_round() -> Round:
         if git:
             _pull(choice)
-        ended = _round(choice, playbook or choice.playbook, forks, wanted, check=check, yes=yes)
+        ended = _round(choice, playbooks or choice.playbooks, forks, wanted, check=check, yes=yes)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         if ended.error:
             say(f"{at} {ended.text}: Error: {ended.error}")
@@ -112,7 +112,7 @@ def _corrected(ended: Round) -> str:
 
 def _round(
     choice: Choice,
-    playbook: Path | None,
+    playbooks: tuple[Path, ...],
     forks: int,
     wanted: Wanted,
     *,
@@ -133,7 +133,7 @@ def _round(
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     with Shells() as shells:
-        fleet = open_fleet(choice.inventory, playbook, shells, forks, wanted)
+        fleet = open_fleet(choice.inventory, playbooks, shells, forks, wanted)
         _, plan = look(fleet, Progress())
         able, left = (plan.steps, ()) if yes else spared(plan.steps)
         for step in plan.steps:
@@ -144,7 +144,7 @@ def _round(
         if left:
             fleet = replace(fleet, selection=replace(fleet.selection, spare=True))
         with make_progress(yes=yes) as progress:
-            options = Options(playbook_name=playbook, reason="watch")
+            options = Options(playbooks=playbooks, reason="watch")
             applied = apply_fleet(fleet, progress, options)
     return round_of(plan, left, applied)
 

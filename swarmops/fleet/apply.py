@@ -44,11 +44,11 @@ CONVERGE_PATIENCE = Patience(bound_s=60, period_s=0.1)
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How an apply is run. ``reason`` is told to whoever finds the swarm locked meanwhile.
 
-    ``playbook_name`` is what ``-p`` named; it is remembered with the inventory. ``reviewed`` is the
+    ``playbooks`` are what ``-p`` named; they are remembered with the inventory. ``reviewed`` is the
     only plan that may be carried out.
     """
 
-    playbook_name: Path | None = None
+    playbooks: tuple[Path, ...] = ()
     reason: str = ""
     reviewed: Plan | None = None
 
@@ -83,7 +83,7 @@ def _rounds(
                 problems=plan.problems,
                 warnings=_warnings(fleet, plan),
             )
-        current.record(Path(fleet.inventory.path), options.playbook_name)
+        current.record(Path(fleet.inventory.path), options.playbooks)
         progress.planned(plan)
         actions = Actions(
             fleet.inventory,
@@ -133,7 +133,7 @@ def _record(fleet: Fleet, applied: Applied, managers: Managers, seen: Observatio
     """Keep in the swarm which revision it is at; only of a whole apply that went well."""
     if applied.exit_code != 0 or not managers.known or fleet.selection != Selection():
         return
-    wanted = revision_now(Path(fleet.playbook.path), datetime.now(UTC))
+    wanted = revision_now(fleet.playbook.paths, datetime.now(UTC))
     there = given(seen.swarm.spec.labels, {}) if seen.swarm is not None else {}
     if applied.changed or not wanted.same_as(read_revision(there or {})):
         record_revision(managers, wanted)

@@ -6,6 +6,7 @@ broken or gone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,14 +16,13 @@ from swarmops.errors import InputError
 from swarmops.fleet.current import Choice
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory, read_inventory
-from swarmops.fleet.playbook import DEFAULT_BACKEND, playbook_path, read_playbook
+from swarmops.fleet.playbook import DEFAULT_BACKEND, playbook_paths, read_playbook
 
 
-def backend_name(inventory: Inventory, playbook: Path | None) -> str:
+def backend_name(inventory: Inventory, playbooks: Sequence[Path]) -> str:
     """Return the playbook's backend, else the hosts', else the default one."""
     try:
-        chosen = playbook_path(inventory, str(playbook) if playbook else None)
-        return read_playbook(chosen, inventory).backend
+        return read_playbook(playbook_paths(inventory, playbooks), inventory).backend
     except InputError:
         named = {host.backend for host in inventory.hosts.values() if host.backend}
         return named.pop() if len(named) == 1 else DEFAULT_BACKEND
@@ -36,7 +36,7 @@ def inventory_of(choice: Choice) -> Inventory:
     if choice.inventory is None:
         raise AssertionError("only called with an inventory")
     inventory = read_inventory(choice.inventory)
-    name = backend_name(inventory, choice.playbook)
+    name = backend_name(inventory, choice.playbooks)
     return inventory if name == DEFAULT_BACKEND else on_backend(inventory, load_backend(name))
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from msgspec.structs import replace
+
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.playbook import Playbook
@@ -48,6 +50,31 @@ def choose_managers(
         chosen.append(best)
         there[zones[best]] += 1
     return [host for host in order if host in chosen]
+
+
+def settled(
+    inventory: Inventory, playbook: Playbook, observation: Observation, roster: Roster
+) -> Playbook:
+    """Return the playbook with the number of managers that there are, if it says nothing of them.
+
+    So a playbook of services alone, one of several of a swarm, neither promotes nor demotes. Hosts
+    that were managers before they were wiped count too; those that are given a role have it.
+    """
+    if playbook.says_managers or observation.swarm is None:
+        return playbook
+    wished = {host: playbook.wish(host).role for host in inventory.manager_order()}
+    number = sum(
+        role is Role.MANAGER or (role is None and _was_manager(host, roster))
+        for host, role in wished.items()
+    )
+    return replace(playbook, managers=max(number, 1))
+
+
+def _was_manager(host: str, roster: Roster) -> bool:
+    node = roster.members.get(host)
+    if node is not None:
+        return is_manager(node)
+    return any(is_manager(old) for old in roster.lost.get(host, []))
 
 
 def _zone(host: str, playbook: Playbook, roster: Roster) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from swarmops.fleet.choice import choose_managers
+from swarmops.fleet.choice import choose_managers, settled
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.playbook import Playbook
@@ -65,6 +65,7 @@ def remove_contradiction(playbook: Playbook, service: str) -> str | None:
 
 def _role(inventory: Inventory, playbook: Playbook, after: Observation, host: str) -> list[str]:
     roster = build_roster(inventory, after)
+    playbook = settled(inventory, playbook, after, roster)
     chosen = choose_managers(inventory, playbook, after, roster)
     node = roster.members.get(host)
     if node is None:

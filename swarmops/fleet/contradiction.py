@@ -18,7 +18,7 @@ from swarmops.fleet.contradict import (
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.names import find_node, host_of
 from swarmops.fleet.observation import HostView, Observation, SwarmView
-from swarmops.fleet.playbook import Playbook, playbook_path, read_playbook
+from swarmops.fleet.playbook import Playbook, playbook_paths, read_playbook
 from swarmops.fleet.quorum import is_manager
 from swarmops.model.node import Availability, Node, Role
 from swarmops.model.swarm import SwarmInfo
@@ -87,10 +87,9 @@ def _playbook(swarm: Swarm) -> Playbook | list[str] | None:
     inventory = swarm.inventory
     if inventory is None:
         return None
-    chosen = str(swarm.choice.playbook) if swarm.choice.playbook else inventory.playbook
-    if chosen is None:
+    if not swarm.choice.playbooks and inventory.playbook is None:
         return None
     try:
-        return read_playbook(playbook_path(inventory, chosen), inventory)
+        return read_playbook(playbook_paths(inventory, swarm.choice.playbooks), inventory)
     except SwarmopsError as error:
         return [f"whether the playbook wants it so is unknown: {error}"]

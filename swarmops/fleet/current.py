@@ -1,13 +1,14 @@
 """The current inventory: the one that was applied last, which commands take unless told another.
 
 Called by apply, which records it, and by every command that works on a swarm. One small text file
-in the user's state folder: the inventory's absolute path, and the playbook's if ``-p`` named one.
+in the user's state folder: the inventory's absolute path, and those of the playbooks that ``-p``
+named.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,24 +22,25 @@ LOCAL_SOCKET = "/run/swarmops/swarmops.sock"
 class Choice(msgspec.Struct, frozen=True):
     """Where a command finds its swarm: behind an inventory's hosts, or behind a local socket.
 
-    ``playbook`` is the one that ``apply -p`` used; None: the inventory names it.
+    ``playbooks`` are those that ``apply -p`` used; without any the inventory names it.
     """
 
     inventory: Path | None = None
     socket: Path | None = None
-    playbook: Path | None = None
+    playbooks: tuple[Path, ...] = ()
 
 
 class _Recorded(msgspec.Struct):
     inventory: str
-    playbook: str | None = None
+    playbook: str | list[str] | None = None
 
 
-def record(inventory: Path, playbook: Path | None = None) -> None:
-    """Remember what was applied; both paths become absolute. Replaces the file whole."""
+def record(inventory: Path, playbooks: Sequence[Path] = ()) -> None:
+    """Remember what was applied; all paths become absolute. Replaces the file whole."""
     path = _file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    content = _Recorded(str(inventory.absolute()), str(playbook.absolute()) if playbook else None)
+    named = [str(playbook.absolute()) for playbook in playbooks]
+    content = _Recorded(str(inventory.absolute()), named or None)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     partial.write_bytes(msgspec.json.encode(content) + b"\n")
     partial.replace(path)
@@ -61,7 +63,7 @@ def choose(named: Path | None, environ: Mapping[str, str]) -> Choice:
     chosen = named or (Path(environ["SWARMOPS_INVENTORY"]) if _set(environ) else None)
     if chosen is not None:
         same = recorded is not None and recorded.inventory == str(chosen.absolute())
-        return Choice(inventory=chosen, playbook=_playbook(recorded) if same else None)
+        return Choice(inventory=chosen, playbooks=_playbooks(recorded) if same else ())
     if environ.get("SWARMOPS_SOCKET"):
         return Choice(socket=Path(environ["SWARMOPS_SOCKET"]))
     if recorded is not None:
@@ -69,7 +71,7 @@ def choose(named: Path | None, environ: Mapping[str, str]) -> Choice:
             raise InputError(
                 f"the current inventory {recorded.inventory} is gone: choose another with -i"
             )
-        return Choice(inventory=Path(recorded.inventory), playbook=_playbook(recorded))
+        return Choice(inventory=Path(recorded.inventory), playbooks=_playbooks(recorded))
     if Path(LOCAL_SOCKET).exists():
         return Choice(socket=Path(LOCAL_SOCKET))
     raise InputError(
@@ -97,5 +99,6 @@ def _recorded() -> _Recorded | None:
         ) from error
 
 
-def _playbook(recorded: _Recorded | None) -> Path | None:
-    return Path(recorded.playbook) if recorded and recorded.playbook else None
+def _playbooks(recorded: _Recorded | None) -> tuple[Path, ...]:
+    named = recorded.playbook if recorded is not None else None
+    return tuple(map(Path, [named] if isinstance(named, str) else named or []))

@@ -1,12 +1,12 @@
-"""Several playbooks as one: a folder's, and those that one includes; the variables of them all.
+"""Several playbooks as one: those named, a folder's, those that one includes; their variables.
 
 Called by the playbook's reader. What includes is laid over what is included, a folder's files over
-each other in the order of their names, both as Compose merges files.
+each other in the order of their names, those named in the order given: as Compose merges files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,30 @@ from swarmops.fleet.entry import Entry
 _DEPTH_MAX = 10
 
 
-def read_playbooks(path: Path) -> Document:
-    """Return a playbook's file, or all of a folder as one document. Raises InputError.
+def read_playbooks(paths: Sequence[Path]) -> Document:
+    """Return a playbook's files as one document, all of those that are folders. Raises InputError.
 
     Relative paths in it begin at the folder of the document's name.
     """
+    if len(paths) == 1 and not paths[0].is_dir():
+        return _read(paths[0])
+    files = [file for path in paths for file in _files(path)]
+    whole = joined(with_includes(_checked(_read(file))) for file in files)
+    first = paths[0]
+    return replace(whole, name=str(first / "*.yml") if first.is_dir() else str(first))
+
+
+def _files(path: Path) -> list[Path]:
     if not path.is_dir():
-        return _read(path)
-    files = [
+        return [path]
+    found = [
         file
         for file in sorted(path.iterdir())
         if file.suffix in {".yml", ".yaml"} and not file.name.startswith(".")
     ]
-    if not files:
+    if not found:
         raise InputError(f"{path} has no playbook: put files into it whose names end in .yml")
-    whole = joined(with_includes(_checked(_read(file))) for file in files)
-    return replace(whole, name=str(path / "*.yml"))
+    return found
 
 
 def _checked(document: Document) -> Document:

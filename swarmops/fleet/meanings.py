@@ -14,7 +14,9 @@ __all__ = ["GROUP", "PLAYBOOK", "VARIABLES", "Meaning"]
 
 _M = Meaning
 _TOP = {
-    "swarm": _M("The swarm itself."),
+    "swarm": _M(
+        "The swarm itself. Without it the managers of a swarm that is there stay as they are."
+    ),
     "swarm.name": _M(
         "What messages call the swarm; services carry it as a label.", "the file's name"
     ),

@@ -18,7 +18,7 @@ from swarmops.fleet.execute import Watcher
 from swarmops.fleet.inventory import Inventory, read_inventory
 from swarmops.fleet.observe import Seen, observe
 from swarmops.fleet.plan import make_plan
-from swarmops.fleet.playbook import Playbook, playbook_path, read_playbook
+from swarmops.fleet.playbook import Playbook, playbook_paths, read_playbook
 from swarmops.fleet.pool import FORKS
 from swarmops.fleet.selection import Selection, Wanted, read_selection, select
 from swarmops.fleet.shells import Shells
@@ -54,15 +54,17 @@ class Fleet(msgspec.Struct, frozen=True):
 
 def open_fleet(
     inventory_path: Path,
-    playbook_name: Path | None,
+    playbooks: Sequence[Path],
     shells: Shells,
     forks: int = FORKS,
     wanted: Wanted = Wanted(),  # noqa: B008 - frozen
 ) -> Fleet:
-    """Read the inventory and its playbook, find the backend. Raises InputError."""
+    """Read the inventory and its playbook, find the backend. Raises InputError.
+
+    ``playbooks`` are those that ``-p`` named; without any it is the inventory's.
+    """
     inventory = read_inventory(inventory_path)
-    chosen = playbook_path(inventory, str(playbook_name) if playbook_name else None)
-    playbook = read_playbook(chosen, inventory)
+    playbook = read_playbook(playbook_paths(inventory, playbooks), inventory)
     if wanted.replace_dead:
         playbook = msgspec.structs.replace(playbook, replace_dead_after_s=0)
     selection = read_selection(inventory, wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from swarmops.fleet.choice import choose_managers
+from swarmops.fleet.choice import choose_managers, settled
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.member_steps import Draft
 from swarmops.fleet.observation import Observation
@@ -35,7 +35,9 @@ def make_plan(inventory: Inventory, playbook: Playbook, observation: Observation
 
 def _plan(inventory: Inventory, playbook: Playbook, observation: Observation) -> Plan:
     roster = build_roster(inventory, observation)
-    warnings = (*playbook.warnings, *_strangers(roster, inventory))
+    usual, playbook = playbook.managers, settled(inventory, playbook, observation, roster)
+    alone = _alone(playbook, usual)
+    warnings = (*playbook.warnings, *alone, *_strangers(roster, inventory))
     refusal = _two_swarms(observation)
     if observation.swarm is None and refusal is None:
         if roster.unsure:
@@ -148,6 +150,18 @@ def _ordered(steps: list[Step]) -> list[Step]:
         placed.add(step.id)
         left = [other for other in left if other is not step]
     return result
+
+
+def _alone(playbook: Playbook, usual: int) -> list[str]:
+    if tolerance(playbook.managers) or not tolerance(usual):
+        return []
+    number = playbook.managers
+    stay = "manager stays" if number == 1 else "managers stay"
+    told = (
+        f"{playbook.path} says nothing of the swarm, so its {number} {stay}, where {usual} could"
+        f" bear a loss: say 'swarm: {{managers: {usual}}}' to have them"
+    )
+    return [told]
 
 
 def _strangers(roster: Roster, inventory: Inventory) -> list[str]:

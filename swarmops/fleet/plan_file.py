@@ -7,6 +7,7 @@ made now: whatever has moved since (hosts, swarm, playbook, release), what is do
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from swarmops.fleet.owner import owner
 from swarmops.fleet.selection import Wanted
 from swarmops.fleet.steps import Plan, Step
 
-FORMAT = 2
+FORMAT = 3
 
 
 class SavedPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,18 +30,18 @@ class SavedPlan(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     made_by: str
     inventory: str
-    playbook: str | None = None
+    playbooks: tuple[str, ...] = ()
     wanted: Wanted = Wanted()
     plan: Plan
 
 
-def saved_plan(plan: Plan, inventory: Path, playbook: Path | None, wanted: Wanted) -> SavedPlan:
+def saved_plan(plan: Plan, inventory: Path, playbooks: Sequence[Path], wanted: Wanted) -> SavedPlan:
     """Return what the file of a plan holds."""
     return SavedPlan(
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         made_by=owner(),
         inventory=str(inventory.absolute()),
-        playbook=str(playbook.absolute()) if playbook else None,
+        playbooks=tuple(str(playbook.absolute()) for playbook in playbooks),
         wanted=wanted,
         plan=plan,
     )

@@ -8,6 +8,7 @@ the file's structure. The format's reference for users is docs/playbook.md.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,13 +48,15 @@ PROCESS_IMAGE = "host"
 class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     """What the swarm should look like. Immutable."""
 
-    path: str
-    """As the user gave it; errors and advice show it so."""
+    paths: tuple[str, ...]
+    """As the user gave them, usually one."""
     name: str
-    """``swarm.name``, else the file's name without its suffix; services are labelled with it."""
+    """``swarm.name``, else the first file's name without its suffix; services are labelled so."""
     backend: str = DEFAULT_BACKEND
     managers: int
     """How many are wanted, at most as many as hosts may be managers."""
+    says_managers: bool = True
+    """False: it has no part ``swarm``, so the managers of a swarm that is there stay."""
     nodes: dict[str, NodeWish] = {}
     """By host name; patterns and groups are resolved."""
     services: dict[str, ServiceSpec] = {}
@@ -72,9 +75,14 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def path(self) -> str:
+        """What errors and advice call it."""
+        return ", ".join(self.paths)
+
+    @property
     def folder(self) -> Path:
-        """What its relative paths begin at, and where its hooks run."""
-        path = Path(self.path).absolute()
+        """What its relative paths begin at, and where its hooks run: the first file's folder."""
+        path = Path(self.paths[0]).absolute()
         return path if path.is_dir() else path.parent
 
     @property
@@ -87,29 +95,32 @@ class Playbook(msgspec.Struct, frozen=True, kw_only=True):
         return self.nodes.get(host, NodeWish())
 
 
-def read_playbook(path: str | Path, inventory: Inventory) -> Playbook:
-    """Read a playbook: a file, or all files of a folder as one.
+def read_playbook(paths: Sequence[Path], inventory: Inventory) -> Playbook:
+    """Read a playbook: a file, or several as one, each a file or a folder of them.
 
     Raises InputError: one sentence with the line, cause and cure.
     """
-    return build_playbook(read_playbooks(Path(path)), inventory, Path(path))
+    return build_playbook(read_playbooks(paths), inventory, paths)
 
 
-def playbook_path(inventory: Inventory, chosen: str | None = None) -> str:
-    """Return the playbook to use: the chosen one, else the inventory's. Raises InputError."""
-    path = chosen or inventory.playbook
-    if path is None:
+def playbook_paths(inventory: Inventory, chosen: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Return the playbooks to use: the chosen ones, else the inventory's. Raises InputError."""
+    if chosen:
+        return tuple(chosen)
+    if inventory.playbook is None:
         raise InputError(
             f"{inventory.path} names no playbook: set swarmops_playbook under all.vars, or give"
             " one with -p"
         )
-    return path
+    return (Path(inventory.playbook),)
 
 
-def build_playbook(document: Document, inventory: Inventory, path: Path | None = None) -> Playbook:
+def build_playbook(
+    document: Document, inventory: Inventory, paths: Sequence[Path] = ()
+) -> Playbook:
     """Return the playbook that a document is. Raises InputError.
 
-    ``path`` is what the user named, if that is not the document's name. Reads the files that it
+    ``paths`` are what the user named, if that is not the document's name. Reads the files that it
     names: those it includes, Compose files, the content of secrets and configs.
     """
     if isinstance(document.value, list):
@@ -129,11 +140,13 @@ def build_playbook(document: Document, inventory: Inventory, path: Path | None =
     contents = _contents(top, backend, Path(document.name).parent, scope)
     prune = entry.boolean() if (entry := top.get("prune")) else False
     spread_by = swarm.get("spread_managers_by", ZONE)
+    named = tuple(paths) or (Path(document.name),)
     return Playbook(
-        path=str(path or document.name),
-        name=swarm.get("name", (path or Path(document.name)).stem),
+        paths=tuple(map(str, named)),
+        name=swarm.get("name", named[0].stem),
         backend=backend,
         managers=managers,
+        says_managers=top.get("swarm") is not None,
         nodes=nodes,
         services=contents.services,
         materials=contents.materials,

@@ -7,7 +7,7 @@ swarm are part of Docker's API.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -49,6 +49,11 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.playbook}{commit}, by {self.by} on {self.at}"
 
 
+def commits_of(playbooks: Iterable[Path]) -> str:
+    """Return the commit of several playbooks, those of all that have another one."""
+    return ",".join(dict.fromkeys(filter(None, map(commit_of, playbooks))))
+
+
 def commit_of(playbook: Path) -> str:
     """Return a playbook's commit, with ``+`` if its folder has changes; '' outside of git."""
     path = playbook.absolute()
@@ -85,13 +90,14 @@ def read_revision(labels: Mapping[str, str]) -> Revision | None:
     )
 
 
-def revision_now(playbook: Path, now: datetime) -> Revision:
-    """Return what an apply of this playbook by this user is."""
+def revision_now(playbooks: Sequence[str], now: datetime) -> Revision:
+    """Return what an apply of these playbooks by this user is."""
+    paths = list(map(Path, playbooks))
     return Revision(
-        commit=commit_of(playbook),
+        commit=commits_of(paths),
         by=owner(),
         at=now.isoformat(timespec="seconds"),
-        playbook=playbook.name,
+        playbook=", ".join(path.name for path in paths),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from swarmops.errors import InputError
 from swarmops.fleet.current import Choice
 from swarmops.fleet.inventory import read_inventory
-from swarmops.fleet.playbook import playbook_path, read_playbook
+from swarmops.fleet.playbook import playbook_paths, read_playbook
 
 
 def swarm_name(choice: Choice) -> str:
@@ -17,7 +17,6 @@ def swarm_name(choice: Choice) -> str:
         return "swarm"
     try:
         inventory = read_inventory(choice.inventory)
-        chosen = playbook_path(inventory, str(choice.playbook) if choice.playbook else None)
-        return read_playbook(chosen, inventory).name
+        return read_playbook(playbook_paths(inventory, choice.playbooks), inventory).name
     except InputError:
         return choice.inventory.stem

@@ -70,6 +70,14 @@ def test_a_wrong_playbook(text: str, said: str, capsys: pytest.CaptureFixture[st
     one_sentence(["plan", "i.yml", "-p", "x.yml"], said, capsys)
 
 
+def test_a_wrong_playbook_among_several(capsys: pytest.CaptureFixture[str]) -> None:
+    """-p may be given several times; the file that has the mistake is named."""
+    Path("x.yml").write_text("services: {}")
+    Path("y.yml").write_text("\nservics: {}")
+    said = "y.yml:2: unknown key 'servics': did you mean 'services'?"
+    one_sentence(["plan", "i.yml", "-p", "x.yml", "-p", "y.yml"], said, capsys)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -84,6 +84,8 @@ WORLD = Observation(
             "wants 3 managers: the next apply demotes c",
         ),
         ("swarm: {managers: 2}\nnodes: {c: {role: worker}}", "c", Role.WORKER, None),
+        ("services: {}", "c", Role.WORKER, None),
+        ("services: {}", "d", Role.MANAGER, None),
     ],
 )
 def test_roles(text: str, host: str, role: Role, sentence: str | None):

@@ -16,7 +16,7 @@ from swarmops.fleet.host import OUR_VARS
 from swarmops.fleet.inventory import Inventory, build_inventory, read_inventory
 from swarmops.fleet.observation import HostView, Observation
 from swarmops.fleet.plan import make_plan
-from swarmops.fleet.playbook import build_playbook, playbook_path, read_playbook
+from swarmops.fleet.playbook import build_playbook, playbook_paths, read_playbook
 from swarmops.model.defaults import replicas
 
 ROOT = Path(__file__).parents[3]
@@ -25,13 +25,13 @@ ROOT = Path(__file__).parents[3]
 def load(name: str) -> tuple[Inventory, Path]:
     """Return an inventory that comes with the project, and its playbook's path."""
     inventory = read_inventory(ROOT / "inventories" / name)
-    return inventory, Path(playbook_path(inventory))
+    return inventory, playbook_paths(inventory)[0]
 
 
 def test_the_demo():
     """Five local nodes under .demo, three managers, four tasks for the four nodes that take any."""
     inventory, path = load("local.yml")
-    playbook = read_playbook(path, inventory)
+    playbook = read_playbook([path], inventory)
     assert [*inventory.hosts] == ["node1", "node2", "node3", "node4", "node5"]
     for number, host in enumerate(inventory.hosts.values(), 11):
         assert host.connection == "local"
@@ -51,7 +51,7 @@ def test_the_demo():
 def test_the_example_of_production():
     """The example is read without a warning, templates and groups in it."""
     inventory, path = load("example-prod.yml")
-    playbook = read_playbook(path, inventory)
+    playbook = read_playbook([path], inventory)
     assert playbook.warnings == ()
     assert playbook.wish("w05.shop.example").labels == {"disk": "hdd"}
     assert replicas(playbook.services["web"]) == 6
@@ -100,6 +100,6 @@ def test_the_manual_is_whole():
 def test_each_example_is_understood_without_a_warning(path: Path):
     """Inventory and playbook; what they do on machines is for their reader to see."""
     inventory = read_inventory(path)
-    playbook = read_playbook(playbook_path(inventory), inventory)
+    playbook = read_playbook(playbook_paths(inventory), inventory)
     assert playbook.services
     assert not playbook.warnings

@@ -84,11 +84,42 @@ def test_a_folder_of_playbooks_is_one(inventory: Inventory):
     }
     for name, text in files.items():
         (folder / name).write_text(text)
-    playbook = read_playbook(folder, inventory)
+    playbook = read_playbook([folder], inventory)
     assert (playbook.name, playbook.managers, playbook.folder) == ("prod", 1, folder)
     assert set(playbook.services) == {"a", "b"}
     assert image(task_spec(playbook.services["a"])) == "i:2"
     assert not given(playbook.services["b"].endpoint_spec, None)
+
+
+def test_several_named_playbooks_are_one(inventory: Inventory):
+    """In the order given, also folders; paths and the name are the first one's, includes' own."""
+    folder = Path(inventory.path).parent
+    files = {
+        "base/prod.yml": "include: common.yml\nvars: {t: 1}\nservices: {a: {image: 'i:{{ t }}'}}",
+        "base/common.yml": "swarm: {managers: 1}\nconfigs: {page: {file: page}}",
+        "base/page": "the base's",
+        "shop/shop.yml": "include: more.yml\nvars: {t: 2}\nservices: {b: {image: j}}",
+        "shop/more.yml": "services: {b: {ports: ['80:80'], labels: {x: y}}}",
+        "over/10.yml": "services: {b: {ports: !reset []}}",
+        "over/20.yml": "services: {b: {image: k}}",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    paths = [folder / "base" / "prod.yml", folder / "shop" / "shop.yml", folder / "over"]
+    playbook = read_playbook(paths, inventory)
+    assert (playbook.name, playbook.managers, playbook.folder) == ("prod", 1, folder / "base")
+    assert playbook.path == f"{paths[0]}, {paths[1]}, {paths[2]}"
+    assert [one.content for one in playbook.materials] == [b"the base's"]
+    assert image(task_spec(playbook.services["a"])) == "i:2"
+    assert image(task_spec(playbook.services["b"])) == "k"
+    assert not given(playbook.services["b"].endpoint_spec, None)
+    (folder / "over" / "20.yml").write_text("services:\n  b:\n    imag: k\n")
+    with pytest.raises(InputError, match=r"over/20.yml:3: unknown key 'services.b.imag'"):
+        read_playbook(paths, inventory)
+    (folder / "shop" / "shop.yml").write_text("- hosts: all\n")
+    with pytest.raises(InputError, match=r"shop.yml:1: the file must be a playbook"):
+        read_playbook(paths, inventory)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +144,7 @@ def test_a_mistake_in_one_of_several_playbooks_is_told_with_its_file(
     for name, text in files.items():
         (folder / name).write_text(text)
     with pytest.raises(InputError) as caught:
-        read_playbook(folder, inventory)
+        read_playbook([folder], inventory)
     assert words in str(caught.value)
 
 

@@ -14,6 +14,7 @@ from swarmops.fleet.host import OUR_VARS
 from swarmops.fleet.inventory import Inventory, build_inventory
 from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmView
 from swarmops.fleet.plan import make_plan
+from swarmops.fleet.plan_nodes import only_names
 from swarmops.fleet.playbook import Playbook, build_playbook
 from swarmops.fleet.spec_diff import labelled
 from swarmops.fleet.steps import Gate, Plan, Step, StepKind
@@ -625,6 +626,39 @@ def test_a_release_is_tried_on_one_worker_then_rolled_out_managers_last():
         "start:c": ["start:b"],
         "start:a": ["start:c"],
     }
+
+
+@pytest.mark.parametrize(
+    ("world", "nodes", "steps"),
+    [
+        ("a=leader, b=worker, c=worker, d=worker", "{}", []),
+        ("a=leader, b=manager, c=manager, d=manager, e=manager", "{}", []),
+        ("a=leader, b=manager, c=dead manager, d=worker", "{}", []),
+        ("a=leader, b=manager, c=manager, d=bare", "{}", ["install:d", "start:d", "join:d worker"]),
+        ("a=leader, b=worker, c=worker", "{b: {role: manager}}", ["update_node:b:role manager"]),
+        ("a=leader, b=manager, c=manager", "{c: {role: worker}}", ["update_node:c:role worker"]),
+    ],
+)
+def test_who_says_nothing_of_the_swarm_leaves_its_managers(
+    world: str, nodes: str, steps: list[str]
+):
+    """A playbook of services alone neither promotes nor demotes; roles that it names it gives."""
+    made = plan(world, f"nodes: {nodes}")
+    found = [short(step) for step in made.steps if not only_names(step)]
+    assert found == steps
+    assert not made.refusals
+
+
+def test_the_only_manager_of_many_hosts_is_told():
+    """With the cure; where the number was said, or can't be larger, it is no warning."""
+    [warning] = plan("a=leader, b=worker, c=worker", "{}").warnings
+    assert warning == (
+        "prod.yml says nothing of the swarm, so its 1 manager stays, where 3 could bear a loss: say"
+        " 'swarm: {managers: 3}' to have them"
+    )
+    assert not plan("a=leader, b=worker, c=worker", M1).warnings
+    assert not plan("a=leader, b=worker", "{}").warnings
+    assert not plan("a=bare, b=bare, c=bare", "{}").warnings
 
 
 def test_managers_whose_processes_live_are_restarted_one_by_one():

@@ -46,7 +46,7 @@ PLAN = Plan(steps=(step("web"), step("db")), warnings=("odd",))
 def test_round_trip(tmp_path: Path) -> None:
     """What was written is what is read, readable by nobody else."""
     path = tmp_path / "plan.json"
-    saved = saved_plan(PLAN, Path("inv.yml"), None, Wanted(limit="a"))
+    saved = saved_plan(PLAN, Path("inv.yml"), [Path("a.yml"), Path("b.yml")], Wanted(limit="a"))
     write_plan(saved, path)
     assert read_plan(path) == saved
     assert path.stat().st_mode & 0o777 == 0o600
@@ -82,7 +82,7 @@ def test_bad_files(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="is no plan"):
         read_plan(path)
-    saved = saved_plan(PLAN, Path("inv.yml"), None, Wanted())
+    saved = saved_plan(PLAN, Path("inv.yml"), (), Wanted())
     write_plan(msgspec.structs.replace(saved, format=99), path)
     with pytest.raises(InputError, match="make the plan with this release"):
         read_plan(path)
@@ -126,7 +126,7 @@ def test_what_steps_do_not_hold_is_compared_too(
 ) -> None:
     """What was reviewed is done: contents, options and hooks are a part of the plan."""
     path = tmp_path / "plan.json"
-    write_plan(saved_plan(made(SUPPLIED), Path("inv.yml"), None, Wanted()), path)
+    write_plan(saved_plan(made(SUPPLIED), Path("inv.yml"), (), Wanted()), path)
     saved = read_plan(path).plan
     refuse_moved(saved, made(SUPPLIED))
     assert b"echo" not in path.read_bytes()

@@ -258,7 +258,7 @@ def playbooks(draw: st.DrawFn, names: list[str]) -> Playbook:
         nodes[name] = msgspec.structs.replace(nodes[name], role=Role.MANAGER)
     services = {"web": ServiceSpec(name="web")} if draw(st.booleans()) else {}
     return Playbook(
-        path="p.yml",
+        paths=("p.yml",),
         name="p",
         managers=managers,
         nodes=nodes,

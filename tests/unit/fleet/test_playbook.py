@@ -15,7 +15,7 @@ from swarmops.fleet.nodes import NodeWish
 from swarmops.fleet.playbook import (
     Playbook,
     build_playbook,
-    playbook_path,
+    playbook_paths,
     read_playbook,
 )
 from swarmops.model.node import Availability, Role
@@ -64,6 +64,8 @@ def test_an_empty_playbook_is_a_swarm_of_the_usual_size():
     """Nothing said means three managers, the native backend and the file's name."""
     playbook = play("")
     assert (playbook.name, playbook.backend, playbook.managers) == ("prod", "native", 3)
+    assert not playbook.says_managers
+    assert play("swarm: {name: x}").says_managers
 
 
 @pytest.mark.parametrize(
@@ -236,12 +238,12 @@ def test_a_worker_can_not_be_forced_to_manage():
 def test_which_playbook(tmp_path: Path):
     """-p beats swarmops_playbook; with neither, the sentence says what to do."""
     named = inventory("all: {vars: {swarmops_playbook: p.yml}, hosts: {a: }}")
-    assert playbook_path(named) == "p.yml"
-    assert playbook_path(named, "other.yml") == "other.yml"
+    assert playbook_paths(named) == (Path("p.yml"),)
+    assert playbook_paths(named, [Path("a.yml"), Path("b.yml")]) == (Path("a.yml"), Path("b.yml"))
     with pytest.raises(InputError, match="set swarmops_playbook"):
-        playbook_path(inventory())
+        playbook_paths(inventory())
     with pytest.raises(InputError, match="no such playbook"):
-        read_playbook(tmp_path / "gone.yml", inventory())
+        read_playbook([tmp_path / "gone.yml"], inventory())
 
 
 def test_backends_of_hosts_must_agree():

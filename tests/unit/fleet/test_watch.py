@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from swarmops.errors import HostError, Interrupted
 from swarmops.fleet.applied import Applied
-from swarmops.fleet.revision import Revision, commit_of, read_revision
+from swarmops.fleet.revision import Revision, commit_of, read_revision, revision_now
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.fleet.watch import Figures, Round, round_of, watch
 
@@ -96,6 +97,12 @@ def test_a_playbooks_commit_is_gits_with_a_mark_for_changes(tmp_path: Path):
     assert commit_of(playbook) == git("rev-parse", "--short=12", "HEAD")
     playbook.write_text("swarm: {managers: 3}\n")
     assert commit_of(playbook).endswith("+")
+    outside = tmp_path.parent / "elsewhere.yml"
+    now = revision_now([str(outside), str(playbook), str(tmp_path)], datetime.now(UTC))
+    assert (now.commit, now.playbook) == (
+        commit_of(playbook),
+        f"elsewhere.yml, prod.yml, {tmp_path.name}",
+    )
 
 
 def test_a_revision_is_the_same_whoever_applied_it():

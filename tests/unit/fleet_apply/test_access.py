@@ -69,14 +69,14 @@ def test_local_node(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_recorded_from_elsewhere(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was applied by a relative path is found from any folder, with its playbook."""
-    inventory, playbook = make(state, "i.yml"), make(state, "p.yml")
+    """What was applied by a relative path is found from any folder, with its playbooks."""
+    inventory, playbooks = make(state, "i.yml"), (make(state, "p.yml"), make(state, "q.yml"))
     monkeypatch.chdir(state)
-    record(Path("i.yml"), Path("p.yml"))
+    record(Path("i.yml"), [Path("p.yml"), Path("q.yml")])
     monkeypatch.chdir("/")
-    assert choose(None, {}) == Choice(inventory=inventory, playbook=playbook)
-    assert choose(inventory, {}).playbook == playbook
-    assert choose(make(state, "other.yml"), {}).playbook is None
+    assert choose(None, {}) == Choice(inventory=inventory, playbooks=playbooks)
+    assert choose(inventory, {}).playbooks == playbooks
+    assert choose(make(state, "other.yml"), {}).playbooks == ()
 
 
 def test_forget(state: Path) -> None:

@@ -64,7 +64,7 @@ class Lab:
             for name in ("h1", "h2")
         }
         inventory = Inventory(path=str(path), hosts=hosts, groups={"all": ("h1", "h2")})
-        playbook = Playbook(path="p.yml", name="p", managers=1, services={"web": WEB})
+        playbook = Playbook(paths=("p.yml",), name="p", managers=1, services={"web": WEB})
         backend: Any = None
         self.fleet = Fleet(inventory, playbook, backend, Shells())
 
