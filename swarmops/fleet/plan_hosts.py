@@ -73,17 +73,23 @@ def only_down(steps: list[Step], observation: Observation) -> list[Step]:
     """Return the steps that may be done while nobody tells who is a manager.
 
     What is down is started. What lives may be one of those that make up the quorum once the others
-    are back: it has its turn when the swarm can be seen, or nothing else is left to start.
+    are back: it has its turn when the swarm can be seen, or nothing else is left to start, and then
+    one after the other, for any of them may be a manager.
     """
     hosts = observation.hosts
     down = {s.target for s in steps if s.kind is StepKind.START and not _lives(hosts[s.target])}
     deaf = {view.name for view in hosts.values() if view.alive and not view.running}
     kept = [s for s in steps if s.kind is not StepKind.START or s.target in (down or deaf)]
     ids = {step.id for step in kept}
-    return [
-        msgspec.structs.replace(step, after=tuple(one for one in step.after if one in ids))
-        for step in kept
-    ]
+    result: list[Step] = []
+    before: tuple[str, ...] = ()
+    for step in kept:
+        after = tuple(one for one in step.after if one in ids)
+        if step.kind is StepKind.START and not down:
+            after = tuple(dict.fromkeys((*after, *before)))
+            before = (step.id,)
+        result.append(msgspec.structs.replace(step, after=after))
+    return result
 
 
 def _batches(views: list[HostView]) -> list[list[HostView]]:

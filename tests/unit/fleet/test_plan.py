@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import pytest
 from msgspec import UNSET
@@ -626,6 +628,14 @@ def test_a_release_is_tried_on_one_worker_then_rolled_out_managers_last():
         "start:c": ["start:b"],
         "start:a": ["start:c"],
     }
+
+
+def test_what_lives_is_restarted_one_by_one_while_nobody_tells_who_manages():
+    """No socket answers, and any of the hosts may be a manager that the others need."""
+    steps = plan(", ".join(f"{name}=deaf manager" for name in "abcdefghi"), M3).steps
+    assert [step.id for step in steps] == [f"start:{name}" for name in "abcdefghi"]
+    for one, other in pairwise(steps):
+        assert one.id in other.after
 
 
 @pytest.mark.parametrize(

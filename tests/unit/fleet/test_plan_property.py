@@ -7,6 +7,7 @@ are carried out in any order that the plan allows, each checked at its gate, as 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
@@ -22,7 +23,8 @@ from swarmops.fleet.plan import make_plan
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.quorum import gate_refusal, quorum
 from swarmops.fleet.selection import Selection, select
-from swarmops.fleet.steps import Plan, Step, StepKind
+from swarmops.fleet.spec_diff import labelled
+from swarmops.fleet.steps import Gate, Plan, Step, StepKind
 from swarmops.model.node import (
     Availability,
     ManagerStatus,
@@ -35,8 +37,10 @@ from swarmops.model.node import (
 )
 from swarmops.model.object import ObjectVersion
 from swarmops.model.service import Service, ServiceSpec
-from swarmops.model.swarm import SwarmInfo
+from swarmops.model.swarm import Peer, SwarmInfo
 
+OFTEN = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+"""The same worlds each time: what is found among others is a row of a table from then on."""
 ROUNDS_MAX = 9
 ROUNDS_FAULTY_MAX = 3
 
@@ -50,6 +54,12 @@ class Machine:
     running: bool = True
     state: str = ""
     """The node ID on its disk."""
+    old: bool = False
+    """An older release runs."""
+    deaf: bool = False
+    """It runs, and its socket is gone."""
+    slow: bool = False
+    """It runs, and does not answer in time."""
 
 
 @dataclass
@@ -69,6 +79,8 @@ class World:
     nodes: dict[str, Member] = field(default_factory=dict)
     services: dict[str, ServiceSpec] = field(default_factory=dict)
     counter: int = 0
+    seen: bool = False
+    """Who looked last saw the swarm; else nobody could tell which machines are managers."""
 
     def alive(self, node_id: str) -> bool:
         """Say whether a node's machine still is that node, and runs."""
@@ -112,7 +124,8 @@ class World:
         """Look at everything as the fleet's side does."""
         views = {name: self._view(name, machine) for name, machine in self.machines.items()}
         asked = [n for n, view in views.items() if view.cluster_id]
-        if not asked or not self.works():
+        self.seen = bool(asked) and self.works()
+        if not self.seen:
             return Observation(hosts=views, swarm_error="no leader" if asked else "")
         services = tuple(
             Service(id=f"svc-{name}", version=ObjectVersion(1), spec=spec)
@@ -123,12 +136,22 @@ class World:
 
     def _view(self, name: str, machine: Machine) -> HostView:
         if not machine.ssh:
-            return HostView(name=name, error="connection refused")
-        missing = [] if machine.installed else [Missing("runtime", "nothing is installed")]
-        if not machine.running:
+            silent = machine.slow and machine.running
+            had_state = silent and bool(machine.state)
+            return HostView(name=name, error="no answer", silent=silent, had_state=had_state)
+        missing = [] if machine.installed else [Missing("runtime", "it is not the wanted one")]
+        if not machine.running or machine.deaf:
             missing.append(Missing("process", "it does not run"))
-            return HostView(name=name, missing=tuple(missing), had_state=bool(machine.state))
+            return HostView(
+                name=name,
+                missing=tuple(missing),
+                had_state=bool(machine.state),
+                alive=machine.running,
+            )
+        if machine.old:
+            missing.append(Missing("process", "it has to be restarted"))
         manager = machine.state in self.managers()
+        removed = bool(machine.state) and machine.state not in self.nodes
         return HostView(
             name=name,
             running=True,
@@ -138,6 +161,7 @@ class World:
                 node_id=machine.state,
                 local_node_state="active" if machine.state else "inactive",
                 control_available=manager,
+                remote_managers=[Peer(i, "a:2377") for i in self.managers()] if removed else None,
             ),
             cluster_id="swarm" if manager else "",
         )
@@ -171,6 +195,8 @@ class World:
             assert self.nodes[step.node_id].role is Role.WORKER
             assert not self.alive(step.node_id)
             del self.nodes[step.node_id]
+        elif step.kind is StepKind.REMOVE_SERVICE:
+            del self.services[step.target]
         else:
             assert step.service is not None
             self.services[step.target] = step.service
@@ -181,7 +207,7 @@ class World:
             machine.installed = True
         elif step.kind is StepKind.START:
             assert machine.installed
-            machine.running = True
+            self._restart(machine)
         elif step.kind is StepKind.LEAVE:
             machine.state = ""
         else:
@@ -198,6 +224,15 @@ class World:
             self.nodes[machine.state] = Member(step.role, step.availability or Availability.ACTIVE)
         return True
 
+    def _restart(self, machine: Machine) -> None:
+        """Take a machine away for a moment, with what that must not cost."""
+        count, living = len(self.managers()), len(self.living_managers())
+        manages = machine.running and machine.state in self.managers()
+        if manages and count > 2 and self.seen and self.works():
+            assert living == count, "a manager was restarted while another didn't answer"
+            assert living - 1 >= quorum(count), "a restart cost the quorum"
+        machine.running, machine.old, machine.deaf = True, False, False
+
 
 def inventory(names: list[str]) -> Inventory:
     """Return an inventory of hosts without groups."""
@@ -205,6 +240,9 @@ def inventory(names: list[str]) -> Inventory:
         groups={"all": Group(name="all", hosts=names)}, host_vars={name: {} for name in names}
     )
     return build_inventory("inv.yml", groups)
+
+
+_STATES = ("slow", "deaf", "old")
 
 
 @st.composite
@@ -222,9 +260,15 @@ def worlds(draw: st.DrawFn) -> World:
         fate = "well"
         if kind in {"manager", "worker"}:
             fate = draw(
-                st.sampled_from(["well"] * 6 + ["stopped", "wiped", "dead", "dead", "unreachable"])
+                st.sampled_from(
+                    ["well"] * 6
+                    + ["stopped", "wiped", "dead", "dead", "unreachable"]
+                    + ["old", "old", "deaf", "slow", "removed"]
+                )
             )
-        machine = Machine(ssh=kind != "silent" and fate not in {"unreachable", "dead"})
+        machine = Machine(ssh=kind != "silent" and fate not in {"unreachable", "dead", "slow"})
+        machine.slow, machine.deaf, machine.old = (fate == word for word in _STATES)
+        machine.installed = fate != "old" or draw(st.booleans())
         world.machines[name] = machine
         if kind == "bare":
             machine.installed = machine.running = False
@@ -234,9 +278,16 @@ def worlds(draw: st.DrawFn) -> World:
             world.nodes[machine.state] = Member(
                 Role(kind), draw(st.sampled_from(list(Availability))), labels
             )
-            machine.running = fate in {"well", "unreachable"}
+            machine.running = fate not in {"stopped", "wiped", "dead"}
             if fate == "wiped":
                 machine.state, machine.installed = "", False
+            if fate == "removed":
+                del world.nodes[machine.state]
+    if draw(st.booleans()) and world.managers():
+        world.nodes["id-stranger"] = Member(Role.WORKER)
+        world.services = {
+            name: labelled(ServiceSpec(name=name), of) for name, of in (("a", "p"), ("b", "q"))
+        }
     return world
 
 
@@ -264,16 +315,16 @@ def playbooks(draw: st.DrawFn, names: list[str]) -> Playbook:
         nodes=nodes,
         services=services,
         replace_dead_after_s=draw(st.sampled_from([None, None, 0.0])),
+        zones={name: draw(st.sampled_from(["one", "two"])) for name in names},
+        prune=draw(st.booleans()),
     )
 
 
-def carry_out(
-    world: World, plan: Plan, rng: random.Random, *, wanted: int, sound: bool, faults: float
-) -> None:
+def carry_out(world: World, plan: Plan, rng: random.Random, *, wanted: int, faults: float) -> None:
     """Do the steps in an order that the plan allows, and watch the managers after each.
 
     A share of ``faults`` of the steps fails: without effect, or leaving a newcomer that never
-    answers.
+    answers. No other step takes from three and more managers the one that they could lose.
     """
     ended: dict[str, bool] = {}
     least = min(wanted, len(world.living_managers()))
@@ -290,36 +341,44 @@ def carry_out(
         step = rng.choice(able)
         left.remove(step)
         worked, alone = world.works(), len(world.managers()) <= 1
+        bore_a_loss = len(world.living_managers()) - 1 >= quorum(len(world.managers()))
         fault = rng.random() < faults
         ready = all(ended.get(one, True) for one in step.after)
         newcomer = step.kind is StepKind.JOIN or step.role is Role.MANAGER
         ended[step.id] = ready and (newcomer or not fault) and world.do(step)
         if ended[step.id] and fault:
             world.machines[step.target].running = False
-            ended[step.id] = sound = False
+            ended[step.id] = bore_a_loss = False
         count, living = len(world.managers()), len(world.living_managers())
         assert world.works() or not worked or alone, f"{step.id} cost the quorum"
         assert living >= least or alone, f"{step.id} gave up a manager too early"
-        if sound and count >= 3:
+        if bore_a_loss and count >= 3:
             assert living - 1 >= quorum(count), f"{step.id} left no tolerance"
 
 
-def settled(world: World, playbook: Playbook) -> None:
-    """Assert that all is as the playbook says."""
-    assert len(world.managers()) == playbook.managers
-    assert set(world.nodes) == {machine.state for machine in world.machines.values()}
+def settled(world: World, playbook: Playbook, problems: Collection[str]) -> None:
+    """Assert that all is as the playbook says, and each host that has no problem is in any case."""
+    if not problems:
+        assert len(world.managers()) == playbook.managers
+        known = {machine.state for machine in world.machines.values()} | {"id-stranger"}
+        assert set(world.nodes) | {"id-stranger"} == known
     for name, machine in world.machines.items():
+        if name in problems:
+            continue
         node, wish = world.nodes[machine.state], playbook.wish(name)
         assert machine.running
         assert machine.installed
-        assert wish.role in {None, node.role}
+        assert not machine.old
+        assert not machine.deaf
+        assert problems or wish.role in {None, node.role}
         assert wish.availability in {None, node.availability}
         assert node.labels["swarmops.host"] == name
         assert all(node.labels.get(key) == value for key, value in wish.labels.items())
     assert set(playbook.services) <= set(world.services)
+    assert not playbook.prune or "a" not in world.services
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(OFTEN, max_examples=120)
 @given(st.data())
 def test_parts_of_plans_keep_the_quorum_too(data: st.DataObject):
     """Whatever is selected, in whatever batches, no step costs the quorum or gives up too much."""
@@ -336,12 +395,11 @@ def test_parts_of_plans_keep_the_quorum_too(data: st.DataObject):
             areas=data.draw(st.none() | areas.map(frozenset)),
             serial=data.draw(st.none() | st.integers(1, 3)),
         )
-        sound = len(world.living_managers()) == len(world.managers())
         plan = select(make_plan(fleet, playbook, world.observe()), selection)
-        carry_out(world, plan, rng, wanted=playbook.managers, sound=sound, faults=0.0)
+        carry_out(world, plan, rng, wanted=playbook.managers, faults=0.0)
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(OFTEN, max_examples=250)
 @given(st.data())
 def test_plans_lead_to_the_wanted_state_and_keep_the_quorum(data: st.DataObject):
     """In bounded rounds nothing is left to do; what is then not as wanted is told as a problem."""
@@ -350,12 +408,10 @@ def test_plans_lead_to_the_wanted_state_and_keep_the_quorum(data: st.DataObject)
     fleet = inventory(names)
     playbook = data.draw(playbooks(names))
     rng = random.Random(data.draw(st.integers(0, 999)))
-    sound = len(world.living_managers()) == len(world.managers())
-    had_swarm = bool(world.nodes)
+    had_swarm = any(machine.state for machine in world.machines.values()) or bool(world.nodes)
     # A swarm of which no host can be seen can't be told from none: see docs/inventory.md.
     assume(not had_swarm or any(m.ssh and m.state for m in world.machines.values()))
     faults = data.draw(st.sampled_from([0.0, 0.0, 0.2, 0.5]))
-    sound = sound and not faults
     for number in range(ROUNDS_MAX):
         plan = make_plan(fleet, playbook, world.observe())
         assert not (plan.refusals and plan.steps)
@@ -363,9 +419,17 @@ def test_plans_lead_to_the_wanted_state_and_keep_the_quorum(data: st.DataObject)
             break
         if number == ROUNDS_FAULTY_MAX:
             faults = 0.0
-        carry_out(world, plan, rng, wanted=playbook.managers, sound=sound, faults=faults)
+        carry_out(world, plan, rng, wanted=playbook.managers, faults=faults)
     else:
-        raise AssertionError(f"still to do after {ROUNDS_MAX} rounds: {plan}")
+        # A manager that lives waits for its restart until all others answer, and says so.
+        shut = [s for s in plan.steps if gate_refusal(s.gate, world.api_nodes(), s.node_id)]
+        held = {step.id for step in shut if step.gate is Gate.RESTART_MANAGER}
+        for step in plan.steps:
+            if held & {*step.after, *step.follows}:
+                held.add(step.id)
+        assert held, f"still to do after {ROUNDS_MAX} rounds: {plan}"
+        assert {step.id for step in plan.steps} == held, plan
+        return
     if plan.refusals:
         assert (
             not world.works()
@@ -375,6 +439,8 @@ def test_plans_lead_to_the_wanted_state_and_keep_the_quorum(data: st.DataObject)
             )
         )
         assert had_swarm or any(not machine.ssh for machine in world.machines.values())
-    elif not plan.problems:
-        settled(world, playbook)
+    else:
+        settled(world, playbook, plan.problems)
+        if all(machine.ssh for machine in world.machines.values()):
+            assert not plan.problems
     assert make_plan(fleet, playbook, world.observe()) == plan
