@@ -1,0 +1,116 @@
+"""Proposals, reads and what callers hear: ``proposals``, ``sessions``, ``requests``, ``run``."""
+
+# ruff: noqa: ANN001, ARG001, ARG005 - stand-ins, see the sim's
+
+from __future__ import annotations
+
+from typing import Any
+
+from swarmops.raft import commands, raft, requests, run
+from swarmops.raft.proposals import Proposals
+from swarmops.raft.sessions import Sessions
+from tests.unit.raft import test_group, test_parts
+from tests.unit.raft.faults import test_durability, test_elections, test_replication
+from tests.unit.raft.mutations.row import Mutation, in_group, replace
+
+
+def _apply_bare(self, index, command) -> None:
+    request = commands.request(command)
+    result = self._environment.state_machine.apply(index, command[commands.HEADER_BYTES :])
+    if request.session == self.proposals.session:
+        self.proposals.applied(request.number, result, None)
+
+
+def _never_again(self, now) -> None:
+    for number, pending in list(self._pending.items()):
+        if pending.deadline <= now:
+            self.applied(number, None, TimeoutError())
+
+
+def _take_and_wake_nobody(self, number) -> Any:
+    room, self._room = self._room, type(self._room)()
+    taken = _take(self, number)
+    self._room = room
+    return taken
+
+
+_take = Proposals._take
+
+
+_first_time = Sessions.first_time
+
+
+def _first_time_above_nothing(self, index, session_id, number, floor) -> bool:
+    return bool(_first_time(self, index, session_id, number, 0))
+
+
+async def _ask_patiently(self, leader, timeout_s) -> int:
+    return int(await _ask_read_index(self, leader, 100.0))
+
+
+_ask_read_index = requests.Requests._ask_read_index
+
+TABLE = [
+    Mutation(
+        "who proposes never waits",
+        "what is proposed and not applied costs unbounded memory",
+        replace(Proposals, "is_full", lambda self: False),
+        test_durability.test_what_one_member_has_proposed_and_not_seen_applied_is_bounded,
+    ),
+    Mutation(
+        "a result that a snapshot hides is waited for",
+        "the proposer of a command that was applied hears that time is up (ours)",
+        replace(Proposals, "applied_unseen", lambda self, was_applied: None),
+        test_durability.test_a_result_lost_in_a_snapshot_is_said_to_be_unknown,
+    ),
+    Mutation(
+        "a callback's error is the engine's",
+        "a raising callback wedges the member or applies twice",
+        replace(run, "_call", lambda callback, *arguments: callback(*arguments)),
+        test_elections.test_a_leadership_callback_that_raises_harms_nothing,
+    ),
+    Mutation(
+        "proposals are sent once",
+        "a lost forward is never answered",
+        replace(Proposals, "expire", _never_again),
+        test_replication.test_a_lost_forward_is_sent_again_and_applied_once,
+    ),
+    Mutation(
+        "a change of leader is no reason to send again",
+        "what the former leader took along is lost: its proposer waits for the bound",
+        replace(Proposals, "resend_all", lambda self: None),
+        test_replication.test_what_the_former_leader_took_along_is_sent_to_the_next_at_once,
+    ),
+    Mutation(
+        "no request is too old",
+        "what its proposer gave up is applied late (ours)",
+        replace(Sessions, "first_time", _first_time_above_nothing),
+        test_parts.test_what_its_proposer_gave_up_is_never_applied_late,
+    ),
+    Mutation(
+        "a question to the leader is asked once",
+        "a read fails at its bound because one message was lost (ours)",
+        replace(requests.Requests, "_ask_read_index", _ask_patiently),
+        test_replication.test_a_lost_question_costs_a_read_no_more_than_a_moment,
+        {"kind": "ReadIndex"},
+    ),
+    Mutation(
+        "who waits for room is never woken",
+        "a full queue answers nobody",
+        replace(Proposals, "_take", _take_and_wake_nobody),
+        test_replication.test_more_proposals_than_any_queue_holds_are_all_answered,
+        {"count": 2_000},
+    ),
+    Mutation(
+        "a command's error is the engine's",
+        "an exception in a command wedges the node",
+        replace(run.Run, "apply", _apply_bare),
+        in_group(test_group.test_a_raising_command_reaches_its_proposer_and_harms_nothing_else),
+    ),
+    Mutation(
+        "commands of any size",
+        "a command over the batch is pickled and ends wrongly",
+        replace(raft, "COMMAND_BYTES_MAX", 1 << 40),
+        in_group(test_group.test_too_large_a_command_is_refused_in_dockers_words),
+    ),
+]
