@@ -161,8 +161,12 @@ class SnapshotReceiver:
 
         def job() -> _Whole:
             self._writer(incoming).finish()
-            reader = SnapshotReader(self._disk, self._data_key, incoming.which)
-            whole: _Whole = or_close(reader, lambda: self._understood(reader))
+            try:
+                reader = SnapshotReader(self._disk, self._data_key, incoming.which)
+                whole: _Whole = or_close(reader, lambda: self._understood(reader))
+            except Exception:
+                self._disown(incoming.which)
+                raise
             return whole
 
         def done(whole: _Whole, error: BaseException | None) -> None:
@@ -178,6 +182,14 @@ class SnapshotReceiver:
             self._answer(leader, message, 0, done=True)
 
         self._lanes.submit("snapshot", job, done)
+
+    def _disown(self, which: SnapshotId) -> None:
+        """Delete what has its final name and can't be understood: the next start would rest on it.
+
+        That start would refuse, though nothing is damaged that was promised.
+        """
+        self._disk.remove(which.name)
+        self._disk.sync_names()
 
     def _understood(self, reader: SnapshotReader) -> _Whole:
         """Decode all that can be decoded before anything is replaced; on the lane."""

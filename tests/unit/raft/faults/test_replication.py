@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
 
 import msgspec
@@ -239,16 +240,25 @@ def test_a_leader_whose_snapshot_rots_on_the_disk_takes_another_one(run: Any):
 
 
 def test_a_damaged_snapshot_is_not_acknowledged(run: Any):
-    """What can't be read back whole is dropped and asked for again; the state stays."""
+    """What can't be read back whole is dropped, and asked for again; the state stays."""
 
     async def play(follower: Follower) -> None:
         await follower.say(Append(1, 2, 2, 1, 3, [entry(1, "a")]))
+        machine, disk = follower.member.machine, follower.member.disk
+        machine.load = lambda chunks: functools.partial(machine.restore, iter(list(chunks)))
         await follower.say(_snapshot(90, 2, 0, last=False, data=b"x" * 100))
-        name = next(n for n in follower.member.disk.files if n.endswith(".new"))
-        follower.member.disk.files[name][-20] ^= 1
+        name = next(n for n in disk.files if n.endswith(".new"))
+        disk.files[name][-20] ^= 1
         assert await follower.say(_snapshot(90, 2, 1, last=True)) is None
-        assert follower.member.machine.applied == [b"a"]
-        assert follower.member.status().applied_index == 3
+        status = follower.member.status()
+        assert (status.failure, status.applied_index, machine.applied) == (None, 3, [b"a"])
+        # A start in between finds what was promised, and nothing of it.
+        follower.member.power_off()
+        await follower.member.start("open")
+        assert follower.journal.last_index == 3
+        await follower.say(_snapshot(90, 2, 0, last=False, data=b"x" * 100))
+        assert (await follower.say(_snapshot(90, 2, 1, last=True))).done
+        assert follower.member.machine.applied == [b"x" * 100]
 
     follow(run, play)
 

@@ -155,6 +155,12 @@ TABLE = [
         {"where": "a chunk", "damage": "flip"},
     ),
     Mutation(
+        "a snapshot that can't be read back keeps its name",
+        "the next start rests on it, and refuses (ours, found by reading)",
+        replace(SnapshotReceiver, "_disown", lambda self, which: None),
+        test_replication.test_a_damaged_snapshot_is_not_acknowledged,
+    ),
+    Mutation(
         "a snapshot begins again when a chunk takes longer than a second",
         "a snapshot slower than the time-out never installs",
         lambda: mock.patch.multiple(SnapshotReceiver, _write=_write_timed, _answer=_answer_in_time),
