@@ -1,6 +1,7 @@
 """Waiting for a condition on a clock that may be virtual: used by the seam's coroutines.
 
-Conditions are looked at after each tick; a wait ends with True, or with False at its bound.
+Conditions are looked at after each tick; a wait ends with True, or with False at its bound. One
+that raises ends its own wait with that, and harms no other's.
 """
 
 from __future__ import annotations
@@ -45,7 +46,13 @@ class Waiters:
         """Look at every condition; called after each tick."""
         if self._waiting:
             for future, condition in list(self._waiting.items()):
-                if condition():
+                try:
+                    holds = condition()
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is who waits's
+                    if not future.done():
+                        future.set_exception(error)
+                    continue
+                if holds:
                     self._answer(future, True)
 
     def _answer(self, future: asyncio.Future[bool], holds: bool) -> None:  # noqa: FBT001 - a callback

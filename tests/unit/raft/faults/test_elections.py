@@ -173,6 +173,34 @@ def test_a_leadership_callback_that_raises_harms_nothing(run: Any):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_a_condition_that_raises_harms_nobody_else_who_waits(run: Any):
+    """Its own caller gets the error; ticks and other waits go on."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        raft = world.members[1].raft
+        before = raft.status().applied_index
+
+        def bad(status: Any) -> bool:
+            if status.applied_index > before:
+                raise ValueError(status.applied_index)
+            return False
+
+        waiting = [
+            asyncio.ensure_future(raft.wait(condition, timeout_s=60))
+            for condition in (bad, lambda status: status.applied_index > before)
+        ]
+        await asyncio.sleep(0)
+        await raft.propose(b"a")
+        failed, reached = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(failed, ValueError)
+        assert not isinstance(reached, BaseException)
+        assert reached.applied_index > before
+        assert asyncio.get_running_loop().time() < 10
+
+    run(scenario)
+
+
 def test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes(run: Any, seed: int):
     """One gives way, so a leader is there at once, not after another time-out."""
 

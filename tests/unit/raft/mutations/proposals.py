@@ -9,6 +9,7 @@ from typing import Any
 from swarmops.raft import commands, raft, requests, run
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.sessions import Sessions
+from swarmops.raft.waiting import Waiters
 from tests.unit.raft import test_group, test_parts
 from tests.unit.raft.faults import test_durability, test_elections, test_replication
 from tests.unit.raft.mutations.row import Mutation, in_group, replace
@@ -50,6 +51,13 @@ async def _ask_patiently(self, leader, timeout_s) -> int:
 
 _ask_read_index = requests.Requests._ask_read_index
 
+
+def _look_unguarded(self) -> None:
+    for future, condition in list(self._waiting.items()):
+        if condition():
+            self._answer(future, True)
+
+
 TABLE = [
     Mutation(
         "who proposes never waits",
@@ -68,6 +76,12 @@ TABLE = [
         "a raising callback wedges the member or applies twice",
         replace(run, "_call", lambda callback, *arguments: callback(*arguments)),
         test_elections.test_a_leadership_callback_that_raises_harms_nothing,
+    ),
+    Mutation(
+        "a condition's error is the tick's",
+        "who waits behind it hears nothing until its bound (ours, found by reading)",
+        replace(Waiters, "look", _look_unguarded),
+        test_elections.test_a_condition_that_raises_harms_nobody_else_who_waits,
     ),
     Mutation(
         "proposals are sent once",
