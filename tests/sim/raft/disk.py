@@ -193,8 +193,3 @@ class SimDisk:
     def sync_names(self) -> None:
         self._operate()
         self._safe_names, self._unsynced = dict(self._files), []
-
-    @property
-    def size(self) -> int:
-        """Bytes in all files."""
-        return sum(len(content.data) for content in self._files.values())
