@@ -210,6 +210,20 @@ async def test_raft_is_refused_to_a_certificate_of_another_root(world: World, tm
     writer.transport.abort()
 
 
+async def test_a_manager_that_chose_another_protocol_speaks_no_raft(world: World, tmp_path: Path):
+    """Its certificate alone makes no connection one of raft's."""
+    tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
+    other = tls._loaded(ssl.PROTOCOL_TLS_CLIENT, ["another/1"])
+    host, _, port = world.addr.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=other)
+    answer = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        async with asyncio.timeout(60):
+            answer = await reader.read(1)
+    assert (answer, world.manager.raft_peers) == (b"", [])
+    writer.transport.abort()
+
+
 async def test_plaintext_is_no_raft(world: World):
     """A frame without TLS ends the connection, and nobody reads it."""
     host, _, port = world.addr.partition(":")

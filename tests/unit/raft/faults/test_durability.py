@@ -74,6 +74,29 @@ def test_a_group_of_one_answers_only_what_is_on_disk(run: Any):
     run(scenario)
 
 
+def test_who_led_takes_back_what_counted_its_own_unwritten_log(run: Any):
+    """Out of office, a member takes for committed only what is on its disk, or is vouched for."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        running = leader.raft._running
+        leader.disk_delay_s = 3.0
+        waiting = asyncio.ensure_future(leader.raft.propose(b"a"))
+        await asyncio.sleep(0.5)
+        assert running.engine.raftCommitIndex > running.journal.durable_index
+        world.isolate(next(n for n, m in world.members.items() if m is leader))
+        await asyncio.sleep(1.5)
+        assert not running.engine.is_leading()
+        assert running.engine.raftCommitIndex <= running.journal.durable_index
+        leader.disk_delay_s = 0.001
+        world.heal()
+        await waiting
+        assert await world.converge() == [b"a"]
+
+    run(scenario)
+
+
 def test_what_is_older_than_a_second_is_noted_though_writes_never_cease(run: Any):
     """So that a tail that is lost later is missed, not taken for one that nobody was promised."""
 
@@ -202,6 +225,22 @@ def test_files_stay_bounded_under_endless_writes(run: Any):
         snapshots = [name for name in leader.disk.files if name.startswith("snapshot-")]
         assert len(log) <= 12
         assert len(snapshots) == 1
+
+    run(scenario)
+
+
+def test_the_engine_compacts_nothing_by_itself(run: Any):
+    """Whatever the stock engine's bounds are: what is kept behind a snapshot is ours to say."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(1)
+        one = world.members[1]
+        await asyncio.gather(*(one.raft.propose(b"%d" % n) for n in range(20)))
+        journal, engine = one.raft._running.journal, one.raft._running.engine
+        before = journal.first_index
+        await asyncio.sleep(engine.conf.logCompactionMinTime + 10)
+        assert journal.first_index == before
+        assert len(journal) > 20
 
     run(scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -172,7 +173,6 @@ def test_a_leadership_callback_that_raises_harms_nothing(run: Any):
     run(scenario)
 
 
-@pytest.mark.parametrize("seed", range(5))
 def test_a_condition_that_raises_harms_nobody_else_who_waits(run: Any):
     """Its own caller gets the error; ticks and other waits go on."""
 
@@ -201,6 +201,7 @@ def test_a_condition_that_raises_harms_nobody_else_who_waits(run: Any):
     run(scenario)
 
 
+@pytest.mark.parametrize("seed", range(5))
 def test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes(run: Any, seed: int):
     """One gives way, so a leader is there at once, not after another time-out."""
 
@@ -216,3 +217,51 @@ def test_two_members_that_ask_at_the_same_moment_do_not_split_the_votes(run: Any
         await world.leader(timeout_s=0.15)
 
     run(scenario, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_followers_that_the_leader_hung_up_on_stand_as_soon_as_votes_come_loose(
+    run: Any, seed: int
+):
+    """A crash closes connections: nobody waits for the rest of the time-out that it drew."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        old = await world.leader()
+        left = [m for m in world.alive() if m is not old]
+        old.power_off()
+        latest = asyncio.get_running_loop().time() + world.timing.election_max_s
+        for member in left:
+            member.raft._running.engine._SyncObj__raftElectionDeadline = latest
+            member.transport.upcalls.peer_lost(old.me.raft_id)
+        await world.leader(timeout_s=0.7)
+
+    run(scenario, seed)
+
+
+def test_time_outs_are_drawn_from_each_members_own_generator(run: Any):
+    """So that a seed plays an election again to the last message, whatever else draws numbers."""
+    told: list[list[tuple[float, str, str, str]]] = []
+
+    async def scenario(world: Any) -> None:
+        random.seed(len(told))
+        messages: list[tuple[float, str, str, str]] = []
+        told.append(messages)
+
+        def watch(sender: str, to: str, message: Any) -> bool:
+            now = asyncio.get_running_loop().time()
+            messages.append((now, sender, to, type(message).__name__))
+            return True
+
+        world.watch = watch
+        await world.form(3)
+        (await world.leader()).power_off()
+        await world.leader()
+
+    state = random.getstate()
+    try:
+        run(scenario)
+        run(scenario)
+    finally:
+        random.setstate(state)
+    assert told[0] == told[1]

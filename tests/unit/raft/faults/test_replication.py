@@ -383,6 +383,24 @@ def test_an_acknowledgement_of_an_older_term_counts_for_nothing(run: Any):
     run(scenario)
 
 
+@pytest.mark.parametrize("through", ["the leader", "a follower"])
+def test_a_write_waits_for_no_heartbeat(run: Any, through: str):
+    """It takes what disk and network take, though nothing was due to be sent for a while."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        member = next(m for m in world.alive() if (m is leader) == (through == "the leader"))
+        loop = asyncio.get_running_loop()
+        for _ in range(10):
+            began = loop.time()
+            await member.raft.propose(b"a")
+            assert loop.time() - began < world.timing.heartbeat_s / 3
+            await asyncio.sleep(0.013)
+
+    run(scenario)
+
+
 def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
     """A proposal whose way to the leader was lost is answered all the same."""
 

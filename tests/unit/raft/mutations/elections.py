@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import time
 
-from swarmops.raft import elections, engine_core
+from swarmops.raft import elections, engine, engine_core
 from swarmops.raft.clock import BootClock
 from swarmops.raft.stock import syncobj
 from tests.unit.raft import test_parts
-from tests.unit.raft.faults import test_elections
+from tests.unit.raft.faults import test_durability, test_elections
 from tests.unit.raft.mutations.row import Mutation, replace
 
+_S = syncobj.SyncObj
+_C = engine_core._SyncObj
 _E = elections._SyncObj
 
 
@@ -25,17 +27,86 @@ def _both_ask_on(self, sender, message) -> None:
 
 _on_vote = _E._on_vote
 
+
+def _keep_the_commit_index(self, state) -> None:
+    commit = self._SyncObj__raftCommitIndex
+    _set_state(self, state)
+    self._SyncObj__raftCommitIndex = commit
+
+
+_set_state = _E._SyncObj__setState
+
+
+def _compact_as_the_engine_does(self) -> None:
+    """Cut the log behind what was applied, when the stock engine would."""
+    if self._clock() - self._SyncObj__lastSerializedTime > self.conf.logCompactionMinTime:
+        self._SyncObj__lastSerializedTime = self._clock()
+        self._SyncObj__deleteEntriesTo(self._SyncObj__raftLastApplied)
+
+
+def _given_back(name: str, fault: str, method: str) -> Mutation:
+    """Give the engine back a method of its own that ours refuses."""
+    private = f"_SyncObj__{method}"
+    owner = next(layer for layer in engine.Engine.__mro__ if private in vars(layer))
+    stock = getattr(_S, private)
+    test = test_parts.test_the_engines_own_ways_past_ours_are_shut
+    return Mutation(name, fault, replace(owner, private, stock), test, {"name": method})
+
+
 TABLE = [
-    Mutation(
+    _given_back(
         "the engine may load a dump",
         "a missing or truncated dump is swallowed: a zombie leads",
+        "loadDumpFile",
+    ),
+    _given_back(
+        "the engine may apply entries itself",
+        "entries are unpickled: whoever writes one runs code",
+        "doApplyCommand",
+    ),
+    _given_back(
+        "the engine may read who is a member out of entries",
+        "memberships are unpickled: whoever writes one runs code",
+        "parseChangeClusterRequest",
+    ),
+    _given_back(
+        "the engine may change the members",
+        "four changes in one tick are accepted",
+        "changeCluster",
+    ),
+    _given_back(
+        "the engine may change the members as it applies",
+        "after a restart membership is taken at apply",
+        "doChangeCluster",
+    ),
+    Mutation(
+        "the engine compacts the log by itself",
+        "it serialises on the tick, and keeps no trailing log",
+        replace(_C, "_SyncObj__tryLogCompaction", _compact_as_the_engine_does),
+        test_durability.test_the_engine_compacts_nothing_by_itself,
+    ),
+    Mutation(
+        "time-outs are drawn from the module's generator",
+        "an election can't be played again from its seed",
         replace(
             engine_core._SyncObj,
-            "_SyncObj__loadDumpFile",
-            syncobj.SyncObj._SyncObj__loadDumpFile,
+            "_SyncObj__generateRaftTimeout",
+            syncobj.SyncObj._SyncObj__generateRaftTimeout,
         ),
-        test_parts.test_the_engines_own_ways_past_ours_are_shut,
-        {"name": "loadDumpFile", "argument": False},
+        test_elections.test_time_outs_are_drawn_from_each_members_own_generator,
+    ),
+    Mutation(
+        "a commit index outlives the office that it rests on",
+        "what counted this disk, and is not on it, passes for committed",
+        replace(_E, "_SyncObj__setState", _keep_the_commit_index),
+        test_durability.test_who_led_takes_back_what_counted_its_own_unwritten_log,
+    ),
+    Mutation(
+        "a leader's broken connection says nothing",
+        "after a crash of the leader the whole time-out passes (ours)",
+        replace(_E, "_suspect_leader", lambda self, sender: None),
+        test_elections.test_followers_that_the_leader_hung_up_on_stand_as_soon_as_votes_come_loose,
+        {"seed": 0},
     ),
     Mutation(
         "the clock of a lease stands still while the machine sleeps",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 from swarmops.raft import engine_core, messages, replication
 from swarmops.raft.progress import Progress
@@ -57,7 +58,23 @@ def _fields(message: Any) -> list[Any]:
     return [getattr(message, name) for name in message.__struct_fields__]
 
 
+def _append_alone(self) -> None:
+    """Take what was submitted into the log, and leave it to the next heartbeat to send it."""
+    with mock.patch.object(self, "_send_entries"):
+        _check_commands(self)
+
+
+_check_commands = _R._checkCommandsToApply
+
+
 TABLE = [
+    Mutation(
+        "what is proposed is sent with the next heartbeat",
+        "a write waits for 100 ms",
+        replace(_R, "_checkCommandsToApply", _append_alone),
+        test_replication.test_a_write_waits_for_no_heartbeat,
+        {"through": "the leader"},
+    ),
     Mutation(
         "a follower is sent all that it lacks at once",
         "unbounded pipelining to a slow follower",

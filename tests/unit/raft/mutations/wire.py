@@ -16,6 +16,7 @@ import msgspec
 
 from swarmops.model.node import Role
 from swarmops.pki import tls
+from swarmops.pki.identity import ROOT_FILE
 from swarmops.raft import frames, messages, streams
 from swarmops.runtime import dial, port
 from tests.unit.raft import test_wire
@@ -61,13 +62,48 @@ def _as_a_manager(certificate: Any) -> Any:
     return peer and msgspec.structs.replace(peer, role=Role.MANAGER, cluster_id=test_port.CLUSTER)
 
 
-def _on_port(test: Callable[..., Any]) -> Callable[..., None]:
+class _AnyProtocol(str):
+    """The name of a protocol that every other one, and none, passes for."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def _trust_whoever_is_near(context, folder) -> Any:
+    """Trust the root of each node whose files lie beside a node's own."""
+    for root in sorted(folder.parent.glob(f"*/{ROOT_FILE}")):
+        context.load_verify_locations(root)
+    return context
+
+
+def _dial_anyone(self, alpn) -> Any:
+    return _trust_whoever_is_near(_client(self, alpn), self._folder)
+
+
+_client = tls.NodeTLS.client
+
+
+def _hand_over_to_anyone(self, connection, name, listener) -> None:
+    _trust_whoever_is_near(self._newest, self._folder)
+    _hand_over(self, connection, name, listener)
+
+
+_hand_over = tls.NodeTLS._hand_over
+
+
+def _on_port(test: Callable[..., Any], *arguments: Any) -> Callable[..., None]:
     """Make a test of a manager's port one without a fixture that needs a running loop."""
 
-    def play(tmp_path: Path, role: Role, cluster_id: str) -> None:
+    def play(tmp_path: Path) -> None:
         async def whole() -> None:
             async with test_port.listening(tmp_path) as world:
-                await test(world, tmp_path, role, cluster_id)
+                await test(world, tmp_path, *arguments)
 
         asyncio.run(whole())
 
@@ -113,15 +149,19 @@ TABLE = [
         "a worker that dials may speak raft",
         "impersonation: any certificate of the swarm is a manager's",
         replace(port, "peer_identity", _as_a_manager),
-        _on_port(test_port.test_raft_is_refused_to_workers_and_to_other_swarms),
-        {"role": Role.WORKER, "cluster_id": test_port.CLUSTER},
+        _on_port(
+            test_port.test_raft_is_refused_to_workers_and_to_other_swarms,
+            Role.WORKER,
+            test_port.CLUSTER,
+        ),
     ),
     Mutation(
         "a manager of another swarm that dials may speak raft",
         "impersonation: two swarms of one root are one",
         replace(port, "peer_identity", _as_a_manager),
-        _on_port(test_port.test_raft_is_refused_to_workers_and_to_other_swarms),
-        {"role": Role.MANAGER, "cluster_id": "another"},
+        _on_port(
+            test_port.test_raft_is_refused_to_workers_and_to_other_swarms, Role.MANAGER, "another"
+        ),
     ),
     Mutation(
         "a worker that is dialled is spoken to",
@@ -129,6 +169,44 @@ TABLE = [
         replace(dial, "peer_identity", _as_a_manager),
         test_port.test_raft_is_spoken_only_to_a_manager_of_this_swarm,
         {"who": "a worker"},
+    ),
+    Mutation(
+        "who dials under another root may speak raft",
+        "impersonation: a certificate that anybody signed is a manager's",
+        replace(tls.NodeTLS, "_hand_over", _hand_over_to_anyone),
+        _on_port(test_port.test_raft_is_refused_to_a_certificate_of_another_root),
+    ),
+    Mutation(
+        "who is dialled under another root is spoken to",
+        "impersonation: a certificate that anybody signed is a manager's",
+        replace(tls.NodeTLS, "client", _dial_anyone),
+        test_port.test_raft_is_spoken_only_to_a_manager_of_this_swarm,
+        {"who": "another root"},
+    ),
+    Mutation(
+        "whatever a manager that dials chose is raft",
+        "another protocol's bytes are read as raft's",
+        replace(port, "ALPN_RAFT", _AnyProtocol(tls.ALPN_RAFT)),
+        _on_port(test_port.test_a_manager_that_chose_another_protocol_speaks_no_raft),
+    ),
+    Mutation(
+        "who is dialled is spoken to though it did not choose raft",
+        "another protocol of the port, or none, is told the log",
+        replace(dial, "ALPN_RAFT", _AnyProtocol(tls.ALPN_RAFT)),
+        test_port.test_raft_is_spoken_only_to_a_manager_of_this_swarm,
+        {"who": "another protocol"},
+    ),
+    Mutation(
+        "what was dialled lasts as long as the kernel likes",
+        "a manager that lost its power is sent to for a quarter of an hour (ours)",
+        replace(dial, "end_when_silent", lambda _: None),
+        _on_port(test_port.test_raft_connections_to_dead_machines_end_within_seconds),
+    ),
+    Mutation(
+        "what was accepted lasts as long as the kernel likes",
+        "each loss of power leaves a connection open for ever (ours)",
+        replace(port, "end_when_silent", lambda _: None),
+        _on_port(test_port.test_raft_connections_to_dead_machines_end_within_seconds),
     ),
     Mutation(
         "the removed may speak",
