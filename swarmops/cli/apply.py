@@ -72,7 +72,6 @@ def apply(
     from swarmops.fleet.apply import apply as apply_fleet
     from swarmops.fleet.opened import open_fleet
     from swarmops.fleet.plan_file import read_plan
-    from swarmops.fleet.shells import Shells
 
     began = time.monotonic()
     reviewed = None
@@ -85,7 +84,7 @@ def apply(
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     named = playbooks or choice.playbooks
-    with Shells() as shells:
+    with settings.connections() as shells:
         fleet = open_fleet(choice.inventory, named, shells, forks, wanted)
         # Who reviewed a plan has said yes to all that is in it.
         yes = yes or reviewed is not None

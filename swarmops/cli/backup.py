@@ -93,6 +93,9 @@ def ls(settings: Settings, folder: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path), shell_complete=backups)
 @inventory_argument
 @PASSPHRASE
+@click.option(
+    "--yes", is_flag=True, help="Don't ask before settings of a swarm in use are replaced"
+)
 @forks_option
 @common
 @on_fleet
@@ -102,23 +105,33 @@ def restore(
     inventory: Path | None,
     passphrase_file: Path | None,
     forks: int,
+    *,
+    yes: bool,
 ) -> None:
     """Put back what FILE holds.
 
     With INVENTORY the swarm is made there first. What has the same name is left as it is. Services
-    come last, so they find what they use.
+    come last, so they find what they use. In a swarm that holds something already it asks before
+    it replaces settings, and nodes' labels and availability.
     """
     from swarmops.cli.session import open_swarm
-    from swarmops.fleet.backup import put_back
     from swarmops.fleet.backup_file import read_backup, read_header
+    from swarmops.fleet.restore import overwritten, put_back
+    from swarmops.fleet.shells import Shells
 
     read_header(file)  # what is no backup is told before anybody is asked for a passphrase
     held = read_backup(file, _passphrase(passphrase_file, confirm=False))
-    if inventory is not None:
-        _form(inventory, forks)
-        settings.inventory = inventory
-    with open_swarm(settings) as swarm:
-        done = put_back(swarm.client, held)
+    with Shells() as shells:
+        if inventory is not None:
+            settings.shells = shells
+            _form(inventory, forks)
+            settings.inventory = inventory
+        with open_swarm(settings, shells) as swarm:
+            lost = [] if yes else overwritten(swarm.client, held)
+            if lost and not _confirmed(lost):
+                say("Nothing was changed.")
+                raise click.exceptions.Exit(1)
+            done = put_back(swarm.client, held)
     for made in done.made:
         click.echo(f"{made}: restored")
     for there in done.there:
@@ -127,6 +140,18 @@ def restore(
         say(f"Error: {what}: {why}")
     if done.lacking:
         raise click.exceptions.Exit(1)
+
+
+def _confirmed(lost: list[str]) -> bool:
+    from swarmops.errors import InputError
+
+    named = ", ".join(lost)
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"restore would replace what a swarm in use has ({named}) and asks first, and nobody is"
+            " here to answer: give --yes"
+        )
+    return click.confirm(f"Replace what this swarm has: {named}?", err=True)
 
 
 def _form(inventory: Path, forks: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import click
 
 if TYPE_CHECKING:
     from swarmops.cli.run_log import RunLog
+    from swarmops.fleet.shells import Shells
 
 COMPLETE = "_SWARMOPS_COMPLETE"
 """The environment variable by which a shell asks for completions."""
@@ -34,6 +36,14 @@ class Settings:
         self.is_input = False
         """The run ended for what the user gave: its sentence says all that a log could."""
         self.vault_files: tuple[str, ...] = ()
+        self.shells: Shells | None = None
+        """Connections of a command that calls another one, which is to use them too."""
+
+    def connections(self) -> AbstractContextManager[Shells]:
+        """Return the run's connections: those that are open already, else new ones."""
+        from swarmops.fleet.shells import Shells
+
+        return Shells() if self.shells is None else nullcontext(self.shells)
 
 
 def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -64,8 +64,27 @@ def test_a_backup_comes_back_on_a_swarm_that_is_new(local: Local, tmp_path: Path
     again = local.swarmops("backup", "restore", str(file), *words).stdout
     assert "restored" not in again
     assert "service reader: was there already, left as it is" in again
+    assert_settings_in_use_are_asked_about(local, file, words, limit)
     # What apply compares is the playbook's part of it: a restored swarm is as the playbook says.
     local.swarmops("plan", str(local.inventory))
+
+
+def assert_settings_in_use_are_asked_about(
+    local: Local, file: Path, words: tuple[str, ...], limit: str
+) -> None:
+    """A swarm that runs something keeps its settings and nodes' labels unless a person says so."""
+    local.docker("node1", "swarm", "update", "--task-history-limit", "7")
+    local.docker("node1", "node", "update", "--label-add", "disk=hdd", "node4")
+    refused = local.swarmops("backup", "restore", str(file), *words, expect=1).stderr
+    assert (
+        "restore would replace what a swarm in use has (the swarm's settings, labels or"
+        " availability of node4) and asks first, and nobody is here to answer: give --yes"
+    ) in refused
+    assert local.docker("node1", "info", "--format", limit).stdout.strip() == "7"
+    done = local.swarmops("backup", "restore", "--yes", str(file), *words).stdout
+    assert "swarm settings: restored" in done
+    assert "node node4: restored" in done
+    assert local.docker("node1", "info", "--format", limit).stdout.strip() == "3"
 
 
 def test_a_wrong_passphrase_and_a_spoilt_file_are_refused(local: Local, tmp_path: Path):
