@@ -12,13 +12,14 @@ from swarmops.api.images import is_process_image
 from swarmops.api.reply import reply
 from swarmops.api.route import Route
 from swarmops.errors import ApiError
+from swarmops.model.system import Descriptor, DistributionInspect
 
 
 async def inspect(request: web.Request) -> web.StreamResponse:
     """``GET /distribution/{image}/json``."""
     image = request.match_info["image"]
     if is_process_image(image):
-        return reply({"Descriptor": {"mediaType": "", "digest": "", "size": 0}, "Platforms": []})
+        return reply(DistributionInspect(descriptor=Descriptor()))
     raise ApiError(404, f"no digest of {image} is known: this node asks no registry")
 
 

@@ -36,11 +36,12 @@ from swarmops.model.object import Object
 from swarmops.model.secret import Config, ConfigSpec, Secret, SecretSpec
 from swarmops.model.service import Service, ServiceSpec
 from swarmops.model.swarm import Cluster, InitRequest, JoinRequest, SwarmSpec, UnlockRequest
+from swarmops.model.system import DistributionInspect, SystemInfo, SystemVersion
 from swarmops.model.task import Task
 
 REF = "#/components/schemas/{name}"
 Facts = dict[str, object]
-"""Of a machine, an image or this description itself: objects that grow with each release."""
+"""This description itself."""
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _LOGS = "stdout stderr follow timestamps details since until tail"
 _OBJECTS = {
@@ -81,8 +82,8 @@ def _of_objects(path: str) -> dict[tuple[str, str], Operation]:
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/_ping"): Operation("Say that the API answers", media="text/plain"),
     ("HEAD", "/_ping"): Operation("Say that the API answers", media="text/plain"),
-    ("GET", "/version"): Operation("Say what serves the API", answer=Facts),
-    ("GET", "/info"): Operation("Describe the host and its part in the swarm", answer=Facts),
+    ("GET", "/version"): Operation("Say what serves the API", answer=SystemVersion),
+    ("GET", "/info"): Operation("Describe the host and its part in the swarm", answer=SystemInfo),
     ("GET", "/metrics"): Operation("Numbers for Prometheus", media="text/plain"),
     ("GET", "/openapi.json"): Operation("This description", answer=Facts),
     ("GET", "/events"): Operation("Follow changes", "since until filters", answer=EventMessage),
@@ -141,7 +142,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("DELETE", "/networks/{id}"): Operation("Remove a network", status=204),
     ("GET", "/distribution/{image}/json"): Operation(
-        "Inspect an image in its registry", answer=Facts, headers=REGISTRY_AUTH
+        "Inspect an image in its registry", answer=DistributionInspect, headers=REGISTRY_AUTH
     ),
     ("GET", "/access"): Operation("Say who uses the API over the network", answer=AccessState),
     ("POST", "/access/update"): Operation(

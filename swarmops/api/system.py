@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -21,6 +20,7 @@ from swarmops.model.base import given, to_builtins
 from swarmops.model.node import Role
 from swarmops.model.object import ObjectVersion
 from swarmops.model.swarm import Cluster, SwarmInfo
+from swarmops.model.system import SystemInfo, SystemVersion, VersionComponent, VersionPlatform
 from swarmops.store import Store
 
 
@@ -44,13 +44,14 @@ async def ping(request: web.Request) -> web.StreamResponse:
 async def version(request: web.Request) -> web.StreamResponse:
     """``GET /version``; behind a Docker Engine it is the engine's, ours a component of it."""
     engines = await request.app[ENGINE].facts(request, "/version")
-    return reply(merged_version(_version(node_of(request).facts), engines))
+    return reply(merged_version(to_builtins(_version(node_of(request).facts)), engines))
 
 
-def _version(facts: HostFacts) -> dict[str, Any]:
+def _version(facts: HostFacts) -> SystemVersion:
+    arch = _go_architecture(facts.architecture)
     details = {
         "ApiVersion": API_VERSION,
-        "Arch": _go_architecture(facts.architecture),
+        "Arch": arch,
         "BuildTime": facts.build_time,
         "Experimental": "false",
         "GitCommit": facts.git_commit,
@@ -60,26 +61,25 @@ def _version(facts: HostFacts) -> dict[str, Any]:
         "Os": "linux",
         "PythonVersion": platform.python_version(),
     }
-    return {
-        "Platform": {"Name": "swarmops"},
-        "Components": [{"Name": "Engine", "Version": facts.version, "Details": details}],
-        "Version": facts.version,
-        "ApiVersion": API_VERSION,
-        "MinAPIVersion": API_VERSION_MIN,
-        "GitCommit": facts.git_commit,
-        "GoVersion": "",
-        "Os": "linux",
-        "Arch": details["Arch"],
-        "KernelVersion": facts.kernel_version,
-        "BuildTime": facts.build_time,
-    }
+    return SystemVersion(
+        platform=VersionPlatform(name="swarmops"),
+        components=[VersionComponent(name="Engine", version=facts.version, details=details)],
+        version=facts.version,
+        api_version=API_VERSION,
+        min_api_version=API_VERSION_MIN,
+        git_commit=facts.git_commit,
+        arch=arch,
+        kernel_version=facts.kernel_version,
+        build_time=facts.build_time,
+    )
 
 
 async def info(request: web.Request) -> web.StreamResponse:
     """``GET /info``; without a leader ``Swarm.Error`` says so and the cluster is empty."""
     node = node_of(request)
     engines = await request.app[ENGINE].facts(request, "/info")
-    return reply(merged_info(_info(node, leader=await _leader_answers(node)), engines))
+    ours = _info(node, leader=await _leader_answers(node))
+    return reply(merged_info(to_builtins(ours), engines))
 
 
 async def _leader_answers(node: NodeControl) -> bool:
@@ -93,67 +93,26 @@ async def _leader_answers(node: NodeControl) -> bool:
     return True
 
 
-def _info(node: NodeControl, *, leader: bool) -> dict[str, Any]:
+def _info(node: NodeControl, *, leader: bool) -> SystemInfo:
     facts = node.facts
-    plugins: dict[str, list[str] | None] = {
-        "Volume": [],
-        "Network": [],
-        "Authorization": None,
-        "Log": [],
-    }
-    return {
-        "ID": node.node_id,
-        "Containers": 0,
-        "ContainersRunning": 0,
-        "ContainersPaused": 0,
-        "ContainersStopped": 0,
-        "Images": 0,
-        "Driver": ", ".join(facts.executors),
-        "DriverStatus": [],
-        "Plugins": plugins,
-        "MemoryLimit": True,
-        "SwapLimit": True,
-        "CpuCfsPeriod": True,
-        "CpuCfsQuota": True,
-        "CPUShares": True,
-        "CPUSet": True,
-        "PidsLimit": True,
-        "IPv4Forwarding": True,
-        "OomKillDisable": False,
-        "Debug": False,
-        "NFd": 0,
-        "NGoroutines": 0,
-        "NEventsListener": 0,
-        "SystemTime": node.now(),
-        "LoggingDriver": "json-file",
-        "CgroupDriver": "none",
-        "KernelVersion": facts.kernel_version,
-        "OperatingSystem": facts.operating_system,
-        "OSVersion": "",
-        "OSType": "linux",
-        "Architecture": facts.architecture,
-        "IndexServerAddress": "https://index.docker.io/v1/",
-        "RegistryConfig": None,
-        "NCPU": facts.ncpu,
-        "MemTotal": facts.memory_bytes,
-        "GenericResources": None,
-        "DockerRootDir": facts.data_dir,
-        "HttpProxy": "",
-        "HttpsProxy": "",
-        "NoProxy": "",
-        "Name": facts.hostname,
-        "Labels": list(facts.labels),
-        "ExperimentalBuild": False,
-        "ServerVersion": facts.version,
-        "Runtimes": {name: {"path": name} for name in facts.executors},
-        "DefaultRuntime": facts.executors[0] if facts.executors else "",
-        "Swarm": to_builtins(_swarm_info(node, leader=leader)),
-        "LiveRestoreEnabled": True,
-        "Isolation": "",
-        "InitBinary": "",
-        "SecurityOptions": [],
-        "Warnings": None,
-    }
+    return SystemInfo(
+        id=node.node_id,
+        driver=", ".join(facts.executors),
+        plugins={"Volume": [], "Network": [], "Authorization": None, "Log": []},
+        system_time=node.now(),
+        kernel_version=facts.kernel_version,
+        operating_system=facts.operating_system,
+        architecture=facts.architecture,
+        ncpu=facts.ncpu,
+        mem_total=facts.memory_bytes,
+        docker_root_dir=facts.data_dir,
+        name=facts.hostname,
+        labels=list(facts.labels),
+        server_version=facts.version,
+        runtimes={name: {"path": name} for name in facts.executors},
+        default_runtime=facts.executors[0] if facts.executors else "",
+        swarm=_swarm_info(node, leader=leader),
+    )
 
 
 def _swarm_status(node: NodeControl) -> str:
