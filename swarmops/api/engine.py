@@ -21,7 +21,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from swarmops.api import errors
+from swarmops.api import errors, upload
 from swarmops.api.callers import person_of
 from swarmops.api.engine_access import local_user, may_open
 from swarmops.api.path import asked_version, plain_path
@@ -201,16 +201,16 @@ class EngineBehind:
     async def _relay(
         self, request: web.Request, target: str, body: bytes | None
     ) -> web.StreamResponse:
-        coming = request.content if request.can_read_body and body is None else body
+        data = upload.coming(request) if request.can_read_body and body is None else body
         headers = _without_hop(request.headers)
-        async with self._ask(request.method, target, headers=headers, data=coming) as answer:
+        async with self._ask(request.method, target, headers=headers, data=data) as answer:
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_without_hop(answer.headers)
             )
             return await write_all(request, response, _pieces(request, answer))
 
     async def _hand_over(self, request: web.Request, target: str) -> web.StreamResponse:
-        body = await request.read()
+        body = await upload.whole(request)
         async with asyncio.timeout(CONNECT_S):
             reader, writer = await asyncio.open_unix_connection(
                 str(self._path), limit=_HEAD_BYTES_MAX

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from swarmops.api import make_app
+from swarmops.api import make_app, upload
 from swarmops.api.engine_access import LocalUser, may_open
 from swarmops.model.network import NETWORK_ID_LABEL
 from tests.unit.api.fake_node import FakeNode
@@ -244,6 +244,26 @@ async def test_a_client_that_left_a_silent_stream_is_noticed(behind: Behind):
             assert answer.status == 200
             answer.close()
         await asyncio.wait_for(ended.wait(), 10)
+
+
+@pytest.mark.parametrize("path", ["/build", "/exec/x/start"])
+async def test_a_client_that_stands_still_with_its_body_is_hung_up_on(
+    behind: Behind, path: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As a whole it may take as long as it likes; the next piece has its time."""
+    monkeypatch.setattr(upload, "STANDSTILL_S", 0.2)
+
+    async def takes_all(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.json_response({"all": True})
+
+    behind.answers[path] = takes_all
+    reader, writer = await asyncio.open_unix_connection(str(behind.socket))
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123".encode())
+    async with asyncio.timeout(60):
+        assert await reader.read() == b""
+    writer.close()
+    assert await behind.ask("POST", path, data=b"123") == (200, {"all": True})
 
 
 async def test_without_an_engine_there_is_a_json_404(behind: Behind):
