@@ -126,12 +126,14 @@ async def _serve(runner: web.AppRunner, listener: socket.socket) -> asyncio.Serv
 def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     before = os.umask(0o177)
+    listener = socket.socket(socket.AF_UNIX)
     try:
         path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
     except OSError as exc:
-        raise SwarmopsError(f"{path}: can't serve the API there: {exc.strerror}") from exc
+        listener.close()
+        why = exc.strerror or exc  # a path too long has no number
+        raise SwarmopsError(f"{path}: can't serve the API there: {why}") from exc
     finally:
         os.umask(before)
     if os.geteuid() == 0:
