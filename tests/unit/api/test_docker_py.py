@@ -21,13 +21,15 @@ PORTS: Any = {8080: 80}  # the stubs know only the other form
 
 
 @pytest.fixture
-async def socket(tmp_path: Path) -> AsyncIterator[Path]:
-    """Serve a node in no swarm."""
-    runner = web.AppRunner(
-        make_app(FakeNode(new_root(datetime.now(UTC)).cert_pem)),
-        access_log=None,
-        shutdown_timeout=1,
-    )
+def node() -> FakeNode:
+    """Return a node in no swarm."""
+    return FakeNode(new_root(datetime.now(UTC)).cert_pem)
+
+
+@pytest.fixture
+async def socket(node: FakeNode, tmp_path: Path) -> AsyncIterator[Path]:
+    """Serve it."""
+    runner = web.AppRunner(make_app(node), access_log=None, shutdown_timeout=1)
     await runner.setup()
     path = tmp_path / "api.sock"
     await web.UnixSite(runner, path).start()
@@ -40,6 +42,23 @@ async def test_the_high_level_swarm_objects(socket: Path):
     await asyncio.wait_for(asyncio.to_thread(_drive, socket), 30)
 
 
+async def test_a_locked_manager_is_unlocked_with_the_key(socket: Path, node: FakeNode):
+    """Another key is refused."""
+    node.local_state = "locked"
+    await asyncio.wait_for(asyncio.to_thread(_unlock, socket), 30)
+    assert node.state() == "active"
+
+
+def _unlock(socket: Path) -> None:
+    client: Any = docker.DockerClient(base_url=f"unix://{socket}")
+    try:
+        with pytest.raises(docker.errors.APIError, match="invalid key provided"):
+            client.swarm.unlock("SWMKEY-1-" + "B" * 43)
+        assert client.swarm.unlock({"UnlockKey": "SWMKEY-1-" + "A" * 43})
+    finally:
+        client.close()
+
+
 def _drive(socket: Path) -> None:
     client: Any = docker.DockerClient(base_url=f"unix://{socket}")
     try:
@@ -47,7 +66,7 @@ def _drive(socket: Path) -> None:
         _services(client)
         _files(client)
         _networks(client)
-        assert client.swarm.leave(force=True)
+        _leave_and_join(client)
     finally:
         client.close()
 
@@ -64,6 +83,19 @@ def _swarm_and_nodes(client: Any) -> None:
     assert node.update({"Availability": "drain", "Role": "manager", "Labels": {"a": "b"}})
     node.reload()
     assert node.attrs["Spec"]["Labels"] == {"a": "b"}
+
+
+def _leave_and_join(client: Any) -> None:
+    assert client.swarm.get_unlock_key() == {"UnlockKey": ""}
+    assert client.swarm.update(autolock_managers=True)
+    assert client.swarm.get_unlock_key()["UnlockKey"].startswith("SWMKEY-1-")
+    token = client.swarm.attrs["JoinTokens"]["Worker"]
+    with pytest.raises(docker.errors.APIError, match="already part of a swarm"):
+        client.swarm.join(["10.0.0.9:2377"], token)
+    assert client.swarm.leave(force=True)
+    assert client.swarm.join(["10.0.0.9:2377"], token, advertise_addr="10.0.0.2")
+    assert client.info()["Swarm"]["LocalNodeState"] == "active"
+    assert client.swarm.leave(force=True)
 
 
 def _services(client: Any) -> None:

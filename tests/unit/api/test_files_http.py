@@ -48,6 +48,24 @@ async def test_a_file_is_created_listed_inspected_and_removed(manager: Api, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
+async def test_lists_are_filtered_by_id_and_name(manager: Api, kind: str):
+    """Both may be cut short; several values are an or, several keys an and."""
+    ids = {name: await create(manager, kind, name) for name in ("web", "web2", "db")}
+
+    async def found(**filters: Any) -> list[str]:
+        return sorted(one["Spec"]["Name"] for one in await manager.get(f"/{kind}s", **filters))
+
+    assert await found(id=[ids["web"]]) == ["web"]
+    assert await found(id=[ids["web"][:10], ids["db"]]) == ["db", "web"]
+    assert await found(id=["nonsense"]) == []
+    assert await found(name=["we"]) == ["web", "web2"]
+    assert await found(name=["web2", "d"], id=[ids["web2"]]) == ["web2"]
+    if kind == "secret":
+        assert await found(names=["web"]) == ["web"]
+        assert await found(names=["we"]) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
 async def test_names_are_unique(manager: Api, kind: str):
     """The conflict has Docker's text."""
     await create(manager, kind)
