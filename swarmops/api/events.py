@@ -7,10 +7,10 @@ Docker Engine behind the node come in between.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 from aiohttp import web
 
 from swarmops.api import errors, query
@@ -27,7 +27,6 @@ FILTERS = frozenset((*OBJECTS, *FOREIGN, "type", "event", "scope", "label"))
 LOOK_S = 0.25
 """How exactly a stream ends at ``until``, and how soon one finds that the node is a manager."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_encode = msgspec.json.Encoder().encode
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -63,13 +62,26 @@ async def _lines(
     node: NodeControl, filters: query.Filters, since_ns: int, until_ns: int
 ) -> AsyncGenerator[bytes, None]:
     messages = _messages(node, since_ns, follow=not until_ns or until_ns > _now_ns(node))
-    async for message in with_ticks(messages, LOOK_S):
-        if until_ns and _now_ns(node) > until_ns and message is None:
-            return
-        if message is None:
-            yield b""
-        elif wanted(message, filters) and (not until_ns or message.time_ns <= until_ns):
-            yield _encode(message) + b"\n"
+    if until_ns:
+        messages = _until(node, messages, until_ns)
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            if message is None:
+                yield b""
+            elif wanted(message, filters):
+                yield message.line
+
+
+async def _until(
+    node: NodeControl, messages: AsyncGenerator[EventMessage | None, None], until_ns: int
+) -> AsyncGenerator[EventMessage | None, None]:
+    """Leave out what is later, and end when it is."""
+    async with contextlib.aclosing(with_ticks(messages, LOOK_S)) as ticking:
+        async for message in ticking:
+            if message is None and _now_ns(node) > until_ns:
+                return
+            if message is None or message.time_ns <= until_ns:
+                yield message
 
 
 async def _messages(
@@ -86,6 +98,8 @@ async def _messages(
 
 def wanted(message: EventMessage, filters: query.Filters) -> bool:
     """Whether all filters let the event pass; a name may be cut short, as may an ID."""
+    if not filters:
+        return True
     name = message.actor.attributes.get("name", "")
     return (
         query.equals(filters, "type", message.type)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
 
+from swarmops.manager.pace import Pace
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.events import Actor, EventMessage
@@ -50,6 +51,7 @@ class EventHistory:
         self._news = asyncio.Event()
         self._watch: Watch | None = None
         self._collecting = False
+        self._pace = Pace()
 
     async def run(self) -> None:
         """Collect for ever."""
@@ -101,6 +103,7 @@ class EventHistory:
                 continue
             message = self._ring[place - first]
             place += 1
+            await self._pace.turn()  # hundreds of readers hear of it at once
             yield message
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 from swarmops.model.base import Model
@@ -14,7 +16,7 @@ class Actor(Model, frozen=True):
     attributes: dict[str, str]
 
 
-class EventMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class EventMessage(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One event in Docker's form; times are Unix seconds and nanoseconds."""
 
     type: str = msgspec.field(name="Type")
@@ -23,3 +25,8 @@ class EventMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scope: str = "swarm"
     time: int
     time_ns: int = msgspec.field(name="timeNano")
+
+    @cached_property
+    def line(self) -> bytes:
+        """Its JSON and a line's end, alike in all versions of the API and made once for all."""
+        return msgspec.json.encode(self) + b"\n"

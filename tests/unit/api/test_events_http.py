@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.manager.events import KEPT, EventHistory
+from swarmops.manager.pace import PER_TURN
 from swarmops.model.base import given
 from swarmops.model.ids import new_id
 from swarmops.model.node import Availability, NodeInternal, NodeState
@@ -226,6 +228,40 @@ async def test_a_reader_that_falls_behind_what_is_kept_is_cut_off(told: Api):
         await asyncio.sleep(0)
     with pytest.raises(StopAsyncIteration):
         await anext(reader)
+
+
+async def test_an_event_is_encoded_once_for_all_readers(told: Api):
+    """Each is given the very same line."""
+    insight = told.node.insight
+    assert insight is not None
+    readers = [insight.events.read(0, follow=True) for _ in range(3)]
+    waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+    await asyncio.sleep(0)
+    await told.node.put(service(told.node))
+    async with asyncio.timeout(60):
+        lines = [(await each).line for each in waiting]
+    assert json.loads(lines[0])["Actor"]["Attributes"] == {"name": "web"}
+    assert len({id(line) for line in lines}) == 1
+    for reader in readers:
+        await reader.aclose()
+
+
+async def test_only_a_few_readers_hear_of_an_event_in_one_turn_of_the_loop(told: Api):
+    """Hundreds at once would hold up whatever else is ready; the last one hears all the same."""
+    insight = told.node.insight
+    assert insight is not None
+    readers = [insight.events.read(0, follow=True) for _ in range(10 * PER_TURN)]
+    waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+    await asyncio.sleep(0)
+    await told.node.put(service(told.node))
+    told_by_turn = [0]
+    async with asyncio.timeout(60):
+        while told_by_turn[-1] < len(waiting):
+            await asyncio.sleep(0)
+            told_by_turn.append(sum(each.done() for each in waiting))
+    assert max(b - a for a, b in pairwise(told_by_turn)) <= PER_TURN
+    for reader in readers:
+        await reader.aclose()
 
 
 async def test_docker_events(swarm: Cli):  # noqa: F811 - the fixture
