@@ -36,6 +36,7 @@ from swarmops.runtime.daemon import Daemon
 from swarmops.runtime.dial import first_certificate, join_address, split_address
 from swarmops.runtime.keyring import WrongKeyError
 from swarmops.runtime.keys import new_key
+from swarmops.runtime.lean import loaded
 from swarmops.runtime.state import NodeState
 from swarmops.store import Store
 
@@ -132,10 +133,11 @@ class Control:
         if self._daemon.manager is not None:
             await self._daemon.seat.begin_again_alone()
             return self.node_id
-        from swarmops.runtime.founding import found  # noqa: PLC0415 - see the module's docstring
-
         self._daemon.pending = True
         try:
+            await loaded("swarmops.runtime.founding")
+            from swarmops.runtime.founding import found  # noqa: PLC0415 - see the module's docstring
+
             return await found(self._daemon, request)
         except BaseException:
             await self._daemon.forget()

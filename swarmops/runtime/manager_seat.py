@@ -21,6 +21,7 @@ from swarmops.model.swarm import Peer
 from swarmops.runtime.background import Background
 from swarmops.runtime.certificate import NodeCertificate
 from swarmops.runtime.keyring import Keyring
+from swarmops.runtime.lean import loaded
 from swarmops.runtime.state import Membership, NodeState, new_raft_id
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class ManagerSeat:
 
     async def join(self) -> None:
         """Start the manager part and join the group; on disk only once that is done."""
+        await loaded("swarmops.runtime.manager_part")
         current = self._membership.current()
         state = replace(current, manager=True, raft_id=new_raft_id(self._rng))
         part = self.new_part(state)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from swarmops.runtime import lean
+
+gone_on = threading.Event()
 
 _DAEMON = """
 import sys
@@ -68,3 +73,19 @@ def test_nothing_of_it_is_left_when_the_imports_are_done(
     assert dict(os.environ) == before
     assert sys.modules.get("rich", lean) is not None
     assert gc.isenabled()
+
+
+async def test_what_managers_need_is_imported_beside_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that only ends once the loop has gone on is loaded."""
+    (tmp_path / "waits_for_the_loop.py").write_text(
+        "from tests.unit.runtime import test_lean\nassert test_lean.gone_on.wait(60)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "tests.unit.runtime.test_lean", sys.modules[__name__])
+    loading = asyncio.create_task(lean.loaded("waits_for_the_loop"))
+    await asyncio.sleep(0)
+    gone_on.set()
+    await loading
+    assert sys.modules.pop("waits_for_the_loop")
