@@ -135,15 +135,22 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 
 @web.middleware
 async def _send_in_time(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Hang up on a client that doesn't take its answer; streams wait for theirs by themselves."""
-    response = await handler(request)
+    """Hang up on a client that doesn't take its answer; streams wait for theirs by themselves.
+
+    One that has gone is no error: it would be logged with a traceback.
+    """
+    response: web.StreamResponse = web.Response()
     try:
+        response = await handler(request)
         async with asyncio.timeout(SEND_S):
             await response.prepare(request)
             await response.write_eof()
     except TimeoutError:
         if request.transport is not None:
             request.transport.abort()
+    except ConnectionError:
+        if not _gone(request):
+            raise
     return response
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,10 +15,12 @@ from aiohttp import web
 
 from swarmops.api import app as application
 from swarmops.api import make_app
+from swarmops.api.route import LATENCIES
 from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
 from swarmops.runtime.first_request import HEAD_BYTES_MAX, FirstRequest
 from swarmops.runtime.node import HEADER_BYTES_MAX, _runner
 from tests.unit.api.fake_node import FakeNode
+from tests.unit.api.test_events_http import History
 
 HEAD_S = 0.3
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -28,6 +31,7 @@ class World(NamedTuple):
 
     node: FakeNode
     socket: str
+    app: web.Application
 
     async def connect(self) -> Streams:
         """Open a connection that takes little before it is read from."""
@@ -39,7 +43,8 @@ async def world() -> AsyncIterator[World]:
     """Serve a manager."""
     node = FakeNode()
     await node.become_manager()
-    runner: web.AppRunner = await _runner(make_app(node))
+    app = make_app(node)
+    runner: web.AppRunner = await _runner(app)
     server = runner.server
     assert server is not None
     with tempfile.TemporaryDirectory(prefix="swarmops-") as folder:
@@ -47,7 +52,7 @@ async def world() -> AsyncIterator[World]:
         listening = await asyncio.get_running_loop().create_unix_server(
             lambda: FirstRequest(lambda _: server(), HEAD_S), path
         )
-        yield World(node, path)
+        yield World(node, path, app)
         listening.close()
     await runner.cleanup()
 
@@ -165,3 +170,23 @@ async def test_an_answer_that_nobody_takes_is_given_up(
     assert len(got) < count * each_bytes
     assert b"HTTP/1.1 504" not in got
     writer.close()
+
+
+async def test_a_follower_that_goes_is_no_error(world: World, caplog: pytest.LogCaptureFixture):
+    """Its reading ends with the next event, and the log says nothing of it."""
+    history = History(world.node)
+    world.node.insight = history
+    reader, writer = await world.connect()
+    writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 " in await reader.readuntil(b"\r\n")
+    writer.close()
+    await writer.wait_closed()
+    answers = world.app[LATENCIES].answers
+    async with asyncio.timeout(60):
+        for number in itertools.count():
+            await world.node.put(Service(id=f"s{number}", spec=ServiceSpec(name=f"s{number}")))
+            await asyncio.sleep(0.01)  # until the daemon has seen that nobody is there
+            if answers["GET", "/events", 200]:
+                break
+    assert [record.getMessage() for record in caplog.records] == []
+    history.collecting.cancel()
