@@ -11,6 +11,7 @@ import grp
 import logging
 import os
 import random
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,7 @@ _SYSTEMD = Path("/run/systemd/system")
 _SOCKET_GROUP = "swarmops"
 _SOCKET_MODE = 0o660
 BACKLOG = 1024
+FILES = 65536
 HEADER_BYTES_MAX = 64 * 1024
 """``docker build`` sends the logins of all registries in one header."""
 
@@ -47,6 +49,7 @@ HEADER_BYTES_MAX = 64 * 1024
 def main() -> int:
     """Parse the arguments, run the node, return the exit code."""
     never_dumped()
+    _allow_files()
     arguments = _arguments()
     of_node = OfNode()
     _configure_logging(arguments.log_level, of_node)
@@ -143,6 +146,14 @@ def _listen(path: Path) -> socket.socket:
             structlog.get_logger().info("no group swarmops: the socket is root's alone")
     path.chmod(_SOCKET_MODE)
     return listener
+
+
+def _allow_files() -> None:
+    """Let this process open what the unit allows it, where no unit does: 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import socket
 import subprocess
 import time
@@ -21,6 +22,12 @@ from tests.local.conftest import Local, wait_for
 SCRIPT = "for i in 1 2 3; do echo $SWARMOPS_TASK_SLOT line $i; done; echo oops >&2; exec sleep 1000"
 FOLLOW = ("service", "logs", "-f", "--raw", "talk")
 MANAGERS = ["node1", "node2", "node3"]
+PING, EVENTS, LOGS = (
+    f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    for path in ("/_ping", "/events", "/services/talk/logs?stdout=1&follow=1")
+)
+ANSWER_S = 60
+"""Within which whatever is under way comes, on a machine that does other things too."""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +176,48 @@ def test_200_followers_disturb_nobody(talk: Local):
         assert metric(talk, "swarmops_log_streams") >= 200
         assert time.monotonic() - begun < 30
         assert resident_kb(talk, "node4") - before_kb < 200 * 64, "64 KiB for each is plenty"
+    wait_for(lambda: metric(talk, "swarmops_log_streams") == 0, "the end of all log streams")
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process open as many files as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_leader_holds_1000_idle_connections_and_400_followers_at_once(talk: Local):
+    """It goes on leading and takes writes through another manager; each connection is answered."""
+    leader = next(host for host, row in talk.nodes().items() if row["manager_status"] == "Leader")
+    other = next(node for node in MANAGERS if node != leader)
+    with contextlib.ExitStack() as stack:
+
+        def connected(request: bytes) -> socket.socket:
+            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+            connection.settimeout(ANSWER_S)
+            connection.connect(str(talk.socket(leader)))
+            connection.sendall(request)
+            return connection
+
+        idle = [connected(PING) for _ in range(1000)]
+        events = [connected(EVENTS) for _ in range(200)]
+        logs = [connected(LOGS) for _ in range(200)]
+        for connection in [*idle, *events, *logs]:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        for _ in range(5):
+            talk.docker(other, "service", "create", "-d", "--name", "held", "host", "sleep", "9")
+            talk.docker(other, "service", "rm", "held")
+        for connection in events:
+            heard = b""
+            while heard.count(b'"remove"') < 5:
+                heard += connection.recv(65536)
+        for connection in idle:
+            connection.sendall(PING)
+        assert all(connection.recv(65536).startswith(b"HTTP/1.1 200 ") for connection in idle)
+        assert metric(talk, "swarmops_raft_leader", node=leader) == 1
     wait_for(lambda: metric(talk, "swarmops_log_streams") == 0, "the end of all log streams")
 
 
