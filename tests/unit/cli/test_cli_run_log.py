@@ -197,3 +197,28 @@ def test_no_secret_is_logged(
     assert len(texts) == 2
     assert all(f"{words[0]} " in text for text in texts)
     assert [text for text in texts if "hunter2" in text] == []
+
+
+def test_no_secret_of_a_playbook_is_in_the_report_of_a_defect(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor a host's password: what was read is not told where it was being looked at."""
+    inventory, playbook = tmp_path / "i.yml", tmp_path / "p.yml"
+    inventory.write_text("all: {hosts: {h1: {ansible_password: hunter2, pw: hunter2}}}\n")
+    playbook.write_text(
+        "secrets: {pw: {environment: PW}}\n"
+        "services: {web: {image: a, environment: {PW: hunter2}, secrets: [pw]}}\n"
+    )
+    monkeypatch.setenv("PW", "hunter2")
+    read: list[object] = []
+
+    def fail(*what: object, **_: object) -> None:
+        read.append(what)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("swarmops.fleet.opened.look", fail)
+    assert main(["plan", str(inventory), "--playbook", str(playbook)]) == 1
+    assert len(read) == 1, "both files were read"
+    texts = [path.read_text() for path in (state / "logs").iterdir()]
+    assert any("in fail\n" in text for text in texts)
+    assert [text for text in texts if "hunter2" in text] == []
