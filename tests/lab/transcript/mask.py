@@ -81,6 +81,8 @@ def _values(value: Any) -> Any:
     if isinstance(value, dict):
         if isinstance(value.get("Env"), list):
             value = {**value, "Env": sorted(value["Env"])}
+        if isinstance(value.get("Labels"), str):  # a table's row: the CLI shuffles them
+            value = {**value, "Labels": ",".join(sorted(value["Labels"].split(",")))}
         if str(value.get("Addr")).startswith("10.") and "NetworkID" in value:
             value = {**value, "Addr": "<virtual IP>"}
         return {
