@@ -6,7 +6,6 @@ the one before ended.
 
 import json
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +59,14 @@ configs: {{page: {{file: ./page}}}}
 secrets: {{token: {{file: ./token}}}}
 """
 
+_KEPT = """
+import sqlite3
+rows = sqlite3.connect("file:/var/lib/swarmops/worker/tasks.db?mode=ro", uri=True)
+for kind in ("tasks", "sealed"):
+    for (name,) in rows.execute(f"SELECT id FROM {kind}"):
+        print(kind, name)
+"""
+
 
 @pytest.fixture(scope="module")
 def swarm(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
@@ -108,13 +115,11 @@ class Cli:
 
 
 def page(host: Host) -> str:
-    """Return what the published port of a host answers, empty if it doesn't."""
-    try:
-        url = f"http://{host.address}:{PUBLISHED}/"
-        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""
+    """Return what the published port of a host answers; empty if not all of it comes in time."""
+    url = f"http://{host.address}:{PUBLISHED}/"
+    argv = ["curl", "-sf", "--max-time", f"{ANSWER_WITHIN_S}", url]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else ""
 
 
 def objects(swarm: Swarm) -> dict[str, dict[str, int]]:
@@ -239,8 +244,15 @@ def test_removed_nothing_is_left_on_any_host(swarm: Swarm, cli: Cli) -> None:
 
 
 def left(host: Host) -> str:
-    """Return what of the stack is on a host: containers, networks, files in memory, ports."""
+    """Return what of the stack is on a host.
+
+    Containers, volumes, networks, files in memory, folders and output of tasks, what the agent
+    keeps for its next start, ports.
+    """
     networks = engine(host, "network", "ls", "--filter=type=custom", "--format={{.Name}}")
     files = "find /run /dev/shm -path '*swarmops-tasks*'"
-    script = f"{files}; ss -Hltn sport = {PUBLISHED}"
-    return engine(host, "ps", "-aq") + networks + run_in(host, "sh", "-c", script).stdout
+    folders = "find /var/lib/swarmops/worker/tasks -mindepth 1 2>/dev/null"
+    script = f"{files}; {folders}; ss -Hltn sport = {PUBLISHED}"
+    kept = run_in(host, "python3", "-c", _KEPT).stdout
+    containers = engine(host, "ps", "-aq") + engine(host, "volume", "ls", "-q")
+    return containers + networks + kept + run_in(host, "sh", "-c", script).stdout
