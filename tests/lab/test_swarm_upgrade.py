@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab import faults
 from tests.lab.hosts import Host, run_in
 from tests.lab.lab import Lab
 from tests.lab.swarm import Swarm, daemon_pid, formed, processes, web
+from tests.lab.waiting import wait_for
+from tests.lab.writer import writing
 
 PLAYBOOK = {"swarm": {"name": "upgrade", "managers": 3}, "services": {"web": web(5)}}
 
@@ -89,3 +92,53 @@ def test_a_release_that_does_not_come_up_is_taken_back_and_stops_there(
     path.write_text(path.read_text().removesuffix(text))
     swarm.apply()
     swarm.operator.run("plan", swarm.inventory, rc=0)
+
+
+def test_a_release_that_only_managers_can_not_run_stops_at_the_first_of_them(
+    swarm: Swarm, tmp_path: Path
+) -> None:
+    """The workers have it, one manager tried it and is back, and who writes notices nothing."""
+    good = release(swarm["host1"])
+    pids = {host.name: daemon_pid(host) for host in swarm.hosts}
+    tasks = processes(swarm.hosts)
+    text = "\nraise ImportError('no manager runs this')\n"
+    path = edit(swarm, "runtime/manager_part.py", text)
+    with writing(swarm.hosts[:3], tmp_path, within_s=30) as writer:
+        done = swarm.apply(rc=3)
+        writes = writer.stop()
+    assert "doesn't come up well" in done.said
+    assert [write for write in writes if not write.host] == []
+    releases = {host.name: release(host) for host in swarm.hosts}
+    assert {name for name, one in releases.items() if one == good} == {"host1", "host2", "host3"}
+    restarted = {name for name, pid in pids.items() if daemon_pid(swarm[name]) != pid}
+    assert {"host4", "host5"} < restarted
+    assert len(restarted) == 3
+    assert swarm.leader().name not in restarted
+    assert processes(swarm.hosts) == tasks
+    path.write_text(path.read_text().removesuffix(text))
+    swarm.apply()
+    swarm.operator.run("plan", swarm.inventory, rc=0)
+
+
+def test_managers_are_left_alone_while_one_of_them_is_lost(swarm: Swarm) -> None:
+    """The workers are brought to the new release; the managers wait for all of them to answer."""
+    lost = next(h for h in swarm.hosts[:3] if h != swarm.leader())
+    left = [host for host in swarm.hosts[:3] if host != lost]
+    pids = {host.name: daemon_pid(host) for host in left}
+    edit(swarm, "runtime/__init__.py", "\n# yet another release\n")
+    faults.power_off(lost)
+    try:
+        wait_for(lambda: is_lost(swarm, lost), "its loss to be seen", within_s=60)
+        said = swarm.operator.run("upgrade", swarm.inventory, rc=3).said
+        assert "its restart could cost the quorum (2 of 3 managers answer)" in said
+        assert {host.name: daemon_pid(host) for host in left} == pids
+        assert {release(host) for host in swarm.hosts[3:]} != {release(host) for host in left}
+    finally:
+        faults.power_on(lost)
+    swarm.apply()
+    assert len({release(host) for host in swarm.hosts}) == 1
+
+
+def is_lost(swarm: Swarm, host: Host) -> bool:
+    """Say whether the other managers don't hear one."""
+    return swarm.managers().get(host.name) == "unreachable"
