@@ -66,6 +66,12 @@ class Side:
             for n in range(1, COUNT + 1)
         }
 
+    def said(self, name: str) -> list[str]:
+        """Return the environment that a service wants."""
+        spec = self.inspect("service", name)["Spec"]
+        found: list[str] = spec["TaskTemplate"]["ContainerSpec"]["Env"]
+        return found
+
     def inside(self, path: str, stack: str = "shop") -> set[str]:
         """Return what a file has in the running containers of a stack, on whatever host."""
         find = f"docker ps -q --filter label=com.docker.stack.namespace={stack}"

@@ -5,14 +5,17 @@ mode has nothing else.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from tests.lab.backend_side import COUNT, SOCKETS, Side, playbook, service
 from tests.lab.hosts import run_in
+from tests.lab.killing import SENT, killed, planned
 from tests.lab.lab import Lab
 from tests.lab.swarm import ask, drawn
 from tests.lab.task_image import BUSYBOX, import_busybox
@@ -141,6 +144,68 @@ def test_a_node_that_left_is_taken_in_again(side: Side) -> None:
     side.swarm.apply()
     listed = side.docker("node", "ls", "--format", "{{.Hostname}} {{.Status}}").splitlines()
     assert sorted(listed) == [f"host{n} Ready" for n in range(1, COUNT + 1)]
+
+
+def test_hooks_jobs_and_drains_are_the_playbooks(side: Side) -> None:
+    """A hook on a host comes before, one here after; a job ends; the drained host is empty."""
+    here, there = side.swarm.inventory.with_name("said"), "/tmp/said"
+    run_in(side.swarm["host3"], "rm", "-f", there)
+    before = {"command": ["sh", "-c", f"echo before > {there}"], "hosts": "host3"}
+    deploy = {"mode": "replicated-job", "replicas": 2}
+    job: dict[str, object] = {"image": BUSYBOX, "command": ["true"], "deploy": deploy}
+    services = {"app": service(4, "two"), "once": job}
+    wanted = playbook(3, services, host4={"availability": "drain"})
+    after = {"command": ["sh", "-c", "echo after > said"]}
+    side.swarm.play({**wanted, "hooks": {"before": [before], "after": [after]}})
+    side.swarm.apply()
+    assert run_in(side.swarm["host3"], "cat", there).stdout == "before\n"
+    assert here.read_text() == "after\n"
+    assert "host4" not in side.running()
+    ended = side.docker("service", "ps", "once", "--format", "{{.CurrentState}}").splitlines()
+    assert [state.split()[0] for state in ended] == ["Complete"] * 2
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+    side.operator.run("node", "activate", "host4", rc=0)
+    side.docker("service", "rm", "once")
+
+
+def test_of_two_applies_at_once_the_second_is_told_of_the_first(side: Side) -> None:
+    """The first is held in a hook; killed there with -9, it holds up nobody."""
+    gate = side.swarm.inventory.with_name("gate")
+    os.mkfifo(gate)
+    hooks = {"before": [{"command": ["cat", "gate"], "timeout": "150s"}]}
+    side.swarm.play({**playbook(3, {"app": service(4, "three")}), "hooks": hooks})
+    with side.operator.start("apply", "--yes", side.swarm.inventory) as first:
+        end = wait_for(lambda: writing_end(gate), "the hook of the first apply", within_s=120)
+        assert end is not None
+        try:
+            (error,) = side.swarm.apply(rc=4).errors
+            assert "the swarm is locked by" in error
+            first.kill()
+            first.communicate(timeout=60)
+        finally:
+            os.close(end)
+    side.swarm.play(playbook(3, {"app": service(4, "three")}))
+    side.swarm.apply()
+    assert side.said("app") == ["SAID=three"]
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+
+
+def writing_end(gate: Path) -> int | None:
+    """Return an open end of a pipe that somebody reads, None while nobody does."""
+    try:
+        return os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+def test_an_apply_killed_in_a_step_is_finished_by_the_next(side: Side) -> None:
+    """Its change had gone out, and it never learned how that ended."""
+    side.swarm.play(playbook(3, {"app": service(4, "two")}))
+    (step,) = planned(side.swarm)
+    killed(side.swarm, step, SENT)
+    side.swarm.apply()
+    assert side.said("app") == ["SAID=two"]
+    side.operator.run("plan", side.swarm.inventory, rc=0)
 
 
 def with_shop(**more: object) -> dict[str, object]:
