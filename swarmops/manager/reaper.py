@@ -102,11 +102,20 @@ def _surplus(service: Service | None, tasks: Sequence[Task], limit: int) -> list
         return []
     attempts = restart_max_attempts(tasks[-1].spec)
     keep = attempts + 1 if attempts else limit
+    most = max(len(tasks) - keep, 0)
     ended = [task for task in tasks[:-1] if _is_history(service, task)]
-    if attempts:
-        version = spec_version(tasks[-1])
-        ended.sort(key=lambda task: (spec_version(task) == version, not moved_by(task)))
-    return ended[: max(len(tasks) - keep, 0)]
+    if not attempts:
+        return ended[:most]
+    counted = {task.id for task in tasks if _is_attempt(task, tasks[-1])}
+    others = [task for task in ended if task.id not in counted]
+    others.sort(key=lambda task: spec_version(task) == spec_version(tasks[-1]))
+    # What neither counts nor has ended yet must not take an attempt's place.
+    spare = max(len(counted) - keep, 0)
+    return (others + [task for task in ended if task.id in counted][:spare])[:most]
+
+
+def _is_attempt(task: Task, newest: Task) -> bool:
+    return spec_version(task) == spec_version(newest) and not moved_by(task)
 
 
 def _is_history(service: Service | None, task: Task) -> bool:

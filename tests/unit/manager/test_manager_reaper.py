@@ -17,9 +17,10 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def kept(kinds: str, *, limit: int | None = None, max_attempts: int = 0) -> str:
-    """Return which tasks of a slot stay, the oldest first; all but the last have ended.
+    """Return which tasks of a slot stay, the oldest first; all but the last shall not run.
 
-    ``f`` failed, ``m`` moved another and ended, ``o`` is of the spec before.
+    ``f`` failed, ``m`` moved another and ended, ``o`` is of the spec before, as is ``s``, which
+    still runs on a node that has not stopped it.
     """
     store = Store(now=lambda: NOW)
     orchestration = OrchestrationConfig(
@@ -38,10 +39,10 @@ def kept(kinds: str, *, limit: int | None = None, max_attempts: int = 0) -> str:
             service_id="web",
             slot=1,
             spec=spec,
-            status=TaskStatus(state=TaskState.RUNNING if last else TaskState.FAILED),
+            status=TaskStatus(state=TaskState.RUNNING if last or kind == "s" else TaskState.FAILED),
             desired_state=TaskState.RUNNING if last else TaskState.SHUTDOWN,
             internal=TaskInternal(
-                spec_version=1 if kind == "o" else 2, moves="before" if kind == "m" else ""
+                spec_version=1 if kind in "os" else 2, moves="before" if kind == "m" else ""
             ),
         )
         tx.put(task)
@@ -77,6 +78,8 @@ def test_the_history_limit_counts_the_live_task(kinds: str, limit: int | None, s
         ("ffmmf", 2, "fff"),
         ("fofomf", 3, "ffmf"),
         ("mff", 2, "mff"),
+        ("sff", 1, "sff"),
+        ("sfff", 1, "sff"),
     ],
 )
 def test_what_counts_as_an_attempt_is_kept(kinds: str, max_attempts: int, stay: str) -> None:
