@@ -35,7 +35,7 @@ from swarmops.model.service import (
 )
 from swarmops.model.task import Task
 from tests.unit.agent.conftest import FACTS, Bench
-from tests.unit.agent.dockerd import IMAGE, docker
+from tests.unit.agent.dockerd import docker
 
 MakeWork = Callable[..., Work]
 MS = 1_000_000
@@ -195,7 +195,7 @@ async def test_a_container_may_become_unhealthy_later(containers: Bench):
 
 
 @pytest.mark.root
-async def test_published_ports_lead_into_the_container(executor: DockerExecutor, work: MakeWork):
+async def test_published_ports_lead_into_the_container(containers: Bench):
     """In host mode on the published port; for the mesh on one that the engine chose."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -205,10 +205,8 @@ async def test_published_ports_lead_into_the_container(executor: DockerExecutor,
         PortConfig(protocol="tcp", target_port=81, published_port=30_000, publish_mode="ingress"),
     ]
     script = "cd /tmp; echo hello > page; httpd -p 81 -h /tmp; httpd -f -p 80 -h /tmp"
-    task = work(image=IMAGE, command=["sh", "-c", script], ports=ports)
-    await executor.prepare(task)
-    await executor.start(task)
-    first, second = (await executor.report(task)).ports
+    task = await containers.started(script, ports=ports)
+    first, second = (await containers.executor.report(task)).ports
     assert (first.target_port, first.published_port, first.publish_mode) == (80, published, "host")
     assert (second.target_port, second.publish_mode) == (81, "host")
     assert second.published_port not in (0, 81, 30_000)
