@@ -192,22 +192,27 @@ def test_with_all_managers_gone_the_tasks_run_on_and_are_found_again(swarm: Loca
     assert len(running(swarm)) == 4
 
 
-def test_a_manager_whose_port_is_taken_is_refused_before_it_is_a_member(swarm: Local):
-    """The sentence names the port; no node is left behind, and a worker may still join."""
+def test_who_may_not_join_is_told_why_and_leaves_no_node_behind(swarm: Local):
+    """A wrong token in Docker's words, a manager whose port is taken by its name.
+
+    A worker may still join.
+    """
     token = swarm.docker("node1", "swarm", "join-token", "-q", "manager").stdout.strip()
     swarm.docker("node5", "swarm", "leave")
     before = swarm.docker("node1", "node", "ls", "-q").stdout
+
+    def refused(token: str) -> str:
+        listen = f"--listen-addr={node_address(5)}:2377"
+        command = ["swarm", "join", f"--token={token}", listen, f"{node_address(1)}:2377"]
+        return swarm.docker("node5", *command, expect=1).stderr
+
+    wrong = token[:-1] + ("1" if token[-1] == "0" else "0")
+    assert refused(wrong).strip() == (
+        "Error response from daemon: rpc error: code = InvalidArgument desc = "
+        "A valid join token is necessary to join this cluster"
+    )
     with socket.create_server((node_address(5), 2377)):
-        refused = swarm.docker(
-            "node5",
-            "swarm",
-            "join",
-            f"--token={token}",
-            f"--listen-addr={node_address(5)}:2377",
-            f"{node_address(1)}:2377",
-            expect=1,
-        )
-    assert f"listen tcp {node_address(5)}:2377: bind: address already in use" in refused.stderr
+        assert f"listen tcp {node_address(5)}:2377: bind: address already in use" in refused(token)
     assert swarm.docker("node1", "node", "ls", "-q").stdout == before
     swarm.swarmops("apply", str(swarm.inventory))
     assert set(swarm.nodes()) == set(NODES)
