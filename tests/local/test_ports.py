@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -24,12 +25,23 @@ SERVER = (
     "    client.sendall(f\"{os.environ['SWARMOPS_TASK_SLOT']}:{os.getpid()}\\n\".encode())\n"
     "    client.close()\n"
 )
+DATAGRAMS = (
+    "import os, socket\n"
+    "server = socket.socket(type=socket.SOCK_DGRAM)\n"
+    "server.bind((os.environ['SWARMOPS_NODE_ADDR'], int(os.environ['PORT'])))\n"
+    "while True:\n"
+    "    asked, client = server.recvfrom(100)\n"
+    "    said = f\"{os.environ['SWARMOPS_TASK_SLOT']}:{os.getpid()}\"\n"
+    "    server.sendto(asked + said.encode(), client)\n"
+)
 
 
-def create(swarm: Local, name: str, publish: str, *more: str, replicas: int = 2) -> None:
+def create(
+    swarm: Local, name: str, publish: str, *more: str, replicas: int = 2, server: str = SERVER
+) -> None:
     """Create a service of processes that say slot and process ID to each client."""
-    script = swarm.folder / "server.py"
-    script.write_text(SERVER)
+    script = swarm.folder / f"{name}.py"
+    script.write_text(server)
     swarm.docker(
         "node1",
         "service",
@@ -55,6 +67,21 @@ def ask(address: str, port: int = PORT) -> str:
             return client.makefile().read().strip()
     except OSError:
         return ""
+
+
+def ask_by_datagram(client: socket.socket) -> str:
+    """Ask as UDP clients do, again where no answer comes; return what the task says."""
+    client.settimeout(0.5)
+
+    def answer() -> str:
+        begin = f"{time.monotonic_ns()} "
+        with contextlib.suppress(OSError):
+            client.send(begin.encode())
+            said = client.recv(100).decode()
+            return said.removeprefix(begin) if said.startswith(begin) else ""
+        return ""
+
+    return wait_for(answer, "an answer to a datagram")
 
 
 def slots(count: int, addresses: list[str] = ADDRESSES) -> set[str]:
@@ -117,30 +144,39 @@ def test_when_a_task_is_killed_the_other_one_answers_every_client(swarm: Local):
 
 
 def test_no_client_notices_an_update_that_replaces_every_task(swarm: Local):
-    """A task that stops gets no new connections before it is told to stop."""
-    update = subprocess.Popen(
-        [
-            "docker",
-            "-H",
-            f"unix://{swarm.socket('node1')}",
-            "service",
-            "update",
-            "--force",
-            "--update-delay=1s",
-            "--detach=false",
-            "-q",
-            "ports",
-        ],
-        env=swarm._environment,
-    )
+    """A task that stops gets no new connections before it is told to stop.
+
+    A client that goes on sending datagrams from one port hears of the tasks that are new.
+    """
+    port = PORT + 3
+    create(swarm, "datagrams", f"{port}:80/udp", server=DATAGRAMS)
+    clients = [socket.socket(type=socket.SOCK_DGRAM) for _ in ADDRESSES]
+    for client, address in zip(clients, ADDRESSES, strict=True):
+        client.connect((address, port))
+    before = {ask_by_datagram(client) for client in clients}
+    assert {said[:2] for said in before} <= {"1:", "2:"}
+    updates = [update(swarm, name) for name in ("ports", "datagrams")]
     failed, asked = 0, 0
     end = time.monotonic() + 60
-    while update.poll() is None and time.monotonic() < end:
+    while any(each.poll() is None for each in updates) and time.monotonic() < end:
         failed += sum(not ask(address) for address in ADDRESSES)
         asked += len(ADDRESSES)
-    assert update.wait(timeout=60) == 0
+        assert all(ask_by_datagram(client) for client in clients)
+    assert [each.wait(timeout=60) for each in updates] == [0, 0]
     assert asked > 50
     assert failed == 0
+    for client in clients:
+        assert ask_by_datagram(client) not in before
+        client.close()
+    swarm.docker("node1", "service", "rm", "datagrams")
+
+
+def update(swarm: Local, name: str) -> subprocess.Popen[bytes]:
+    """Have every task of a service replaced, and return who waits for that."""
+    host = f"unix://{swarm.socket('node1')}"
+    command = ["docker", "-H", host, "service", "update", "--force", "--update-delay=1s"]
+    command += ["--detach=false", "-q", name]
+    return subprocess.Popen(command, env=swarm._environment)
 
 
 def test_an_unhealthy_task_gets_no_new_connections_while_it_goes_on_accepting(swarm: Local):
