@@ -6,7 +6,7 @@ Writes a node's ``spec`` alone, and removes nodes; the role manager makes a want
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiohttp import web
@@ -86,9 +86,9 @@ async def remove(request: web.Request) -> web.StreamResponse:
     store = await manager_store(node)
     stored = resolve.node(store, request.match_info["id"])
     for _ in range(REMOVE_ATTEMPTS):
-        _refuse_removal(stored, force=force)
+        refuse_removal(stored, force=force)
         try:
-            await store.commit(_removal(store, stored, node))
+            await store.commit(removal(store, stored, node.now()))
         except OutOfSequence:
             # Not the client's version: its heartbeat or another removal came first.
             stored = resolve.node(store, stored.id)
@@ -135,7 +135,8 @@ async def _refuse_demotion(node: NodeControl, store: Store, stored: Node) -> Non
         raise errors.rpc("FailedPrecondition", str(error)) from None
 
 
-def _refuse_removal(stored: Node, *, force: bool) -> None:
+def refuse_removal(stored: Node, *, force: bool) -> None:
+    """Raise ApiError for a node that may not be removed."""
     internal = given(stored.internal, NodeInternal())
     if Role.MANAGER in (stored.spec.role, internal.role) or internal.raft_id:
         raise errors.rpc("FailedPrecondition", errors.REMOVE_MANAGER.format(id=stored.id))
@@ -143,9 +144,8 @@ def _refuse_removal(stored: Node, *, force: bool) -> None:
         raise errors.rpc("FailedPrecondition", errors.REMOVE_LIVE.format(id=stored.id))
 
 
-def _removal(store: Store, stored: Node, node: NodeControl) -> Transaction:
+def removal(store: Store, stored: Node, now: datetime) -> Transaction:
     """Remove the node, remember its certificate, and let go of its tasks, all at once."""
-    now = node.now()
     tx = Transaction()
     tx.delete(stored)
     cluster = store.cluster

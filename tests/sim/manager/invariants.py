@@ -1,30 +1,31 @@
-"""What must hold of a swarm: after every entry of the log, all the time, and once it settled."""
+"""What must hold of a swarm after every entry of the log, and all the time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from swarmops.manager import global_
-from swarmops.manager.jobs import totals
-from swarmops.manager.places import is_job, moved_by, run_of, service_run, spec_version
+from swarmops.manager.places import moved_by, run_of, spec_version
 from swarmops.model.base import given
-from swarmops.model.defaults import mode_name, replicas
-from swarmops.model.node import Availability, Node, NodeState
-from swarmops.model.service import Service, UpdateConfig, UpdateStatus
+from swarmops.model.node import Node, NodeInternal, NodeState, Role
+from swarmops.model.service import Service, UpdateConfig
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Event, Store, Watch, place_of
+from tests.sim.manager.attempts import Attempts
+from tests.sim.manager.room import Room
+from tests.sim.virtual_loop import virtual_now
 
 if TYPE_CHECKING:
     from tests.sim.manager.machines import Machine
     from tests.sim.manager.swarm import Swarm
 
-HISTORY_MAX = 5
+ASKED_FOR = timedelta(seconds=5)
+"""A request is answered, or given up, within this."""
 LOOPS_GRACE_S = 1.5
 """A leader that hears no majority is none any more after 1 s; until then it can't write either."""
-_IN_PROGRESS = {"updating", "rollback_started"}
 
 
 def live(task: Task) -> bool:
@@ -45,6 +46,8 @@ class Watching:
         """Services that ever asked for it."""
         self._fell: set[str] = set()
         """Nodes that were ever held for dead."""
+        self._room = Room()
+        self.attempts = Attempts()
         self.broken: AssertionError | None = None
         self.entries = 0
 
@@ -64,7 +67,10 @@ class Watching:
         try:
             for event in events:
                 _check_forward(event)
+                _check_gone(store, event)
                 self._learn(event)
+                self.attempts.check(store, event)
+            self._room.check(store, events, virtual_now())
             places = {(t.service_id, place_of(t)): None for e in events if (t := _task(e))}
             for service_id, place in places:
                 most = 2 if service_id in self._start_first else 1
@@ -114,6 +120,7 @@ class Watching:
         clock = asyncio.get_running_loop()
         while True:
             for name, machine in self._swarm.machines.items():
+                self._check_roles(machine)
                 if machine.leads or not machine.is_running or not machine.manager.running_loops:
                     self._deposed_s.pop(name, None)
                     continue
@@ -122,6 +129,15 @@ class Watching:
                     f"{name} does not lead, and runs {sorted(machine.manager.running_loops)}"
                 )
             await asyncio.sleep(0.1)
+
+    def _check_roles(self, machine: Machine) -> None:
+        """Assert that nobody votes whose node has not the role, as far as the leader knows."""
+        if not machine.leads or machine is not self._swarm.leader:
+            return
+        for member in machine.raft.status().voters:
+            node = machine.store.nodes.get(member.node_id)
+            role = given(node.internal, NodeInternal()).role if node is not None else None
+            assert role is Role.MANAGER, f"{member.node_id} votes, and has the role {role}"
 
 
 def _task(event: Event) -> Task | None:
@@ -136,6 +152,18 @@ def _check_forward(event: Event) -> None:
         assert new.status.state.rank >= old.status.state.rank, "a task's state went back"
         assert new.desired_state.rank >= old.desired_state.rank, "a wish for a task went back"
         assert not given(old.node_id, "") or new.node_id == old.node_id, "a task changed its node"
+
+
+def _check_gone(store: Store, event: Event) -> None:
+    """Assert that a node takes its tasks with it when it is removed.
+
+    But for those that it was given meanwhile, which are given up soon.
+    """
+    if isinstance(event.old, Node) and event.new is None:
+        known = virtual_now() - ASKED_FOR
+        here = [task for task in store.tasks.by_node(event.old.id) if task.updated_at < known]
+        left = [task.id for task in here if not task.status.state.terminal]
+        assert not left, f"{event.old.id} was removed, and {left} not given up"
 
 
 def _starts_first(service: Service) -> bool:
@@ -154,118 +182,3 @@ def _check_place(tasks: Sequence[Task], most: int) -> None:
         (spec_version(task), run_of(task)) for task in live_ones if moved_by(task) not in ids
     )
     assert max(versions.values(), default=0) <= 1, "two live tasks of one spec in a slot"
-
-
-def lacks(swarm: Swarm) -> Iterator[str]:
-    """Say what keeps the swarm from being settled."""
-    store = swarm.store
-    for service in store.services:
-        state = given(given(service.update_status, UpdateStatus()).state, "")
-        if state in _IN_PROGRESS:
-            yield f"{service.id} is {state}"
-        check = _of_job if is_job(service) else _of_service
-        yield from check(swarm, service)
-        counts = Counter(place_of(task) for task in store.tasks.by_service(service.id))
-        if max(counts.values(), default=0) > HISTORY_MAX:
-            yield f"{service.id} keeps {max(counts.values())} tasks in a place"
-    for task in store.tasks:
-        if task.service_id not in store.services:
-            yield f"task {task.id} outlived its service"
-        node = store.nodes.get(given(task.node_id, ""))
-        if live(task) and not (
-            node is not None
-            and node.status.state is NodeState.READY
-            and node.spec.availability is not Availability.DRAIN
-        ):
-            yield f"task {task.id} is live on {task.node_id}, {node and node.status.state}"
-    yield from _of_agents(swarm)
-    yield from _of_managers(swarm)
-
-
-def _of_service(swarm: Swarm, service: Service) -> Iterator[str]:
-    wanted = [task for task in swarm.store.tasks.by_service(service.id) if live(task)]
-    places = Counter(map(place_of, wanted))
-    if max(places.values(), default=0) > 1:
-        yield f"{service.id} has two live tasks in a place"
-    paused = _paused(swarm)
-    if mode_name(service.spec) == "global":  # there, all wait until the node is active again
-        wanted = [task for task in wanted if task.node_id not in paused]
-    if waiting := [task for task in wanted if task.status.state is not TaskState.RUNNING]:
-        yield f"{service.id} has tasks that don't run: {waiting[0].status}"
-    if mode_name(service.spec) == "global":
-        nodes = {node.id for node in swarm.store.nodes if global_.keeps(service, node)}
-        if not nodes - paused <= set(places) <= nodes:
-            yield f"{service.id} is on {sorted(places)} instead of {sorted(nodes)}"
-    elif len(wanted) != replicas(service.spec):
-        yield f"{service.id} has {len(wanted)} of {replicas(service.spec)} tasks"
-    state = given(given(service.update_status, UpdateStatus()).state, "")
-    if not state.endswith("paused"):
-        old = [task for task in wanted if task.spec != service.spec.task_template]
-        if old:
-            yield f"{service.id} has {len(old)} tasks of another spec"
-
-
-def _paused(swarm: Swarm) -> set[str]:
-    nodes = swarm.store.nodes
-    return {node.id for node in nodes if node.spec.availability is Availability.PAUSE}
-
-
-def _of_job(swarm: Swarm, service: Service) -> Iterator[str]:
-    tasks = swarm.store.tasks.by_service(service.id)
-    paused = _paused(swarm)
-    if at_work := [task for task in tasks if live(task) and task.node_id not in paused]:
-        yield f"{service.id} is at work: {at_work[0].status}"
-        return
-    complete = [
-        task
-        for task in tasks
-        if run_of(task) == service_run(service) and task.status.state is TaskState.COMPLETE
-    ]
-    done = {place_of(task) for task in complete}
-    # A node that was held for dead may come back with a task done that was replaced meanwhile.
-    expected = [task for task in complete if task.desired_state is TaskState.COMPLETE]
-    if max(Counter(map(place_of, expected)).values(), default=0) > 1:
-        yield f"{service.id} completed a place twice"
-    if mode_name(service.spec) == "global-job":
-        nodes = {node.id for node in swarm.store.nodes if global_.wants(service, node)}
-        if not done >= nodes - paused:
-            yield f"{service.id} is complete on {sorted(done)} of {sorted(nodes)}"
-    elif done != {str(slot) for slot in range(totals(service)[1])}:
-        yield f"{service.id} is complete in {sorted(done)} of {totals(service)[1]}"
-
-
-def _of_agents(swarm: Swarm) -> Iterator[str]:
-    for agent in swarm.agents.values():
-        if agent.silent:
-            node = swarm.store.nodes.get(agent.node_id)
-            if node is None or node.status.state is not NodeState.DOWN:
-                yield f"{agent.node_id} has no power, and is not down"
-            continue
-        running = {task.id for task in agent.running()}
-        here = {
-            task.id
-            for task in swarm.store.tasks.by_node(agent.node_id)
-            if live(task) and task.status.state.rank >= TaskState.ASSIGNED.rank
-        }
-        if running != here:
-            yield f"{agent.node_id} runs {len(running)} tasks, {len(here)} are wanted"
-
-
-def _of_managers(swarm: Swarm) -> Iterator[str]:
-    leader = swarm.leader
-    if leader is None:
-        yield "nobody leads"
-        return
-    for machine in swarm.machines.values():
-        loops = machine.manager.running_loops if machine.is_running else frozenset()
-        if machine is leader and not loops:
-            yield f"{machine.name} leads without loops"
-        if machine is not leader and loops:
-            yield f"{machine.name} does not lead, and runs {sorted(loops)}"
-        if machine.is_running and content(machine.store) != content(leader.store):
-            yield f"{machine.name} has another state than the leader"
-
-
-def content(store: Store) -> list[tuple[str, int]]:
-    """Return what tells a replica from another one, that is behind."""
-    return sorted((each.id, each.version.index) for each in (*store.tasks, *store.services))

@@ -130,3 +130,8 @@ class SeenStore(Store):
 
 def ignore(_sender: str, _to: str, _message: Message) -> None:
     """Look at no message."""
+
+
+def content(store: Store) -> list[tuple[str, int]]:
+    """Return what tells a replica from another one, that is behind."""
+    return sorted((each.id, each.version.index) for each in (*store.tasks, *store.services))

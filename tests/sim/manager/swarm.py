@@ -26,8 +26,10 @@ from swarmops.model.node import (
 from swarmops.model.swarm import Cluster, ClusterInternal
 from swarmops.raft import RaftError
 from swarmops.store import Store, Transaction
-from tests.sim.manager.invariants import Watching, content
-from tests.sim.manager.machines import Machine, ignore
+from tests.sim.manager.invariants import Watching
+from tests.sim.manager.machines import Machine, content, ignore
+from tests.sim.manager.operator import STEADY
+from tests.sim.manager.specs import resources
 from tests.sim.manager_lab import FakeAgent
 from tests.sim.raft.network import Network
 
@@ -44,14 +46,20 @@ class Swarm:
         self.rng = random.Random(seed)
         self.network = Network(self.fork(), Counter(), ignore)
         self.watching = Watching(self)
-        self.machines = {
-            name: Machine(number, self.network, self.fork(), self.watching.applied)
-            for number, name in enumerate(MANAGERS, start=1)
-        }
+        self.machines = {name: self.new_machine(name) for name in MANAGERS}
         self.agents: dict[str, FakeAgent] = {}
         self.isolated: set[str] = set()
         self.error: BaseException | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def new_machine(self, name: str) -> Machine:
+        """Give a manager a machine without anything on its disk."""
+        return Machine(int(name[1:]), self.network, self.fork(), self.watching.applied)
+
+    @property
+    def workers(self) -> list[str]:
+        """The nodes that never were managers."""
+        return [name for name in self.agents if name.startswith("w")]
 
     def fork(self) -> random.Random:
         """Give a part a generator of its own."""
@@ -125,7 +133,11 @@ class Swarm:
     def power_on(self, name: str) -> None:
         """Start a node's agent, which remembers nothing."""
         plugins = [Plugin(type="Executor", name=kind) for kind in ("process", "docker")]
-        description = NodeDescription(hostname=name, engine=EngineDescription(plugins=plugins))
+        description = NodeDescription(
+            hostname=name,
+            engine=EngineDescription(plugins=plugins),
+            resources=resources(self.rng, full=name in STEADY),
+        )
         agent = FakeAgent(self, name, description)  # type: ignore[arg-type]
         self.agents[name] = agent
         agent.start()

@@ -35,7 +35,8 @@ def test_a_swarm_settles_after_anything():
 
     At every entry of the log no place has more live tasks than its service's order allows, none of
     a stop-first service begins to run before the one in its place has stopped, and tasks only move
-    on; nobody but the leader runs control loops. Some machines never come back. Within two minutes
+    on; no node gives a port or a resource twice, no place is restarted more often than allowed;
+    nobody but the leader runs control loops. Some machines never come back. Within two minutes
     of peace every service is as its spec says, on nodes that may have it, updates have ended,
     history is bounded, agents run exactly what they should, and all managers hold the same; then
     nothing is written any more.

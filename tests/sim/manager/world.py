@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from swarmops.model.task import Task
 from tests.sim.manager.chaos import Chaos
-from tests.sim.manager.invariants import lacks
+from tests.sim.manager.settled import lacks
 from tests.sim.manager.swarm import Swarm
 from tests.sim.virtual_loop import run_virtual
 
@@ -57,8 +57,6 @@ async def _run(seed: int) -> Report:
     try:
         await swarm.form()
         swarm.spawn(swarm.watching.loops())
-        for name in swarm.agents:
-            chaos.prepare(name)
         await chaos.run()
         await chaos.make_peace()
         peace_s = clock.time()
