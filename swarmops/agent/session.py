@@ -95,6 +95,8 @@ class Session:
         self._timing = timing
         self._rng = rng
         self._period_s = 1.0
+        self._sooner = asyncio.Event()
+        """Set when the period has become shorter: the pause is over."""
         self._sent: dict[int, list[StatusOf]] = {}
         self._ack = asyncio.Event()
         self._ended = asyncio.Event()
@@ -166,7 +168,10 @@ class Session:
     async def _beat(self) -> None:
         beat = encode(Heartbeat())
         while True:
-            await asyncio.sleep(self._period_s * self._rng.uniform(0.9, 1.0))
+            self._sooner.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._period_s * self._rng.uniform(0.9, 1.0)):
+                    await self._sooner.wait()
             await self._channel.send(beat)
 
     async def _report(self) -> None:
@@ -198,6 +203,8 @@ class Session:
         return frame
 
     def _welcome(self, frame: Welcome | NodeChanged) -> None:
+        if frame.heartbeat_period_s < self._period_s:
+            self._sooner.set()
         self._period_s = frame.heartbeat_period_s
         self._ends.welcomed(frame)
 

@@ -33,10 +33,13 @@ PERIOD_STEP_S = 0.5
 
 
 def heartbeat_period_s(cluster: Cluster | None, nodes: int) -> float:
-    """Return how often agents are heard of: as set, else 1 s, or more in a swarm of thousands."""
+    """Return how often agents are heard of: as set, else 1 s, or more in a swarm of thousands.
+
+    A new swarm's spec says 1 s: that counts as not set.
+    """
     config = given(cluster.spec.dispatcher, DispatcherConfig()) if cluster else DispatcherConfig()
     period_ns = given(config.heartbeat_period, 0)
-    if period_ns > 0:
+    if period_ns > 0 and period_ns != HEARTBEAT_PERIOD_S * NANOSECONDS:
         return period_ns / NANOSECONDS
     wanted_s = PERIOD_STEP_S * math.ceil(nodes / NODES_PER_SECOND_MAX / PERIOD_STEP_S)
     return max(HEARTBEAT_PERIOD_S, wanted_s)

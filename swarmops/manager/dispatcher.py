@@ -285,9 +285,8 @@ class Dispatcher:
             now_s = self._clock()
             if now_s - looked_s > 2 * self._timing.sweep_s:
                 continue  # this process stood still: what came meanwhile is read first
-            heard_s = now_s - grace_s(self._store)
             for session in list(self._sessions.values()):
-                if session.heard_s < heard_s:
+                if session.is_silent(now_s):
                     session.give_up()
 
     def _absent(self) -> Iterator[Node]:

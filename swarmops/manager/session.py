@@ -25,6 +25,7 @@ from swarmops.manager.pace import Pace
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming
 from swarmops.model.base import given
+from swarmops.model.defaults import HEARTBEAT_GRACE, HEARTBEAT_PERIOD_S
 from swarmops.model.node import Node
 from swarmops.model.session import (
     Ack,
@@ -72,6 +73,7 @@ class Session:
         self.session_id = session_id
         self.heard_s = asyncio.get_running_loop().time()
         """When the agent was last heard of, by the event loop's clock."""
+        self._period_s = self._told_period_s = HEARTBEAT_PERIOD_S
         self.logs = LogIntake(self._send)
         """The output of the node's tasks, for whoever asks."""
         self._channel = channel
@@ -112,6 +114,13 @@ class Session:
         self._complete = self._node_news = True
         self._tell_soon()
 
+    def is_silent(self, now_s: float) -> bool:
+        """Whether nothing was heard for too long, by the period that the agent goes by.
+
+        That is the one that it was told before it was last heard: a shorter one may be on its way.
+        """
+        return now_s - self.heard_s > HEARTBEAT_GRACE * self._period_s
+
     def give_up(self) -> None:
         """End the session as one whose agent is silent."""
         self._hang_up(TimeoutError("the agent is silent"))
@@ -125,6 +134,7 @@ class Session:
         try:
             await self._pace.turn()
             await self._send(Welcome(*self._news()))
+            self._period_s = self._told_period_s
             await self._send(self._ingress.complete())
             await self._send(self._assigned.complete())
             self._welcomed = True
@@ -143,7 +153,7 @@ class Session:
         clock = asyncio.get_running_loop()
         while True:
             data = await self._channel.receive()
-            self.heard_s = clock.time()
+            self.heard_s, self._period_s = clock.time(), self._told_period_s
             frame = decode_agent_frame(data)
             if isinstance(frame, Statuses):
                 self._check_own(frame)
@@ -240,6 +250,7 @@ class Session:
         cluster = store.cluster
         internal = given(cluster.internal, ClusterInternal()) if cluster else ClusterInternal()
         period_s = heartbeat_period_s(cluster, len(store.nodes))
+        self._told_period_s = period_s
         issuer = given(cluster.tls_info.cert_issuer_public_key, "") if cluster else ""
         return node, self._managers(), period_s, internal.ca_cert, issuer
 

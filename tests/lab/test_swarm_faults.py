@@ -67,20 +67,21 @@ def test_a_write_is_accepted_soon_after_the_leader_was_killed(
 
     No task is restarted, neither the leader host's nor any other's.
     """
-    tasks = processes(swarm.hosts)
-    leader = swarm.leader()
-    other = next(swarm[name] for name in swarm.managers() if name != leader.name)
-    (killed,) = kill_daemon(leader)
-    began = time.monotonic()
-    wait_for(
-        lambda: swarm.write_label(other, f"after {killed}"), "a write", within_s=WRITE_WITHIN_S
-    )
-    record_testsuite_property("leader_killed_s", round(time.monotonic() - began, 2))
-    again = wait_for(lambda: daemon_pid(leader), "systemd to start it again", within_s=15)
-    assert again != killed
-    swarm.settle()
-    assert swarm.nodes()[other.name]["Spec"]["Labels"]["probe"] == f"after {killed}"
-    assert processes(swarm.hosts) == tasks
+    with swarm.patient():
+        tasks = processes(swarm.hosts)
+        leader = swarm.leader()
+        other = next(swarm[name] for name in swarm.managers() if name != leader.name)
+        (killed,) = kill_daemon(leader)
+        began = time.monotonic()
+        wait_for(
+            lambda: swarm.write_label(other, f"after {killed}"), "a write", within_s=WRITE_WITHIN_S
+        )
+        record_testsuite_property("leader_killed_s", round(time.monotonic() - began, 2))
+        again = wait_for(lambda: daemon_pid(leader), "systemd to start it again", within_s=15)
+        assert again != killed
+        swarm.settle()
+        assert swarm.nodes()[other.name]["Spec"]["Labels"]["probe"] == f"after {killed}"
+        assert processes(swarm.hosts) == tasks
 
 
 def test_a_workers_killed_daemon_finds_its_tasks_again_and_reports_their_end(
@@ -90,11 +91,12 @@ def test_a_workers_killed_daemon_finds_its_tasks_again_and_reports_their_end(
     worker = swarm["host5"]
     tasks = processes([worker])
     assert tasks
-    (killed,) = kill_daemon(worker)
-    assert processes([worker]) == tasks
-    wait_for(lambda: daemon_pid(worker) not in {0, killed}, "a new daemon", within_s=15)
-    swarm.settle()
-    assert processes(swarm.hosts) >= tasks
+    with swarm.patient():
+        (killed,) = kill_daemon(worker)
+        assert processes([worker]) == tasks
+        wait_for(lambda: daemon_pid(worker) not in {0, killed}, "a new daemon", within_s=15)
+        swarm.settle()
+        assert processes(swarm.hosts) >= tasks
     victim = min(tasks)
     run_in(worker, "kill", "-9", str(victim.pid))
     wait_for(lambda: _failed(swarm, victim.task) == 137, "its exit code", within_s=15)

@@ -68,23 +68,25 @@ def test_containers_outlive_the_daemon(swarm: Swarm) -> None:
     host = swarm["host4"]
     ids = run_in(host, "docker", "ps", "--quiet", "--no-trunc").stdout
     assert ids
-    run_in(host, "systemctl", "restart", UNIT)
-    swarm.settle()
-    wait_for(lambda: len(swarm.placed("boxed")) == 2, "both boxes told", within_s=15)
-    assert run_in(host, "docker", "ps", "--quiet", "--no-trunc").stdout == ids
+    with swarm.patient():
+        run_in(host, "systemctl", "restart", UNIT)
+        swarm.settle()
+        wait_for(lambda: len(swarm.placed("boxed")) == 2, "both boxes told", within_s=15)
+        assert run_in(host, "docker", "ps", "--quiet", "--no-trunc").stdout == ids
 
 
 def test_a_stopped_runtime_is_started_by_apply(swarm: Swarm) -> None:
     """`plan` names it, apply starts it, its tasks were never touched."""
     stopped = swarm["host5"]
     tasks = processes([stopped])
-    run_in(stopped, "systemctl", "stop", UNIT)
-    assert daemon_pid(stopped) == 0
-    assert "host5" in swarm.operator.run("plan", rc=2).out
-    swarm.apply()
-    assert daemon_pid(stopped) != 0
-    swarm.settle()
-    assert processes([stopped]) >= tasks
+    with swarm.patient():
+        run_in(stopped, "systemctl", "stop", UNIT)
+        assert daemon_pid(stopped) == 0
+        assert "host5" in swarm.operator.run("plan", rc=2).out
+        swarm.apply()
+        assert daemon_pid(stopped) != 0
+        swarm.settle()
+        assert processes([stopped]) >= tasks
 
 
 def test_a_stopped_and_disabled_unit_is_enabled_again(swarm: Swarm) -> None:

@@ -447,6 +447,19 @@ async def test_a_good_session_that_breaks_is_replaced_at_once(bench: Bench):
     assert bench.rng.pauses == [TIMING.backoff_step_s] * 3
 
 
+async def test_a_shorter_period_is_kept_at_once(bench: Bench):
+    """The manager counts by it from the next heartbeat on: that does not wait for the old one."""
+    bench.manager.period_s = 3600.0
+    await bench.start()
+    while not bench.heard:  # noqa: ASYNC110 - the welcome, a few turns away
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)  # the first heartbeat's pause begins
+    assert bench.manager.channel is not None
+    bench.manager.channel.say(NodeChanged(Node(id="node1"), [], 0.05, ""))
+    await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > 2)
+
+
 def test_managers_that_refuse_are_dialled_ever_more_slowly():
     """The bound of the pauses grows as SwarmKit's: 0.1, 0.3, 0.7 … 8 s."""
     bounds, backoff_s = [], 0.0

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from swarmops.manager.absences import heartbeat_period_s
 from swarmops.model.base import given
+from swarmops.model.defaults import SWARM_SPEC
 from swarmops.model.node import Node, NodeDescription, NodeInternal, NodeState
 from swarmops.model.secret import Config, Secret, SecretSpec
 from swarmops.model.service import (
@@ -39,7 +40,7 @@ from swarmops.model.session import (
     decode_manager_frame,
     encode,
 )
-from swarmops.model.swarm import TaskDefaults
+from swarmops.model.swarm import Cluster, TaskDefaults
 from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, QueueChannel, channel_pair, lab
@@ -407,7 +408,8 @@ async def _receive_twice(channel: QueueChannel) -> None:
 
 def test_the_period_grows_with_the_swarm_in_few_steps() -> None:
     """A second up to a thousand nodes, then no more than a thousand heartbeats a second."""
-    periods = [heartbeat_period_s(None, nodes) for nodes in range(10_000)]
+    cluster = Cluster(id="c", spec=SWARM_SPEC)
+    periods = [heartbeat_period_s(cluster, nodes) for nodes in range(10_000)]
     assert (periods[1], periods[1000], periods[1001], periods[5000]) == (1.0, 1.0, 1.5, 5.0)
     assert len(set(periods)) < 20
     assert all(nodes / period <= 1000 for nodes, period in enumerate(periods))
@@ -421,6 +423,27 @@ async def test_a_silent_agent_is_given_up_after_the_grace() -> None:
             await asyncio.sleep(1)
             await line.say(Heartbeat())
         assert not line.serving.done()
+        await asyncio.sleep(2.5)
+        assert not line.serving.done()
+        await asyncio.sleep(1.5)
+        assert line.serving.done()
+        assert node_state(swarm) is NodeState.DOWN
+
+
+@virtual
+async def test_a_shorter_period_gives_up_no_agent_that_goes_by_the_longer_one() -> None:
+    """Until it was heard of after it was told: then three of the new periods are its grace."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        await swarm.set_heartbeat(20)
+        assert (await line.expect(NodeChanged)).heartbeat_period_s == 20
+        await line.say(Heartbeat())
+        await asyncio.sleep(50)
+        await swarm.set_heartbeat(1)
+        assert (await line.expect(NodeChanged)).heartbeat_period_s == 1
+        await asyncio.sleep(5)
+        assert not line.serving.done()
+        await line.say(Heartbeat())
         await asyncio.sleep(2.5)
         assert not line.serving.done()
         await asyncio.sleep(1.5)
