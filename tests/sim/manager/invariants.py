@@ -45,7 +45,7 @@ class Watching:
         self._start_first: set[str] = set()
         """Services that ever asked for it."""
         self._fell: set[str] = set()
-        """Nodes that were ever held for dead."""
+        """Nodes that were ever held for dead, or removed by force."""
         self._room = Room()
         self.attempts = Attempts()
         self.broken: AssertionError | None = None
@@ -87,6 +87,8 @@ class Watching:
             self._start_first.add(new.id)
         if isinstance(new, Node) and new.status.state is NodeState.DOWN:
             self._fell.add(new.id)
+        if isinstance(event.old, Node) and new is None:
+            self._fell.add(event.old.id)
 
     def _check_alone(self, event: Event) -> None:
         """Assert that a task that begins to run does so when the one before it has stopped.
