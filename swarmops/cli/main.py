@@ -6,14 +6,13 @@ Called by the ``swarmops`` script. No user sees a traceback, unless ``--debug`` 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 import click
 
 from swarmops.cli.exits import ERROR, INTERRUPTED, SOMETHING
+from swarmops.cli.interrupting import end_as_after_ctrl_c
 from swarmops.cli.settings import COMPLETE, Settings
 from swarmops.errors import InputError, SwarmopsError
 
@@ -21,7 +20,7 @@ from swarmops.errors import InputError, SwarmopsError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``swarmops`` with these arguments (``sys.argv`` without); return the exit code."""
     settings = Settings()
-    _end_as_after_ctrl_c()
+    end_as_after_ctrl_c()
     if COMPLETE in os.environ:
         from swarmops.cli import shells
 
@@ -73,14 +72,6 @@ def _run(arguments: Sequence[str] | None, settings: Settings) -> int:
             click.echo(f"Error: {_unexpected(error, settings)}", err=True)
         return ERROR
     return outcome if isinstance(outcome, int) else 0
-
-
-def _end_as_after_ctrl_c() -> None:
-    """Let SIGTERM and a closed terminal end the program as Ctrl-C does: at a safe point."""
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, signal.default_int_handler)
 
 
 def _traceback() -> None:

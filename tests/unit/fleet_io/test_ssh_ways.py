@@ -42,7 +42,9 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 def locked_key(server: Server, passphrase: str) -> str:
     """Give the user's key a passphrase; return its path."""
     path = str(server.folder / "user_key")
-    subprocess.run(["ssh-keygen", "-q", "-p", "-f", path, "-P", "", "-N", passphrase], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-a", "1", "-p", "-f", path, "-P", "", "-N", passphrase], check=True
+    )
     return path
 
 
