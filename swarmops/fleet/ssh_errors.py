@@ -14,6 +14,9 @@ import paramiko
 from swarmops.fleet.host_keys import KeyRefusedError
 from swarmops.fleet.target import Target
 
+_NOT_OPENED = "Invalid key"
+"""What the library calls a key that the passphrase given does not open."""
+
 
 def reason_of(error: Exception, connection: fabric.Connection, target: Target) -> str:
     """Return why a connection could not be opened, and what to do; ``connection`` is the hop."""
@@ -81,5 +84,7 @@ def is_silent(error: Exception) -> bool:
 def was_dropped(error: Exception) -> bool:
     """Whether sshd hung up before it said anything: its MaxStartups, or it is just starting."""
     if isinstance(error, paramiko.AuthenticationException | TimeoutError) or _not_through(error):
+        return False
+    if str(error) == _NOT_OPENED:
         return False
     return isinstance(error, ConnectionResetError | EOFError | paramiko.SSHException)
