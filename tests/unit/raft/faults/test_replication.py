@@ -401,6 +401,20 @@ def test_a_write_waits_for_no_heartbeat(run: Any, through: str):
     run(scenario)
 
 
+def lose_first_forward(world: Any) -> list[Any]:
+    """Let a follower's first proposal not reach the leader; return where it will be found."""
+    lost: list[Any] = []
+
+    def watch(_sender: str, _to: str, message: Any) -> bool:
+        if type(message).__name__ == "Forward" and not lost:
+            lost.append(message)
+            return False
+        return True
+
+    world.watch = watch
+    return lost
+
+
 def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
     """A proposal whose way to the leader was lost is answered all the same."""
 
@@ -408,15 +422,7 @@ def test_a_lost_forward_is_sent_again_and_applied_once(run: Any):
         await world.form(3)
         leader = await world.leader()
         follower = next(m for m in world.alive() if m is not leader)
-        lost: list[Any] = []
-
-        def watch(_sender: str, _to: str, message: Any) -> bool:
-            if type(message).__name__ == "Forward" and not lost:
-                lost.append(message)
-                return False
-            return True
-
-        world.watch = watch
+        lost = lose_first_forward(world)
         await follower.raft.propose(b"a", timeout_s=5)
         assert lost
         leader.transport.upcalls.message_received(follower.me.raft_id, lost[0])
@@ -434,15 +440,7 @@ def test_what_the_former_leader_took_along_is_sent_to_the_next_at_once(run: Any)
         await world.form(3)
         leader = await world.leader()
         follower = next(m for m in world.alive() if m is not leader)
-        taken: list[Any] = []
-
-        def watch(_sender: str, _to: str, message: Any) -> bool:
-            if type(message).__name__ == "Forward" and not taken:
-                taken.append(message)
-                return False
-            return True
-
-        world.watch = watch
+        taken = lose_first_forward(world)
         waiting = asyncio.ensure_future(follower.raft.propose(b"a", timeout_s=30))
         await world.eventually(lambda: taken)
         leader.power_off()
