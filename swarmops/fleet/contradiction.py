@@ -87,7 +87,7 @@ def _playbook(swarm: Swarm) -> Playbook | list[str] | None:
     inventory = swarm.inventory
     if inventory is None:
         return None
-    if not swarm.choice.playbooks and inventory.playbook is None:
+    if not swarm.choice.playbooks and not inventory.playbooks:
         return None
     try:
         return read_playbook(playbook_paths(inventory, swarm.choice.playbooks), inventory)

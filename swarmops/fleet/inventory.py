@@ -37,8 +37,8 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """``file:line`` of each variable of ``all``."""
     folder: str = ""
     """Absolute path of the folder that it is in, or is."""
-    playbook: str | None = None
-    """``swarmops_playbook``, relative paths from the inventory's folder."""
+    playbooks: tuple[str, ...] = ()
+    """``swarmops_playbook``, relative paths from the inventory's folder; later over earlier."""
     warnings: tuple[str, ...] = ()
 
     def may_manage(self, host: str) -> bool:
@@ -92,7 +92,7 @@ def build_inventory(
         groups=members,
         vars=plain(all_vars),
         origins={name: entry.where for name, entry in all_vars.items()},
-        playbook=_playbook(groups, _scope(all_vars, magic), beside),
+        playbooks=_playbooks(groups, _scope(all_vars, magic), beside),
         folder=folder,
         warnings=(*warnings, *_twice(path, members, hosts)),
     )
@@ -162,7 +162,7 @@ def _scope(variables: Vars, magic: dict[str, Any]) -> Scope:
     return Scope({**plain(variables), **magic}, where)
 
 
-def _playbook(groups: Groups, scope: Scope, folder: Path) -> str | None:
+def _playbooks(groups: Groups, scope: Scope, folder: Path) -> tuple[str, ...]:
     elsewhere = [group.vars for group in groups.groups.values() if group.name != "all"]
     elsewhere += [own for name, own in groups.group_files.items() if name != "all"]
     for own in (*elsewhere, *groups.host_vars.values(), *groups.host_files.values()):
@@ -172,9 +172,14 @@ def _playbook(groups: Groups, scope: Scope, folder: Path) -> str | None:
             )
     entry = groups.all_vars().get("swarmops_playbook")
     if entry is None or entry.value is None:
-        return None
-    name = msgspec.structs.replace(entry, value=scope["swarmops_playbook"]).name()
-    return os.path.normpath(folder / Path(name).expanduser())
+        return ()
+    entry = msgspec.structs.replace(entry, value=scope["swarmops_playbook"])
+    names = (
+        [one.name() for one in entry.items()] if isinstance(entry.value, list) else [entry.name()]
+    )
+    if not names:
+        entry.fail("swarmops_playbook is an empty list: name a playbook in it, or leave it out")
+    return tuple(os.path.normpath(folder / Path(name).expanduser()) for name in names)
 
 
 def _refuse_twins(hosts: dict[str, Host]) -> None:

@@ -143,7 +143,8 @@ VARIABLES: dict[str, Meaning] = {
         "Python 3.11 or newer on the host.", "found on the host's `PATH`"
     ),
     "swarmops_playbook": _M(
-        "The playbook, relative to this file; only in `all.vars`; `-p` overrides it."
+        "The playbook, relative to this file, or several that are laid over each other in order;"
+        " only in `all.vars`; `-p` overrides it."
     ),
     "swarmops_backend": _M(
         "What runs the nodes; the playbook's `swarm.backend` overrides it.", "`native`"

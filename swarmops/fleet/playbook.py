@@ -107,12 +107,12 @@ def playbook_paths(inventory: Inventory, chosen: Sequence[Path] = ()) -> tuple[P
     """Return the playbooks to use: the chosen ones, else the inventory's. Raises InputError."""
     if chosen:
         return tuple(chosen)
-    if inventory.playbook is None:
+    if not inventory.playbooks:
         raise InputError(
             f"{inventory.path} names no playbook: set swarmops_playbook under all.vars, or give"
             " one with -p"
         )
-    return (Path(inventory.playbook),)
+    return tuple(map(Path, inventory.playbooks))
 
 
 def build_playbook(

@@ -87,6 +87,7 @@ _VARIABLES: dict[str, Schema] = {
     "ansible_connection": choice("ssh", "local"),
     "ansible_port": ref("port"),
     "ansible_ssh_private_key_file": ref("texts"),
+    "swarmops_playbook": ref("texts"),
     **keys(("ansible_become", "swarmops_install_docker"), ref("boolean")),
     **keys(("ansible_ssh_timeout", "ansible_ssh_retries"), ref("count")),
     "ansible_host_key_checking": choice("accept-new", "yes", "ask", "no"),

@@ -163,7 +163,14 @@ def test_who_may_be_manager(text: str, managers: list[str]):
 
 def test_playbook_is_relative_to_the_inventory():
     """swarmops_playbook is found from the inventory's folder."""
-    assert load(FAMILY).playbook == "/playbooks/p.yml"
+    assert load(FAMILY).playbooks == ("/playbooks/p.yml",)
+
+
+def test_several_playbooks_are_relative_to_the_inventory():
+    """Each of a list, templates in it too; their order is kept, for the later is laid over."""
+    named = '["{{ site }}.yml", ../base.yml, /etc/last]'
+    read = load(f"all: {{vars: {{site: b, swarmops_playbook: {named}}}, hosts: {{a: }}}}")
+    assert read.playbooks == ("/lab/b.yml", "/base.yml", "/etc/last")
 
 
 def test_playbooks_see_the_inventory():
@@ -242,6 +249,14 @@ BAD = [
     (
         "all: {hosts: {a: {swarmops_playbook: x}}}",
         "is for the whole inventory: move it to all.vars",
+    ),
+    (
+        "all: {vars: {swarmops_playbook: []}, hosts: {a: }}",
+        "1: swarmops_playbook is an empty list: name a playbook in it, or leave it out",
+    ),
+    (
+        "all: {vars: {swarmops_playbook: [p.yml, '']}, hosts: {a: }}",
+        "all.vars.swarmops_playbook.1 must be a name, not ''",
     ),
     (
         "all: {hosts: {a: {ansible_host: 192.0.2.1}, b: {ansible_host: 192.0.2.1}}}",

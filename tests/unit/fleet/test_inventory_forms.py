@@ -192,7 +192,7 @@ def test_folder(tmp_path: Path) -> None:
         )
     )
     assert len(read.hosts) == 10
-    assert read.playbook == str(tmp_path / "p.yml")
+    assert read.playbooks == (str(tmp_path / "p.yml"),)
     assert read.warnings == ()
     kinds = values(read, "k")
     assert (kinds["db1"], kinds["db2"], kinds["bare1"]) == ("own", "groupvars-db", "groupvars-db")

@@ -239,6 +239,8 @@ def test_which_playbook(tmp_path: Path):
     """-p beats swarmops_playbook; with neither, the sentence says what to do."""
     named = inventory("all: {vars: {swarmops_playbook: p.yml}, hosts: {a: }}")
     assert playbook_paths(named) == (Path("p.yml"),)
+    both = inventory("all: {vars: {swarmops_playbook: [p.yml, q]}, hosts: {a: }}")
+    assert playbook_paths(both) == (Path("p.yml"), Path("q"))
     assert playbook_paths(named, [Path("a.yml"), Path("b.yml")]) == (Path("a.yml"), Path("b.yml"))
     with pytest.raises(InputError, match="set swarmops_playbook"):
         playbook_paths(inventory())

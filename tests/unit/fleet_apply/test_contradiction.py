@@ -81,7 +81,7 @@ def test_no_playbook(way: Any) -> None:
 
 def test_broken_playbook(way: Any) -> None:
     """A playbook that can't be read hinders nothing, and is said."""
-    Path(way.inventory.playbook).write_text("swarm: {mangers: 3}")
+    Path(way.inventory.playbooks[0]).write_text("swarm: {mangers: 3}")
     (said,) = of_removal(way, "web")
     assert said.startswith("whether the playbook wants it so is unknown: ")
     assert "managers" in said
