@@ -7,6 +7,7 @@ both have, with something else behind it, is a mistake and not merged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,13 @@ from swarmops.fleet.compose_merge import joined
 from swarmops.fleet.document import Document, read_document
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.interpolation import interpolated
+from swarmops.fleet.materials import WORKING_DIR
 
 _RESOURCES = ("services", "networks", "volumes", "secrets", "configs")
 _SECTIONS = ("version", "name", *_RESOURCES, "include")
 _KEYS = ("path", "project_directory", "env_file")
+_REMOTE = re.compile(r"[\w+.-]+://|[\w.-]+@[\w.-]+:|git(hub|lab)\.com/")
+"""What Compose fetches: ``oci://…``, ``https://….git``, ``git@host:…``, ``github.com/…``."""
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +86,13 @@ def _included(item: Entry, project: Project) -> Project:
     paths = [project.folder / Path(text).expanduser() for text in named.strings()]
     if not paths:
         named.expected("the path of a Compose file, or a list of them")
-    for path in paths:
+    for text, path in zip(named.strings(), paths, strict=True):
         if not path.is_file():
+            if _REMOTE.match(text):
+                named.fail(
+                    f"include names {text}, and projects elsewhere are not fetched: get a copy,"
+                    " and name its Compose file here"
+                )
             named.fail(f"include names {path}, and there is no such file: correct the path")
     folder = paths[0].parent
     if said_folder is not None:
@@ -102,6 +111,9 @@ def _with_own_paths(document: Document, folder: Path) -> Document:
     for key in ("secrets", "configs", "services"):
         if isinstance(value.get(key), dict):
             value[key] = {name: _at(folder, body) for name, body in value[key].items()}
+    for key in ("secrets", "configs"):  # a service's command runs in its container
+        if isinstance(value.get(key), dict):
+            value[key] = {name: _run_at(folder, body) for name, body in value[key].items()}
     return replace(document, value=value)
 
 
@@ -115,6 +127,16 @@ def _at(folder: Path, body: Any) -> Any:
         if isinstance(found.get(source), str):
             found[source] = str((folder / Path(found[source]).expanduser()).absolute())
     return found
+
+
+def _run_at(folder: Path, body: Any) -> Any:
+    """Return a secret or config whose command runs in a folder, if it has one."""
+    if not isinstance(body, dict) or body.get("command") is None:
+        return body
+    said = body.get(WORKING_DIR)
+    if said is not None and not isinstance(said, str):
+        return body
+    return {**body, WORKING_DIR: str((folder / Path(said or "").expanduser()).absolute())}
 
 
 def _taken_over(included: Document, document: Document, item: Entry) -> Document:

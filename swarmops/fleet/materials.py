@@ -20,7 +20,9 @@ from swarmops.fleet.templates import Scope
 
 COMMAND_WITHIN_S = 60.0
 SOURCES = ("content", "file", "template", "environment", "command", "external")
-_ALSO = ("labels", "name")
+WORKING_DIR = "working_dir"
+"""Where a ``command`` runs; an included Compose file's commands get its folder so."""
+_ALSO = ("labels", "name", WORKING_DIR)
 _BYTES_MAX = {"secret": 500 * 1024, "config": 1000 * 1024}  # Docker's
 
 
@@ -59,7 +61,14 @@ def read_materials(kind: str, section: Entry, folder: Path, scope: Scope) -> Ite
                 " environment or command, or encrypt the playbook with ansible-vault and use"
                 " template"
             )
-        content = _content(given[0], source, folder, scope)
+        home = folder
+        if (said := entry.get(WORKING_DIR)) is not None:
+            if given[0] != "command":
+                said.fail(
+                    f"{said.key} is where a command runs, and {entry.key} has none: remove it"
+                )
+            home = folder / Path(said.name()).expanduser()
+        content = _content(given[0], source, home, scope)
         if len(content) > _BYTES_MAX[kind]:
             source.fail(
                 f"{entry.key} has {len(content)} bytes, and a {kind} holds {_BYTES_MAX[kind]}"

@@ -94,6 +94,10 @@ _MATERIAL = {
     "template": _M("Content: a file, rendered with Jinja2 and the playbook's variables."),
     "environment": _M("Content: an environment variable of whoever runs swarmops."),
     "command": _M("Content: what a command on the operator's machine prints."),
+    "working_dir": _M(
+        "Where `command` runs, relative to the playbook.",
+        "the folder of the playbook, or of the Compose file",
+    ),
     "external": _M("`true`: somebody else keeps it in the swarm."),
     "labels": _M("Labels of the object in the swarm."),
     "name": _M("In a stack with `external`: its name in the swarm."),

@@ -40,6 +40,7 @@ def playbook_schema() -> Schema:
         "external": ref("boolean"),
         "labels": ref("pairs"),
         "name": ref("text"),
+        materials.WORKING_DIR: ref("text"),
     }
     hook = mapping({"command": ref("texts"), "hosts": ref("text"), "timeout": ref("duration")})
     parts: dict[str, Schema] = {

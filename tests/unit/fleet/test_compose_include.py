@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,32 @@ def test_an_included_project_has_its_own_folder_and_variables(folder: Path):
     }
 
 
+def test_commands_of_an_included_project_run_in_its_folder(folder: Path):
+    """Of the project itself, of one that it includes, and in the folder that one names."""
+    (folder / "shared" / "deeper" / "net.yml").write_text(
+        "secrets: {deep: {command: [./say]}, up: {command: [./say], working_dir: ..}}\n"
+        "networks: {back: }"
+    )
+    (folder / "more.yml").write_text("configs: {mine: {command: [./say]}}")
+    for where in ("shared", "shared/deeper", "data"):
+        said = folder / where / "say"
+        said.write_text("#!/bin/sh\npwd\n")
+        said.chmod(0o755)
+    found = {one.name: Path(one.content.decode()) for one in play(folder).materials}
+    assert found["s_deep"].relative_to(folder) == Path("shared/deeper")
+    assert found["s_up"].relative_to(folder) == Path("shared")
+    assert found["s_mine"].relative_to(folder) == Path("data")
+
+
+def test_the_same_command_in_two_folders_is_not_the_same_secret(folder: Path):
+    """It may print something else there, so the two are not taken for one."""
+    for where in ("shared", "queue"):
+        (folder / where / "key.yml").write_text("secrets: {key: {command: [cat, key]}}")
+    (folder / "shop.yml").write_text("include: [shared/key.yml, queue/key.yml]")
+    with pytest.raises(InputError, match=r"secrets.key is not the same in .*: rename one"):
+        play(folder)
+
+
 def test_what_is_included_is_the_stacks_own(folder: Path):
     """Its networks and secrets, also those that it includes itself, are there for every service."""
     playbook = play(folder)
@@ -118,6 +145,23 @@ def test_a_project_that_two_include_is_there_once(folder: Path):
     playbook = play(folder)
     assert set(playbook.services) == {"s_db"}
     assert "s_back" in playbook.networks
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "oci://docker.io/team/db:1",
+        "https://example.net/team/db.git",
+        "git@example.net:team/db.git",
+        "github.com/team/db",
+    ],
+)
+def test_a_project_that_would_have_to_be_fetched_is_refused(folder: Path, text: str):
+    """Compose fetches it; here the sentence says that it isn't, and what to do."""
+    (folder / "shop.yml").write_text(f"include:\n  - 'shared/db.yml'\n  - '{text}'\n")
+    told = f"shop.yml:3: include names {re.escape(text)}, and projects elsewhere are not fetched:"
+    with pytest.raises(InputError, match=f"{told} get a copy"):
+        play(folder)
 
 
 def test_an_included_files_mistake_is_told_with_its_own_line(folder: Path):
