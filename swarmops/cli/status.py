@@ -57,19 +57,22 @@ def _with_hosts(choice: Choice) -> Status:
     from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.observe import observe
     from swarmops.fleet.shells import Shells
-    from swarmops.fleet.status import host_rows, swarm_status, without_swarm
+    from swarmops.fleet.status import Status, host_rows, silence, swarm_status
 
     if choice.inventory is None:
         raise AssertionError("only called with an inventory")
     inventory = inventory_of(choice)
     backend = load_backend(backend_name(inventory, choice.playbooks))
     with Shells() as shells:
-        rows = host_rows(observe(inventory, backend, shells).observation)
+        seen = observe(inventory, backend, shells).observation
+        rows = host_rows(seen)
+        if error := silence(seen):
+            return Status(hosts=rows, error=error)
         try:
             with Swarm(choice, shells) as swarm:
                 return swarm_status(swarm.client, rows)
-        except SwarmopsError as error:
-            return without_swarm(rows, error)
+        except SwarmopsError as failed:
+            return Status(hosts=rows, error=str(failed))
 
 
 def _print(found: Status) -> None:

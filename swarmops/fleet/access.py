@@ -19,6 +19,7 @@ from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.backend_of import inventory_of
 from swarmops.fleet.current import Choice
 from swarmops.fleet.inventory import Inventory
+from swarmops.fleet.listed import listed
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
@@ -198,7 +199,20 @@ def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) ->
 def _nobody(errors: dict[str, SwarmopsError]) -> SwarmopsError:
     if errors and all(isinstance(error, NoSwarmError) for error in errors.values()):
         return SwarmopsError("no host is in a swarm yet: 'swarmops apply' makes one")
-    reasons = "; ".join(str(error) for error in errors.values())
     leaderless = any(isinstance(error, NoLeaderError) for error in errors.values())
     kind = NoLeaderError if leaderless else SwarmopsError
-    return kind(f"no manager answers: {reasons}")
+    return kind(f"no manager answers: {_reasons(errors)}")
+
+
+def _reasons(errors: dict[str, SwarmopsError]) -> str:
+    """Return the hosts' reasons; one that many share, such as a missing key file, is said once."""
+    sharing: dict[str, list[str]] = {}
+    for host, error in errors.items():
+        head, _, reason = str(error).partition(": ")
+        if head == host:
+            sharing.setdefault(reason, []).append(host)
+        else:
+            sharing[str(error)] = []
+    return "; ".join(
+        f"{listed(hosts)}: {reason}" if hosts else reason for reason, hosts in sharing.items()
+    )

@@ -21,6 +21,7 @@ from swarmops.fleet.plan_services import service_steps
 from swarmops.fleet.playbook import Playbook
 from swarmops.fleet.preconditions import with_precondition
 from swarmops.fleet.quorum import Members, tolerance
+from swarmops.fleet.refusals import too_few, two_swarms, unreadable
 from swarmops.fleet.roster import Roster, build_roster
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.model.base import given
@@ -38,7 +39,7 @@ def _plan(inventory: Inventory, playbook: Playbook, observation: Observation) ->
     usual, playbook = playbook.managers, settled(inventory, playbook, observation, roster)
     alone = _alone(playbook, usual)
     warnings = (*playbook.warnings, *alone, *_strangers(roster, inventory))
-    refusal = _two_swarms(observation)
+    refusal = two_swarms(observation)
     if observation.swarm is None and refusal is None:
         if roster.unsure:
             return Plan(
@@ -47,9 +48,10 @@ def _plan(inventory: Inventory, playbook: Playbook, observation: Observation) ->
                 problems=roster.problems,
                 again=True,
             )
-        refusal = _unreadable(observation) or _too_few(inventory, playbook, observation, roster)
+        refusal = unreadable(observation) or too_few(inventory, playbook, observation, roster)
     if refusal is not None:
-        return Plan(warnings=warnings, refusals=(refusal,), problems=roster.problems)
+        untold = {of: why for of, why in roster.problems.items() if of not in refusal.tells}
+        return Plan(warnings=warnings, refusals=(refusal.text,), problems=untold)
     return _full_plan(inventory, playbook, observation, roster, warnings)
 
 
@@ -170,72 +172,3 @@ def _strangers(roster: Roster, inventory: Inventory) -> list[str]:
         f" not in {inventory.path}: it is left alone"
         for node in roster.strangers
     ]
-
-
-def _two_swarms(observation: Observation) -> str | None:
-    """Refuse managers of different swarms: which one is meant, only a person knows."""
-    swarms: dict[str, list[str]] = {}
-    for view in observation.hosts.values():
-        if view.cluster_id:
-            swarms.setdefault(view.cluster_id, []).append(view.name)
-    if len(swarms) <= 1:
-        return None
-    sides = " and ".join(", ".join(hosts) for hosts in swarms.values())
-    return (
-        f"{sides} manage different swarms: run 'docker swarm leave --force' on the hosts of the one"
-        " that is not wanted"
-    )
-
-
-def _unreadable(observation: Observation) -> str | None:
-    """Refuse to plan over a swarm that is there, or may be, but can't be asked."""
-    mute = [view.name for view in observation.hosts.values() if view.silent and view.had_state]
-    if mute:
-        return (
-            f"{', '.join(mute)} may be in a swarm, but the runtime there doesn't answer in time:"
-            f" see 'swarmops logs {mute[0]}', and restart it there if it stays so"
-        )
-    inside = [
-        view.name
-        for view in observation.hosts.values()
-        if view.usable and view.running and view.state != "inactive"
-    ]
-    if not inside:
-        return None
-    silent = [view.name for view in observation.hosts.values() if not view.usable]
-    # A manager that has not come up yet answers as a worker does, which explains nothing.
-    said = observation.swarm_error
-    reason = (
-        f" ({said})" if said and not said.startswith("This node is not a swarm manager") else ""
-    )
-    missing = f", {', '.join(silent)} can't be reached" if silent else ""
-    return (
-        f"{', '.join(inside)} {'is' if len(inside) == 1 else 'are'} in a swarm, but no manager"
-        f" tells its state{reason}{missing}: bring back more than half of the managers, or take"
-        " the swarm down with 'swarmops destroy'"
-    )
-
-
-def _too_few(
-    inventory: Inventory, playbook: Playbook, observation: Observation, roster: Roster
-) -> str | None:
-    """Refuse a new swarm if the hosts that can't be seen might already be one."""
-    possible = inventory.manager_order()
-    silent = [host for host in possible if host in roster.problems]
-    chosen = choose_managers(inventory, playbook, observation, roster)
-    if silent and len(silent) * 2 >= len(possible):
-        which = (
-            "no host that may be a manager can be used"
-            if silent == possible
-            else f"{len(silent)} of the {len(possible)} hosts that may be managers can't be used"
-        )
-        return (
-            f"{which} ({silent[0]}: {roster.problems[silent[0]]}), and there might be a swarm"
-            " already: bring them back, or take them out of the inventory"
-        )
-    if not any(host in roster.joining for host in chosen):
-        return (
-            f"none of the hosts that shall be managers can be used ({', '.join(chosen)}): bring"
-            " one back, or take role: manager from it"
-        )
-    return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import msgspec
 
 from swarmops.client import Client
-from swarmops.errors import SwarmopsError
 from swarmops.fleet.access import Swarm
 from swarmops.fleet.observation import HostView, Observation
 from swarmops.fleet.revision import Revision, read_revision
@@ -67,6 +66,21 @@ def _host_row(view: HostView) -> HostRow:
     )
 
 
+def silence(observation: Observation) -> str:
+    """Return why no manager can be asked, as far as the hosts tell it; empty: one may answer.
+
+    What is wrong with which host is in the hosts' rows, and not said again. Pure.
+    """
+    views = observation.hosts.values()
+    if any(view.running and view.swarm.control_available for view in views):
+        return ""
+    if all(view.usable and not (view.had_state or view.state != "inactive") for view in views):
+        return "no host is in a swarm yet: 'swarmops apply' makes one"
+    if not any(_host_row(view).problem for view in views):
+        return ""
+    return "no manager can be asked how the swarm stands: cure first what is wrong with the hosts"
+
+
 def swarm_status(client: Client, hosts: list[HostRow]) -> Status:
     """Return the status with what a manager tells."""
     nodes = client.nodes()
@@ -95,8 +109,3 @@ def status_of(swarm: Swarm) -> Status:
         problem=info.swarm.error,
     )
     return Status(hosts=[row])
-
-
-def without_swarm(hosts: list[HostRow], error: SwarmopsError) -> Status:
-    """Return the status of a fleet whose swarm can't be asked."""
-    return Status(hosts=hosts, error=str(error))

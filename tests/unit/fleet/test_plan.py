@@ -429,9 +429,10 @@ def test_problems(world: str, playbook: str, host: str, problem: str):
         ("a=worker, b=new", "a is in a swarm, but no manager tells its state"),
         (
             "a=new, b=unreachable, c=unreachable",
-            "2 of the 3 hosts that may be managers can't be used (b: ",
+            "b and c, 2 of the 3 hosts that may be managers, can't be used (connection refused), a",
         ),
-        ("a=unreachable", "no host that may be a manager can be used (a: "),
+        ("a=unreachable", "a, the only host that may be a manager, can't be used: connection ref"),
+        ("a=unreachable, b=unreachable", "a and b, all that may be managers, can't be used: conn"),
         ("a=slow unknown, b=new, c=new, d=new", "a may be in a swarm, but the runtime there"),
     ],
 )
@@ -440,6 +441,8 @@ def test_refusals(world: str, refusal: str):
     result = plan(world, M1)
     assert refusal in result.refusals[0]
     assert result.steps == ()
+    told = [why for why in result.problems.values() if why in result.refusals[0]]
+    assert told == [], "said twice"
 
 
 def test_one_unreachable_host_does_not_stop_the_others():

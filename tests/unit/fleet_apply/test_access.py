@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from swarmops.client import Client, Info, UnreachableError
-from swarmops.errors import InputError, SwarmopsError
+from swarmops.errors import HostError, InputError, SwarmopsError
 from swarmops.fleet import access as access_module
 from swarmops.fleet import current
 from swarmops.fleet.access import (
@@ -180,6 +180,19 @@ def test_nobody() -> None:
     probes = Probes(a=SwarmopsError("a is a worker"), b=SwarmopsError("b: unreachable"))
     with pytest.raises(SwarmopsError, match="no manager answers: a is a worker; b: unreachable"):
         first_manager(["a", "b"], probes, lead_s=0.01)
+
+
+def test_a_reason_that_many_hosts_share_is_said_once() -> None:
+    """A key file that is missing is missing for all of them; of many only the first are named."""
+    names = [f"h{number}" for number in range(1, 9)]
+    probes = Probes(**{name: HostError(name, "there is no key file x") for name in names})
+    probes.answers["h2"] = SwarmopsError("h2 is a worker")
+    with pytest.raises(SwarmopsError) as raised:
+        first_manager(names, probes, lead_s=0.01)
+    told = str(raised.value)
+    assert "h2 is a worker" in told
+    assert told.count("there is no key file x") == 1
+    assert " and 4 more: there is no key file x" in told
 
 
 def test_no_swarm() -> None:

@@ -25,10 +25,11 @@ from swarmops.fleet.destroy import destroy
 from swarmops.fleet.facts import clock_offset_s
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
-from swarmops.fleet.observation import HostView, build_observation
+from swarmops.fleet.observation import HostView, Observation, build_observation
 from swarmops.fleet.observe import observe
 from swarmops.fleet.shells import Shells
-from swarmops.fleet.status import host_rows
+from swarmops.fleet.status import host_rows, silence
+from swarmops.model.swarm import SwarmInfo
 
 if TYPE_CHECKING:
     from tests.unit.fleet_apply.conftest import FakeSwarm
@@ -153,6 +154,34 @@ def test_status(inventory: Inventory) -> None:
     ]
     assert rows[0].problem == "nothing is installed"
     assert [(row.release, row.unit) for row in rows[:2]] == [("", ""), ("r1", "active")]
+
+
+BROKEN = HostView(name="a", error="there is no key file k")
+WORKS = SwarmInfo(local_node_state="active")
+MANAGES = SwarmInfo(local_node_state="active", control_available=True)
+CURED = "no manager can be asked how the swarm stands: cure first what is wrong with the hosts"
+UNMADE = "no host is in a swarm yet: 'swarmops apply' makes one"
+
+
+@pytest.mark.parametrize(
+    ("views", "said"),
+    [
+        pytest.param([BROKEN], CURED, id="nobody is reached"),
+        pytest.param([BROKEN, HostView(name="b", running=True, swarm=WORKS)], CURED, id="a worker"),
+        pytest.param([BROKEN, HostView(name="b", running=True, swarm=MANAGES)], "", id="a manager"),
+        pytest.param([HostView(name="b", running=True, swarm=WORKS)], "", id="a worker alone"),
+        pytest.param([HostView(name="a"), HostView(name="b", running=True)], UNMADE, id="bare"),
+        pytest.param([HostView(name="a", had_state=True)], "", id="a member without a problem"),
+        pytest.param(
+            [HostView(name="a", had_state=True, missing=(Missing("process", "it is stopped"),))],
+            CURED,
+            id="a member is stopped",
+        ),
+    ],
+)
+def test_status_says_once_why_nobody_tells_of_the_swarm(views: list[HostView], said: str) -> None:
+    """What is wrong with a host is in its row; the last line doesn't say it again."""
+    assert silence(Observation(hosts={view.name: view for view in views})) == said
 
 
 @pytest.mark.parametrize("leaves", [True, False])
