@@ -1,8 +1,8 @@
 """Docker's events, made from the store's changes, and the last of them for who asks later.
 
-Every manager keeps its own ``EventHistory`` from its start on. Readers share one ring: one that is
-slower than the ring is cut off, since events it has missed can't be had again. What only managers
-may see makes no event.
+Every manager keeps its own ``EventHistory`` from its start on. Readers share one queue: one that is
+slower than what is kept is cut off, since events it has missed can't be had again. What only
+managers may see makes no event.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from swarmops.store import Event, Store, Watch, sliced
 
 KEPT = 2048
 """So many past events are kept, and so far may a reader be behind."""
+BURST = 16_384
+"""So many are kept where they come within ``BURST_FOR``: thousands of nodes may change at once."""
+BURST_FOR = timedelta(seconds=30)
 TYPES = {
     "services": "service",
     "nodes": "node",
@@ -45,9 +48,10 @@ class EventHistory:
     def __init__(self, store: Store, now: Callable[[], datetime]) -> None:
         self._store = store
         self._now = now
-        self._ring: deque[EventMessage] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[datetime, EventMessage]] = deque()
+        """The last events, each with when it was made here."""
         self.count = 0
-        """How many events there ever were; the ring has the last of them."""
+        """How many events there ever were."""
         self._news = asyncio.Event()
         self._watch: Watch | None = None
         self._collecting = False
@@ -59,7 +63,10 @@ class EventHistory:
             with self._store.watch(*TYPES) as self._watch:
                 while True:
                     await self._watch.wait()
-                    await self._collect(self._watch.take()[0])
+                    events, lost = self._watch.take()
+                    if lost:
+                        self._cut_off()
+                    await self._collect(events)
         finally:
             self._watch, self._collecting = None, False
             self._tell()
@@ -67,11 +74,24 @@ class EventHistory:
     async def _collect(self, events: list[Event]) -> None:
         self._collecting = True
         async for event in sliced(events):
-            if (message := message_of(event, self._now())) is not None:
-                self._ring.append(message)
+            now = self._now()
+            if (message := message_of(event, now)) is not None:
+                self._kept.append((now, message))
                 self.count += 1
+                self._forget(now)
         self._collecting = False
         self._tell()
+
+    def _forget(self, now: datetime) -> None:
+        """Drop what is more than is kept, in a burst only what is more than that."""
+        kept = self._kept
+        while len(kept) > BURST or (len(kept) > KEPT and now - kept[0][0] > BURST_FOR):
+            kept.popleft()
+
+    def _cut_off(self) -> None:
+        """Events were lost before they came here: who reads is behind, whatever it has read."""
+        self._kept.clear()
+        self.count += 1
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -91,17 +111,17 @@ class EventHistory:
         """
         place = self.count
         if since_ns:
-            for message in list(self._ring):
+            for _, message in list(self._kept):
                 if message.time_ns >= since_ns:
                     yield message
         while follow:
-            first = self.count - len(self._ring)
+            first = self.count - len(self._kept)
             if place < first:
                 return
             if place == self.count:
                 await self._news.wait()
                 continue
-            message = self._ring[place - first]
+            message = self._kept[place - first][1]
             place += 1
             await self._pace.turn()  # hundreds of readers hear of it at once
             yield message

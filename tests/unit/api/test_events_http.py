@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -13,9 +13,10 @@ import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.manager.events import KEPT, EventHistory
+from swarmops.manager.events import BURST, BURST_FOR, KEPT, EventHistory
 from swarmops.manager.pace import PER_TURN
 from swarmops.model.base import given
+from swarmops.model.events import EventMessage
 from swarmops.model.ids import new_id
 from swarmops.model.node import Availability, NodeInternal, NodeState
 from swarmops.model.secret import Secret, SecretSpec
@@ -29,6 +30,7 @@ from swarmops.model.service import (
     UpdateStatus,
 )
 from swarmops.store import Transaction
+from swarmops.store.watch import QUEUE_EVENTS_MAX
 from tests.unit.api.conftest import Api
 from tests.unit.api.fake_node import FakeNode, NoInsight
 from tests.unit.api.test_docker_cli import Cli, docker, swarm  # noqa: F401 - fixtures
@@ -39,7 +41,8 @@ class History(NoInsight):
 
     def __init__(self, node: FakeNode) -> None:
         assert node.store is not None
-        self._events = EventHistory(node.store, node.now)
+        self.time = node.now()
+        self._events = EventHistory(node.store, lambda: self.time)
         self.collecting = asyncio.create_task(self._events.run())
 
     @property
@@ -211,21 +214,54 @@ async def test_a_node_in_no_swarm_has_an_open_stream_that_tells_once_it_is_a_man
     history.collecting.cancel()
 
 
-async def test_a_reader_that_falls_behind_what_is_kept_is_cut_off(told: Api):
-    """Rather than be told a story with holes; one ring serves all readers."""
-    insight = told.node.insight
-    assert insight is not None
-    reader = insight.events.read(0, follow=True)
+async def following(told: Api) -> tuple[History, AsyncGenerator[EventMessage, None]]:
+    """The history, and a reader of it that has read one event."""
+    history = told.node.insight
+    assert isinstance(history, History)
+    reader = history.events.read(0, follow=True)
     waiting = asyncio.ensure_future(anext(reader))
     await asyncio.sleep(0)
     await told.node.put(service(told.node))
     await waiting
-    store = told.node.store
-    assert store is not None
-    for number in range(KEPT + 1):
-        (web,) = store.services
-        await told.node.put(replace(web, spec=service(told.node, number % 7).spec))
-        await asyncio.sleep(0)
+    return history, reader
+
+
+async def make_many(node: FakeNode, count: int) -> list[str]:
+    """Store so many secrets at once, have all heard of it, and return their names."""
+    names = [f"s{new_id(node.rng)}" for _ in range(count)]
+    await node.put(*(Secret(id=name[1:], spec=SecretSpec(name=name)) for name in names))
+    assert node.insight is not None
+    await node.insight.events.caught_up()
+    return names
+
+
+async def test_a_burst_is_told_whole_to_who_was_up_with_it(told: Api):
+    """Thousands of nodes that change in one transaction are no reason to end every stream."""
+    _, reader = await following(told)
+    names = await make_many(told.node, 2 * KEPT)
+    assert [(await anext(reader)).actor.attributes["name"] for _ in names] == names
+    await reader.aclose()
+
+
+@pytest.mark.parametrize("count", [1, BURST])
+async def test_a_reader_that_falls_behind_what_is_kept_is_cut_off(told: Api, count: int):
+    """Rather than be told a story with holes: an event later, or as many as a burst may have."""
+    history, reader = await following(told)
+    for _ in range(2):
+        await make_many(told.node, KEPT)
+    if count == 1:
+        history.time += 2 * BURST_FOR
+    while count > 0:
+        await make_many(told.node, min(count, KEPT))
+        count -= KEPT
+    with pytest.raises(StopAsyncIteration):
+        await anext(reader)
+
+
+async def test_a_reader_is_cut_off_where_the_history_itself_missed_events(told: Api):
+    """A snapshot took their place, or they were more than its queue holds."""
+    _, reader = await following(told)
+    await make_many(told.node, QUEUE_EVENTS_MAX + 1)
     with pytest.raises(StopAsyncIteration):
         await anext(reader)
 
