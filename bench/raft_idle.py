@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +18,21 @@ _SETTLE_S = 5.0
 
 def idle(folder: Path, seconds: float) -> bool:
     """Measure the processor's share of a raft member, and of a manager's and a worker's daemon."""
+    _bare(seconds)
     return _daemons(seconds) & _members(folder, seconds)
+
+
+def _bare(seconds: float) -> None:
+    """Measure what the heartbeats alone cost on this machine, by whomever they are sent."""
+    argv = [sys.executable, "-m", "bench.bare_heartbeats"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()
+            (share,) = _shares([process.pid], seconds).values()
+        finally:
+            process.kill()
+    print(f"  the same heartbeats by bare asyncio, without TLS: {share:.2f} % of a processor")
 
 
 def _members(folder: Path, seconds: float) -> bool:
