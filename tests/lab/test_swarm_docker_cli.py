@@ -156,6 +156,33 @@ def test_a_newer_cli_works_through_a_forwarded_socket(swarm: Swarm, forwarded: P
     local(forwarded, "service", "rm", "far")
 
 
+def test_flags_of_the_newest_api_are_kept_and_shown(forwarded: Path) -> None:
+    """What Debian's engine, and so the transcript, is too old for: API 1.44 and 1.46."""
+    flags = ("--health-start-interval", "2s", "--oom-score-adj")
+    new = (
+        "service",
+        "create",
+        "--detach",
+        "--no-resolve-image",
+        "--name",
+        "new",
+        "--replicas",
+        "0",
+    )
+    local(forwarded, *new, "--health-cmd", "true", *flags, "10", "busybox:1")
+    assert _new_fields(forwarded) == (2_000_000_000, 10)
+    local(forwarded, "service", "update", "--detach", "--oom-score-adj", "20", "new")
+    assert _new_fields(forwarded) == (2_000_000_000, 20)
+    # The CLI's `service update --health-start-interval` changes nothing in what it sends.
+    local(forwarded, "service", "rm", "new")
+
+
+def _new_fields(socket: Path) -> tuple[int, int]:
+    (service,) = json.loads(local(socket, "service", "inspect", "new"))
+    spec = service["Spec"]["TaskTemplate"]["ContainerSpec"]
+    return spec["Healthcheck"]["StartInterval"], spec["OomScoreAdj"]
+
+
 def test_the_last_manager_is_refused_what_would_end_the_swarm(swarm: Swarm) -> None:
     """`node demote` and `swarm leave`, in Docker's words; `node rm` of a live node too."""
     manager = swarm["host1"]

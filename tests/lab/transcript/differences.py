@@ -32,11 +32,11 @@ def _without(pattern: str) -> Callable[[Printed], Printed]:
     return here
 
 
-def _refused(why: str) -> Callable[[Printed], Printed]:
-    """Return what refuses a command that Docker carries out."""
+def _refused(why: str, *, instead: str = "") -> Callable[[Printed], Printed]:
+    """Return what refuses a command that Docker carries out, or refuses for another reason."""
 
     def here(dockers: Printed) -> Printed:
-        assert dockers.rc == 0
+        assert instead in dockers.err if instead else dockers.rc == 0
         return Printed(1, "", f"Error response from daemon: {why}")
 
     return here
@@ -51,6 +51,13 @@ def _without_endpoint(dockers: Printed) -> Printed:
     return dockers._replace(out=masked(words, json.dumps(changed), {}))
 
 
+_EXTERNAL = "--external-ca protocol=cfssl,url=https://127.0.0.1:9/sign"
+_OWN = "the swarm signs its certificates by itself: external authorities are refused"
+_UNIMPLEMENTED = (
+    "rpc error: code = Unimplemented desc = external certificate authorities are not supported: "
+    "the swarm signs by itself"
+)
+_UNREACHABLE = "there must be at least one valid, reachable external CA"
 _ALLOCATED = "a network has its subnet when it is made, so no update follows that allocates it"
 _INGRESS = "the ingress network has no endpoint of its own, on managers or on workers"
 _EVENTS = "events --since {start} --until {now}"
@@ -68,14 +75,10 @@ EXPECTED: Final[dict[str, Difference]] = {
     "events --filter nonsense=1 --until {now}": Difference(
         "a filter that there isn't is refused, not ignored", _refused("Invalid filter 'nonsense'")
     ),
-    "swarm init --advertise-addr {m} --external-ca protocol=cfssl,url=https://127.0.0.1:9/sign": (
-        Difference(
-            "the swarm signs its certificates by itself: external authorities are refused",
-            _refused(
-                "rpc error: code = Unimplemented desc = external certificate authorities are not "
-                "supported: the swarm signs by itself"
-            ),
-        )
+    f"swarm init --advertise-addr {{m}} {_EXTERNAL}": Difference(_OWN, _refused(_UNIMPLEMENTED)),
+    f"swarm update {_EXTERNAL}": Difference(_OWN, _refused(_UNIMPLEMENTED)),
+    f"swarm ca --rotate --detach --ca-cert {{pki}}/cert.pem {_EXTERNAL}": Difference(
+        _OWN, _refused(_UNIMPLEMENTED, instead=_UNREACHABLE)
     ),
 }
 
@@ -97,10 +100,8 @@ REFUSED: Final[dict[str, str]] = {
     "service create --health-start-interval": "requires API version 1.44",
     "service create --oom-score-adj": "requires API version 1.46",
     "service update --health-start-interval": "requires API version 1.44",
-    "service update --no-healthcheck": "--no-healthcheck conflicts with --health-* options",
     "service update --oom-score-adj": "requires API version 1.46",
-    "swarm ca --external-ca": "must be a key=value pair",
-    "swarm update --external-ca": "must be a key=value pair",
+    "swarm ca --external-ca": _UNREACHABLE,
 }
 """The flags with which no line of the script does anything on Docker's side, and what it is told.
 
