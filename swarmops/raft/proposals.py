@@ -58,6 +58,10 @@ class Proposals:
         timer = self._clock.call_later(timeout_s, _expire, waiter)
         try:
             await waiter
+        except asyncio.CancelledError:
+            if not waiter.cancelled():
+                self._admit()  # who was let in has gone away: the next one may
+            raise
         finally:
             timer.cancel()
             waiter.cancel()
@@ -170,12 +174,16 @@ class Proposals:
         if pending is not None:
             self._unsent.pop(number, None)
             self._bytes -= len(pending.data)
-            while self._room and not self.is_full():
-                waiter = self._room.popleft()
-                if not waiter.done():
-                    waiter.set_result(None)
-                    break
+            self._admit()
         return pending
+
+    def _admit(self) -> None:
+        """Let the first in who waits for room, if there is some."""
+        while self._room and not self.is_full():
+            waiter = self._room.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
 
 
 def _too_late(pending: _Pending) -> Exception:

@@ -1,7 +1,8 @@
-"""The pure parts: request sessions, flow control, and the check of the installed engine."""
+"""The small parts: request sessions, flow control, room for proposals, the check of the engine."""
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import re
 import time
@@ -15,6 +16,7 @@ from swarmops.raft import BootClock, Timing, engine, engine_core
 from swarmops.raft.errors import IncompatibleEngine, RaftError
 from swarmops.raft.messages import FRAME_BYTES_MAX
 from swarmops.raft.progress import Progress
+from swarmops.raft.proposals import Proposals
 from swarmops.raft.sessions import SESSIONS_MAX, Sessions
 from swarmops.raft.stock import Node
 
@@ -163,3 +165,16 @@ def test_the_clock_of_a_lease_goes_on_while_the_machine_sleeps(monkeypatch: pyte
     monkeypatch.setattr(time, "clock_gettime", clock_gettime)
     assert BootClock().time() == 5.0
     assert asked == [time.CLOCK_BOOTTIME]
+
+
+async def test_room_that_a_caller_leaves_untaken_is_the_next_ones():
+    """It was let in and went away in the same turn: nobody else would ever have been woken."""
+    proposals = Proposals(7, BootClock(), Timing(pending_bytes=1))
+    before = proposals.add(b"x", 60)
+    first, second = (asyncio.ensure_future(proposals.wait_for_room(60)) for _ in range(2))
+    await asyncio.sleep(0)
+    proposals.applied(1, "done", None)
+    first.cancel()
+    async with asyncio.timeout(30):
+        await second
+    assert (first.cancelled(), await before) == (True, "done")
