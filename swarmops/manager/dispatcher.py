@@ -8,7 +8,7 @@ the leader for longer than its lease sends its agents away, to where the quorum 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -28,7 +28,7 @@ from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end, keep_running
 from swarmops.manager.lease import Lease
 from swarmops.manager.log_intake import LogIntake
-from swarmops.manager.pace import Pace
+from swarmops.manager.pace import Pace, by_turns
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming, until_beat_s
@@ -195,7 +195,7 @@ class Dispatcher:
             while True:
                 events, resync = await watch.next()
                 if resync:
-                    for session in self._sessions.values():
+                    async for session in by_turns(self._sessions.values()):
                         session.resync()
                 async for event in sliced(events):
                     await self._route(event)
@@ -210,11 +210,11 @@ class Dispatcher:
         news = self._news()
         if news != self._told:
             self._told = news
-            for session in self._sessions.values():
+            async for session in by_turns(self._sessions.values()):
                 session.node_changed()
 
-    def _ports_changed(self, keys: set[Key]) -> None:
-        for session in self._sessions.values():
+    async def _ports_changed(self, keys: Sequence[Key]) -> None:
+        async for session in by_turns(self._sessions.values()):
             session.ports_changed(keys)
 
     def _route_task(self, old: Task | None, new: Task | None) -> None:

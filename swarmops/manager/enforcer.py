@@ -25,6 +25,8 @@ from swarmops.store import Event, Store
 
 MESSAGE = "task rejected by constraint enforcer"
 REASON = "assigned node no longer meets constraints"
+TASKS_PER_STEP = 1_000
+"""Tasks looked at, after which a step begins with no other node."""
 
 
 class Enforcer:
@@ -48,9 +50,13 @@ class Enforcer:
         """Reject what must not stay on these nodes."""
         step: Step[str] = Step()
         status = TaskStatus(timestamp=now, state=TaskState.REJECTED, message=MESSAGE, err=REASON)
+        looked = 0
         for node_id in keys:
             node = store.nodes.get(node_id)
-            if node is not None and available(node):
+            if looked >= TASKS_PER_STEP:
+                step.again.append(node_id)
+            elif node is not None and available(node):
+                looked += len(store.tasks.by_node(node_id))
                 for task in misplaced(node, store):
                     step.tx.patch_task(task.id, status=status)
         return step

@@ -3,21 +3,25 @@
 Every manager's dispatcher has one table, kept from the store's events and the same for all nodes;
 its sessions send it to their agents, whole at first, then what changed. A task is in it while it
 runs and is wanted, its node is not down, and it has said where it listens. So one that shall stop
-is taken out of every node's table before its agent stops it. Reads the store, writes nothing.
+is taken out of every node's table before its agent stops it: whoever tells agents of tasks waits
+until the table is ``settled``. Reads the store, a part of a large service in each turn of the event
+loop; writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from msgspec import UNSET
 
+from swarmops.manager.pace import by_turns
 from swarmops.model.base import given
 from swarmops.model.node import Node, NodeState
 from swarmops.model.service import PortConfig, Service
 from swarmops.model.session import Backend, Ingress, PublishedPort
 from swarmops.model.task import Task, TaskState
-from swarmops.store import Event, Store, sliced
+from swarmops.store import Event, Store, Watch, sliced
 
 Key = tuple[str, int]
 """Protocol and published port."""
@@ -26,31 +30,47 @@ Key = tuple[str, int]
 class IngressTable:
     """The table of one manager. ``changed`` hears which of its ports have changed."""
 
-    def __init__(self, store: Store, changed: Callable[[set[Key]], None]) -> None:
+    def __init__(self, store: Store, changed: Callable[[Sequence[Key]], Awaitable[None]]) -> None:
         self._store = store
         self._changed = changed
         self._ports: dict[Key, PublishedPort] = {}
         self._of_service: dict[str, set[Key]] = {}
-        self._read = False
+        self._watch: Watch | None = None
+        self._reading = True
+        self._read_to = 0
+        """All that the store's log had up to here is in the table, and was told."""
+        self._over = asyncio.Event()
+        """Set, and another one made, whenever that is further."""
 
     async def follow(self) -> None:
         """Keep the table, until cancelled."""
-        with self._store.watch("services", "tasks", "nodes") as watch:
-            self._tell(self._read_all())
+        with self._store.watch("services", "tasks", "nodes") as self._watch:
+            events, everything = list[Event](), True
             while True:
-                events, resync = await watch.next()
-                if resync:
-                    self._tell(self._read_all())
-                    continue
-                services = {
-                    each async for event in sliced(events) for each in concerned(self._store, event)
-                }
-                self._tell({key for each in services for key in self._read_service(each)})
+                self._reading, applied = True, self._store.applied
+                await self._read(self._all() if everything else await self._concerned(events))
+                self._reading, self._read_to = False, applied
+                over, self._over = self._over, asyncio.Event()
+                over.set()
+                events, everything = await self._watch.next()
+
+    async def settled(self) -> None:
+        """Return at once, or when the changes that the store has now are read and told."""
+        applied = self._store.applied
+        while self._is_behind() and self._read_to < applied:
+            await self._over.wait()
+
+    def _is_behind(self) -> bool:
+        return self._reading or (self._watch is not None and self._watch.waiting)
+
+    def _all(self) -> set[str]:
+        return {*self._of_service, *(each.id for each in self._store.services)}
+
+    async def _concerned(self, events: Iterable[Event]) -> set[str]:
+        return {each async for event in sliced(events) for each in concerned(self._store, event)}
 
     def complete(self) -> Ingress:
         """Return everything, as a session's first word of it."""
-        if not self._read:
-            self._read_all()
         return Ingress(complete=True, ports=list(self._ports.values()), removed=[])
 
     def changes(self, keys: Iterable[Key]) -> Ingress:
@@ -62,20 +82,18 @@ class IngressTable:
             removed=[key for key in keys if key not in self._ports],
         )
 
-    def _tell(self, keys: set[Key]) -> None:
-        if keys:
-            self._changed(keys)
+    async def _read(self, services: Iterable[str]) -> None:
+        """Take over what these services publish now, and tell of the ports that changed."""
+        changed: set[Key] = set()
+        for each in sorted(services):
+            changed |= await self._read_service(each)
+        if changed:
+            await self._changed(sorted(changed))
 
-    def _read_all(self) -> set[Key]:
-        self._read = True
-        services = {*self._of_service, *(service.id for service in self._store.services)}
-        return {key for each in services for key in self._read_service(each)}
-
-    def _read_service(self, service_id: str) -> set[Key]:
+    async def _read_service(self, service_id: str) -> set[Key]:
         """Take over what a service publishes now; return the ports that changed."""
         service = self._store.services.get(service_id)
-        tasks = self._store.tasks.by_service(service_id) if service else ()
-        ports = list(published(service, tasks, self._store)) if service else []
+        ports = await published(service, self._store) if service else []
         now = {(port.protocol, port.number): port for port in ports}
         gone = self._of_service.pop(service_id, set()) - now.keys()
         if now:
@@ -101,23 +119,27 @@ def concerned(store: Store, event: Event) -> Iterator[str]:
             yield from (task.service_id for task in store.tasks.by_node(node.id))
 
 
-def published(service: Service, tasks: Iterable[Task], store: Store) -> Iterator[PublishedPort]:
-    """Yield the service's ingress ports, each with the tasks behind it in a stable order."""
+async def published(service: Service, store: Store) -> list[PublishedPort]:
+    """Return the service's ingress ports, each with the tasks behind it in a stable order."""
     ports = [port for port in given(service.endpoint.ports, []) if _is_ingress(port)]
     if not ports:
-        return
-    usable = sorted((task for task in tasks if _takes_connections(task)), key=lambda t: t.id)
-    for port in ports:
-        yield PublishedPort(
+        return []
+    tasks = store.tasks.by_service(service.id)
+    usable = [task async for task in by_turns(tasks) if _takes_connections(task)]
+    usable.sort(key=lambda task: task.id)
+    return [
+        PublishedPort(
             protocol=_protocol(port),
             number=given(port.published_port, 0),
             backends=[
                 Backend(addr, there)
-                for task in usable
+                async for task in by_turns(usable)
                 if (addr := _place(store.nodes.get(given(task.node_id, ""))))
                 and (there := _port_on_node(task, port))
             ],
         )
+        for port in ports
+    ]
 
 
 def _takes_connections(task: Task) -> bool:

@@ -30,6 +30,8 @@ K = TypeVar("K", bound=Hashable)
 KEYS_PER_STEP = 100
 EVENTS_PER_SLICE = 500
 """Other work of the event loop gets its turn after so many events, or keys."""
+FEW = 50
+"""Fewer events, or changes, than this are no reason to let others go first."""
 QUEUE_EVENTS_MAX = 50_000
 """A loop that begins with a large swarm is busy for a while."""
 WAIT_S_MAX = 60.0
@@ -149,6 +151,7 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
                 await _collect(loop.observe(store, event), dirty)
                 if place % EVENTS_PER_SLICE == 0:
                     await asyncio.sleep(0)
+            await _give_way(len(events))
             now = context.now()
             dirty.update(dict.fromkeys(alarms.due(now)))
             keys = list(islice(dirty, KEYS_PER_STEP))
@@ -159,9 +162,16 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
             context.work.note(perf_counter() - begun_s, len(step.tx))
             for key, when in step.wake.items():
                 alarms.set(key, when)
+            await _give_way(len(step.tx))
             if not await write(step.tx, context):
                 dirty.update(dict.fromkeys(keys))
             dirty.update(dict.fromkeys(step.again))
+
+
+async def _give_way(done: int) -> None:
+    """Let others have their turn after so much: observing, deciding and writing are one each."""
+    if done > FEW:
+        await asyncio.sleep(0)
 
 
 async def _collect(keys: Iterable[K | None], dirty: dict[K, None]) -> None:

@@ -18,6 +18,9 @@ from swarmops.model.node import Node, NodeInternal, NodeState
 from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.store import Event, Store
 
+TASKS_PER_STEP = 1_000
+"""Tasks looked at, after which a step begins with no other node."""
+
 
 class Orphans:
     """The loop; it remembers nothing between steps."""
@@ -48,13 +51,18 @@ class Orphans:
     def step(self, store: Store, keys: Sequence[str], now: datetime) -> Step[str]:
         """Give up the tasks of these nodes, if it is time."""
         step: Step[str] = Step()
+        looked = 0
         for node_id in keys:
+            if looked >= TASKS_PER_STEP:
+                step.again.append(node_id)
+                continue
             due = self._due(store.nodes.get(node_id), now)
             if due is None:
                 continue
             if due > now:
                 step.wake[node_id] = due
                 continue
+            looked += len(store.tasks.by_node(node_id))
             for task in store.tasks.by_node(node_id):
                 if not task.status.state.terminal:
                     step.tx.patch_task(task.id, status=_orphaned(task, now))

@@ -9,8 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator, Collection
+from typing import TypeVar
 
 PER_TURN = 10
+LOOKED_PER_TURN = 500
+"""So many sessions or tasks are looked at, or marked, in a turn: microseconds each."""
+
+T = TypeVar("T")
+
+
+async def by_turns(items: Collection[T], per_turn: int = LOOKED_PER_TURN) -> AsyncIterator[T]:
+    """Iterate over the items as they are now, and let others have their turn after some of them."""
+    for place, item in enumerate(list(items), start=1):
+        yield item
+        if place % per_turn == 0:
+            await asyncio.sleep(0)
 
 
 class Pace:

@@ -20,6 +20,8 @@ from swarmops.store import Store, place_of
 
 CHANGED = "changed"
 """In a place's stead: look at the places of the service in which something changed."""
+SEEN = 4
+"""What it costs to judge a place of a service under update, in places that are passed."""
 
 
 class ServiceLook(Look):
@@ -77,7 +79,7 @@ class ServiceLook(Look):
         update = UpdateLook(self, service)
         for place, tasks in kept.items():
             update.see(place, tasks)
-            yield from self.pause(2)
+            yield from self.pause(SEEN)
         goes_on = updating(service) and not rebalance.wished(service)
         yield from update.decide((service.id, CHANGED if goes_on else ""))
         if goes_on:
@@ -95,5 +97,5 @@ class ServiceLook(Look):
                 return
             if used:
                 update.see(place, tasks)
-            yield from self.pause(2)
+            yield from self.pause(SEEN)
         yield from update.decide((service.id, CHANGED))

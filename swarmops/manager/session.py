@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -99,9 +99,9 @@ class Session:
         self._changed[task_id] = None
         self._tell_soon()
 
-    def ports_changed(self, keys: set[Key]) -> None:
+    def ports_changed(self, keys: Iterable[Key]) -> None:
         """Tell the agent soon about these published ports."""
-        self._ports.update(dict.fromkeys(sorted(keys)))
+        self._ports.update(dict.fromkeys(keys))
         self._tell_soon()
 
     def node_changed(self) -> None:
@@ -135,6 +135,7 @@ class Session:
             await self._pace.turn()
             await self._send(Welcome(*self._news()))
             self._period_s = self._told_period_s
+            await self._ingress.settled()
             await self._send(self._ingress.complete())
             await self._send(self._assigned.complete())
             self._welcomed = True
@@ -223,6 +224,7 @@ class Session:
             while self._has_news():
                 await asyncio.sleep(self._timing.assignments_s)
                 await self._pace.turn()
+                await self._ingress.settled()
                 await self._tell_now()
         except Exception as error:  # noqa: BLE001 - the session ends with it
             self._hang_up(error)

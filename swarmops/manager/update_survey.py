@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET
@@ -26,6 +27,9 @@ from swarmops.store import NodeTable
 MONITOR_S = 5.0
 BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
 _ROLLBACK = "rollback_"
+
+Difference = Literal["none", "placement", "any"]
+"""In what two specs differ: in the placement alone, or in more than that."""
 
 
 class UpdateSurvey:
@@ -51,6 +55,8 @@ class UpdateSurvey:
         self.tried_since = Moments()
         """Since when it is known how new tasks do, of those that began lately."""
         self._replaced: set[str] = set()
+        self._differences: dict[int, Difference] = {}
+        """How former specs of the service, by their versions, differ from the present one."""
 
     @property
     def replaced(self) -> int:
@@ -80,7 +86,7 @@ class UpdateSurvey:
         version = self._version
         if all(spec_version(task) == version for task in tasks):
             return False
-        old = {task.id for task in tasks if is_dirty(self._service, task, self._nodes)}
+        old = {task.id for task in tasks if self._is_old(task)}
         if not old:
             return False
         dirty = _dirty(tasks, old)
@@ -99,6 +105,14 @@ class UpdateSurvey:
         elif since + self._horizon > now:
             self.tried_since.set(place, since)
         return False
+
+    def _is_old(self, task: Task) -> bool:
+        """As ``is_dirty``, but each spec is compared once for all tasks that were made from it."""
+        version = spec_version(task)
+        found = self._differences.get(version)
+        if found is None:
+            found = self._differences[version] = difference(self._service, task)
+        return _is_dirty(found, self._service, task, self._nodes)
 
     def _failed(self, task: Task) -> bool:
         """Whether a new task ended by itself before it ran for the monitor time."""
@@ -136,15 +150,26 @@ def is_dirty(service: Service, task: Task, nodes: NodeTable) -> bool:
 
     As in Docker, another placement alone is no difference while the task's node fulfils it.
     """
+    return _is_dirty(difference(service, task), service, task, nodes)
+
+
+def difference(service: Service, task: Task) -> Difference:
+    """Say in what the spec that a task was made from differs from the service's present one."""
     if spec_version(task) == service_version(service):
-        return False
+        return "none"
     if given(task.internal, TaskInternal()).ports != ports(service.spec):
-        return True
+        return "any"
     wanted = task_spec(service.spec)
     if task.spec == wanted:
-        return False
+        return "none"
     if msgspec.structs.replace(task.spec, placement=wanted.placement) != wanted:
-        return True
+        return "any"
+    return "placement"
+
+
+def _is_dirty(found: Difference, service: Service, task: Task, nodes: NodeTable) -> bool:
+    if found != "placement":
+        return found == "any"
     return not _fulfils(nodes.get(given(task.node_id, "")), service)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from itertools import pairwise
 
-from swarmops.manager.pace import Pace
+from swarmops.manager.pace import Pace, by_turns
 
 
 async def _turns(done: list[int], count: int) -> list[int]:
@@ -55,3 +55,21 @@ async def test_a_caller_that_is_cancelled_holds_up_nobody() -> None:
         await callers[0]
         await callers[19]
         await pace.turn()
+
+
+async def test_what_is_passed_by_turns_lets_others_go_between() -> None:
+    """Ten items, four a turn: two turns for others; what is added meanwhile is not passed."""
+    items, others = dict.fromkeys(range(10), ""), list[int]()
+
+    async def other() -> None:
+        for _ in range(2):
+            others.append(len(passed))
+            items[100 + len(others)] = ""
+            await asyncio.sleep(0)
+
+    passed = list[int]()
+    beside = asyncio.create_task(other())
+    async for item in by_turns(items, per_turn=4):
+        passed.append(item)
+    await beside
+    assert (passed, others) == (list(range(10)), [4, 8])

@@ -101,6 +101,8 @@ def test_an_update_keeps_its_bounds(config: dict[str, object], least: int, most:
     async def run() -> None:
         async with lab(managers=1, workers=3) as swarm:
             await with_old(swarm)
+            for agent in swarm.agents.values():
+                agent.stop_s = 0.0  # parallelism counts starts: it waits for no old task's end
             await update(swarm, "new", **config)
             seen: set[int] = set()
 
