@@ -36,7 +36,7 @@ from swarmops.model.defaults import (
     restart_max_attempts,
     restart_window_s,
 )
-from swarmops.model.service import Service, UpdateConfig
+from swarmops.model.service import Service, UpdateConfig, UpdateStatus
 from swarmops.model.task import Task, TaskInternal, TaskState
 from swarmops.store import NodeTable
 
@@ -76,7 +76,8 @@ def tend(
     lost = [task for task in wanted if task.status.state.terminal or stranded(task, nodes)]
     step.desire += [(task.id, TaskState.SHUTDOWN) for task in lost]
     rest = [task for task in wanted if task not in lost]
-    if lost and not rest and keep and should_restart(lost[-1], tasks, now):
+    again = not rest or (bool(lost) and _tried_beside(service, lost[-1], rest))
+    if lost and again and keep and should_restart(lost[-1], tasks, now):
         replace(step, service, place, lost[-1], tasks, nodes, now, rng)
     rest = _one(step, rest)
     for task in rest:
@@ -124,6 +125,22 @@ def _move(  # noqa: PLR0911, PLR0917 - one decision: its parts, and its ends
         return [new if drained else old]
     step.wake = due
     return []
+
+
+def _tried_beside(service: Service, failed: Task, rest: Sequence[Task]) -> bool:
+    """Whether a start-first update tried the present spec beside the old task, which goes on.
+
+    As in Docker the policy then tries again, whether the update still goes on or is over; but not
+    in one that is paused: what it does next is decided by whoever looks after it.
+    """
+    version = service_version(service)
+    state = given(given(service.update_status, UpdateStatus()).state, "")
+    return (
+        spec_version(failed) == version
+        and failed.status.state.terminal
+        and all(spec_version(task) < version for task in rest)
+        and not state.endswith("paused")
+    )
 
 
 def starts_first(service: Service) -> bool:

@@ -16,7 +16,8 @@ from msgspec import UNSET
 from swarmops.errors import InputError
 from swarmops.manager import constraints, extensions
 from swarmops.manager.moments import Moments
-from swarmops.manager.places import live, service_version, spec_version
+from swarmops.manager.places import live, made, service_version, spec_version
+from swarmops.manager.restarts import should_restart
 from swarmops.model.base import given
 from swarmops.model.defaults import NANOSECONDS, placement, ports, task_spec
 from swarmops.model.node import Node
@@ -46,8 +47,8 @@ class UpdateSurvey:
         """Places all of whose tasks that count are of an old spec, in the order of the survey."""
         self.tried: dict[str, Sequence[Task]] = {}
         """The tasks of those that had a new one already."""
-        self.failed: dict[str, list[Task]] = {}
-        """New tasks that ended by themselves, too early, by their places."""
+        self.failed: dict[str, Task] = {}
+        """The first new tasks that ended by themselves, too early, by their places."""
         self.waiting: dict[str, Sequence[Task]] = {}
         """The tasks of places of whose new task nobody knows yet how it does."""
         self.due = Moments()
@@ -62,11 +63,6 @@ class UpdateSurvey:
     def replaced(self) -> int:
         """How many places got a new task in this update."""
         return len(self._replaced)
-
-    @property
-    def failures(self) -> int:
-        """How many new tasks ended by themselves, too early."""
-        return sum(map(len, self.failed.values()))
 
     def add(self, place: str, tasks: Sequence[Task], now: datetime) -> None:
         """Take note of one place in use, in place of what was noted of it before."""
@@ -93,9 +89,10 @@ class UpdateSurvey:
         if not any(spec_version(task) == version for task in tasks):
             return dirty
         self._replaced.add(place)
-        if failed := [task for task in tasks if self._failed(task)]:
+        # As in Docker, what the restart policy brings then is none of the update's failures.
+        if failed := next((task for task in tasks if self._failed(task)), None):
             self.failed[place] = failed
-        if dirty:
+        if dirty and not self._is_given_up(tasks, now):
             self.tried[place] = tasks
             return True
         since = self._tried_since(tasks)
@@ -113,6 +110,15 @@ class UpdateSurvey:
         if found is None:
             found = self._differences[version] = difference(self._service, task)
         return _is_dirty(found, self._service, task, self._nodes)
+
+    def _is_given_up(self, tasks: Sequence[Task], now: datetime) -> bool:
+        """Whether the restart policy has no further task for a place that tried a new one.
+
+        As in Docker, a place that keeps its old task beside a new one that failed gets another by
+        the policy's condition and attempts; after that the old task is what it has.
+        """
+        newest = max((t for t in tasks if spec_version(t) == self._version), key=made)
+        return newest.status.state in BY_ITSELF and not should_restart(newest, tasks, now)
 
     def _failed(self, task: Task) -> bool:
         """Whether a new task ended by itself before it ran for the monitor time."""

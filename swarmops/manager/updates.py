@@ -50,14 +50,15 @@ def plan(service: Service, found: UpdateSurvey, now: datetime) -> UpdateStep:
     going = _going(service)
     config = found.config
     step = UpdateStep(start_first=given(config.order, "stop-first") == "start-first")
-    if going == "paused" or (not found.dirty and not going):
+    # Places that were tried, when the update is over, are the restart policy's.
+    if going == "paused" or (not going and len(found.dirty) == len(found.tried)):
         return step
     if not going:
         step.service = _say(service, "updating", "update in progress", now)
     action = given(config.failure_action, "pause") or "pause"
     places = found.replaced + len(found.dirty) - len(found.tried)
-    if found.failed and found.failures / places > given(config.max_failure_ratio, 0.0):
-        reason = f"failure or early termination of task {next(iter(found.failed.values()))[0].id}"
+    if found.failed and len(found.failed) / places > given(config.max_failure_ratio, 0.0):
+        reason = f"failure or early termination of task {next(iter(found.failed.values())).id}"
         if action != "continue":
             step.service = _give_up(service, action, reason, now)
             return step

@@ -291,6 +291,49 @@ async def test_start_first_does_not_hammer_a_spec_that_fails() -> None:
         assert len(running(swarm, "old")) == 1
 
 
+@pytest.mark.parametrize(
+    ("policy", "tries"),
+    [
+        (RestartPolicy(delay=SECOND, max_attempts=2), 3),
+        (RestartPolicy(delay=SECOND, condition="none"), 1),
+    ],
+    ids=["two attempts", "none"],
+)
+def test_start_first_asks_the_restart_policy_how_often_to_try(
+    policy: RestartPolicy, tries: int
+) -> None:
+    """Then the place keeps its old task, the update goes on, ends, and does not begin again."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=2, workers=2) as swarm:
+            old = replace(template("old"), restart_policy=policy)
+            new = replace(old, container_spec=template("new").container_spec)
+            await swarm.create("web", 2, old)
+            await swarm.until(lambda: len(swarm.running_on("web")) == 2)
+            for agent in swarm.agents.values():
+                agent.never_starts = lambda task: task.spec == new
+            config = UpdateConfig(
+                parallelism=1, order="start-first", failure_action="continue", monitor=SECOND
+            )
+            await swarm.change(
+                "web", lambda spec: replace(spec, task_template=new, update_config=config)
+            )
+            await swarm.until(lambda: status(swarm).state == "completed", within_s=30)
+            ended = status(swarm)
+            swarm.lead("m2")  # it looks at everything
+            await asyncio.sleep(30)
+            assert status(swarm) == ended
+            tasks = list(swarm.store.tasks.by_service("web"))
+            assert sorted(given(t.slot, 0) for t in tasks if t.spec == new) == sorted(
+                [1, 2] * tries
+            )
+            kept = [t for t in tasks if t.desired_state is TaskState.RUNNING]
+            assert [t.spec for t in kept] == [old, old]
+
+    run()
+
+
 @virtual
 async def test_a_manual_rollback_goes_through_the_same_machinery() -> None:
     """Specs swapped and ``rollback_started``, as the API writes them: it ends completed."""
@@ -402,6 +445,19 @@ def test_a_ratio_is_borne_up_to_itself(ratio: float, paused: bool) -> None:  # n
             assert doomed
 
     run()
+
+
+@virtual
+async def test_a_place_that_fails_again_counts_once_in_the_ratio() -> None:
+    """What the restart policy brings, in time to be watched, is none of the update's failures."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        for agent in swarm.agents.values():
+            agent.fails = lambda task: task.spec == template("new") and task.slot == 1
+        await update(swarm, "new", parallelism=1, monitor=10 * SECOND, max_failure_ratio=0.25)
+        await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
+        failed = [t for t in swarm.store.tasks if t.status.state is TaskState.FAILED]
+        assert len(failed) > 1
 
 
 @virtual
