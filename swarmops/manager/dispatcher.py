@@ -1,43 +1,36 @@
 """The dispatcher: every manager's side of the agents' sessions.
 
 It serves assignments from the local replica, takes statuses and heartbeats, and writes READY and
-DOWN for the nodes whose sessions it holds. It decides nothing about tasks. A manager that has lost
-the leader for longer than its lease sends its agents away, to where the quorum is.
+DOWN for the nodes whose sessions it holds; ``routing`` lets each session hear of what concerns it.
+It decides nothing about tasks. A manager that has lost the leader for longer than its lease sends
+its agents away, to where the quorum is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 import msgspec
 import structlog
 
 from swarmops.errors import SwarmopsError
-from swarmops.manager.absences import (
-    Absences,
-    grace_s,
-    heartbeat_period_s,
-    mark_all_down,
-    mark_ready,
-)
-from swarmops.manager.assignments import concerns_agent
+from swarmops.manager.absences import Absences, grace_s, mark_all_down, mark_ready
 from swarmops.manager.group import RaftGroup
-from swarmops.manager.ingress import IngressTable, Key
+from swarmops.manager.ingress import IngressTable
 from swarmops.manager.keep import end, keep_running
 from swarmops.manager.lease import Lease
 from swarmops.manager.log_intake import LogIntake
-from swarmops.manager.pace import Pace, by_turns
+from swarmops.manager.pace import Pace
+from swarmops.manager.routing import Routing
 from swarmops.manager.session import Session
 from swarmops.manager.statuses import StatusWriter
 from swarmops.manager.timing import ManagerTiming, until_beat_s
 from swarmops.model.base import given
-from swarmops.model.node import ManagerStatus, Node, NodeInternal, NodeState, Role
+from swarmops.model.node import Node, NodeInternal, NodeState
 from swarmops.model.session import Channel, Hello, decode_agent_frame
-from swarmops.model.swarm import Peer
-from swarmops.model.task import Task
-from swarmops.store import Event, Store, sliced
+from swarmops.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -61,13 +54,13 @@ class Dispatcher:
         self._statuses = StatusWriter(store, timing)
         self._pace = Pace()
         self._sessions: dict[str, Session] = {}
-        self._ingress = IngressTable(store, self._ports_changed)
+        self._routing = Routing(store, self._sessions)
+        self._ingress = IngressTable(store, self._routing.ports_changed)
         self._serving: dict[asyncio.Task[None], None] = {}
         self._absences = Absences()
         self._lease = Lease(
             store, raft, timing, on_outage=self._absences.forget, on_over=self._send_away
         )
-        self._told: tuple[list[Peer], float, str, str] = ([], 0.0, "", "")
         self._parts: list[asyncio.Task[None]] = []
         self._stopped = False
 
@@ -100,7 +93,7 @@ class Dispatcher:
         """Begin to take sessions."""
         self._lease.begin()
         parts = (
-            ("dispatcher events", self._follow_store),
+            ("dispatcher events", self._routing.follow),
             ("dispatcher ingress", self._ingress.follow),
             ("dispatcher statuses", self._statuses.run),
             ("dispatcher lease", self._lease.follow),
@@ -158,13 +151,13 @@ class Dispatcher:
             store=self._store,
             statuses=self._statuses,
             pace=self._pace,
-            managers=lambda: self._told[0],
+            managers=self._routing.managers,
             ingress=self._ingress,
             timing=self._timing,
             now=self._now,
         )
         self._sessions[node_id] = session
-        self._told = self._news()
+        self._routing.learn()
         try:
             await mark_ready(self._store, node_id, hello, holder=self._node_id, addr=addr)
             await session.run()
@@ -186,68 +179,6 @@ class Dispatcher:
         del self._sessions[session.node_id]
         if self.takes_sessions:
             self._absences.begin(session.node_id, session.session_id, since_s)
-
-    # What changed ------------------------------------------------------------------------------
-
-    async def _follow_store(self) -> None:
-        """Tell sessions what concerns them."""
-        with self._store.watch("tasks", "nodes", "clusters") as watch:
-            while True:
-                events, resync = await watch.next()
-                if resync:
-                    async for session in by_turns(self._sessions.values()):
-                        session.resync()
-                async for event in sliced(events):
-                    await self._route(event)
-
-    async def _route(self, event: Event) -> None:
-        old, new = event.old, event.new
-        if event.table == "tasks":
-            self._route_task(_as_task(old), _as_task(new))
-            return
-        if event.table == "nodes":
-            await self._route_node(_as_node(old), _as_node(new))
-        news = self._news()
-        if news != self._told:
-            self._told = news
-            async for session in by_turns(self._sessions.values()):
-                session.node_changed()
-
-    async def _ports_changed(self, keys: Sequence[Key]) -> None:
-        async for session in by_turns(self._sessions.values()):
-            session.ports_changed(keys)
-
-    def _route_task(self, old: Task | None, new: Task | None) -> None:
-        task = new or old
-        session = self._sessions.get(given(task.node_id, "")) if task else None
-        if task is not None and session is not None and concerns_agent(old, new):
-            session.task_changed(task.id)
-
-    async def _route_node(self, old: Node | None, new: Node | None) -> None:
-        node = new or old
-        session = self._sessions.get(node.id) if node else None
-        if session is None:
-            return
-        if new is None:
-            await session.close()
-        elif old is None or old.spec != new.spec or _role(old) is not _role(new):
-            session.node_changed()
-
-    def _news(self) -> tuple[list[Peer], float, str, str]:
-        """Return what all agents are told: managers, period, root, issuer."""
-        cluster = self._store.cluster
-        peers = [
-            Peer(node_id=node.id, addr=addr)
-            for node in self._store.nodes.by_role(Role.MANAGER)
-            if (addr := given(given(node.manager_status, ManagerStatus()).addr, ""))
-        ]
-        root_ca = given(cluster.internal, None) if cluster else None
-        return (
-            sorted(peers, key=lambda peer: peer.node_id),
-            heartbeat_period_s(cluster, len(self._store.nodes)),
-            root_ca.ca_cert if root_ca else "",
-            given(cluster.tls_info.cert_issuer_public_key, "") if cluster else "",
-        )
 
     # Who is there --------------------------------------------------------------------------------
 
@@ -303,15 +234,3 @@ class Dispatcher:
 
 def _session_id(node: Node) -> str:
     return given(node.internal, NodeInternal()).session_id
-
-
-def _role(node: Node) -> Role:
-    return given(node.internal, NodeInternal()).role
-
-
-def _as_task(obj: object) -> Task | None:
-    return obj if isinstance(obj, Task) else None
-
-
-def _as_node(obj: object) -> Node | None:
-    return obj if isinstance(obj, Node) else None
