@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from swarmops.agent.database import SqliteDatabase
 from swarmops.agent.executors.base import Executor
-from swarmops.agent.logs import LogSource
+from swarmops.agent.log_reader import LogSource
 from swarmops.agent.outbox import Outbox
 from swarmops.agent.records import Database
 from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s

@@ -14,7 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from swarmops.agent.logs import LogSource, LogStreams
+from swarmops.agent.log_reader import LogSource
+from swarmops.agent.logs import LogStreams
 from swarmops.agent.outbox import Outbox
 from swarmops.model.node import NodeDescription
 from swarmops.model.session import (

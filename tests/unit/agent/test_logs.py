@@ -10,7 +10,8 @@ from typing import Any, cast
 from msgspec.structs import replace
 
 from swarmops.agent.executors.base import Executor, LogLine, LogRequest, TaskError
-from swarmops.agent.logs import STREAMS_MAX, LogSource, LogStreams
+from swarmops.agent.log_reader import LogSource
+from swarmops.agent.logs import STREAMS_MAX, LogStreams
 from swarmops.agent.work import NodeFacts, Work
 from swarmops.model.session import (
     RECORD_BYTES_MAX,
