@@ -5,7 +5,8 @@ A scenario gets one `Case` a side. Whatever it creates is removed when it ends.
 
 import json
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from tests.lab.oracle.side import Done, Side
@@ -129,6 +130,21 @@ class Case:
             return ""
         assert done.rc == 0, done.err
         return f"{done.out}\n{done.err}".strip()
+
+    @contextmanager
+    def following(self, service: str, *options: str) -> Iterator[Callable[[], list[str]]]:
+        """Follow a service's logs for a while; yield what tells the lines heard so far."""
+        heard = self.side.at.parent / f"{self.side.kind}-{self.name()}.heard"
+        with (
+            heard.open("w") as into,
+            self.side.begin(
+                "service", "logs", "--follow", *options, service, stdout=into
+            ) as process,
+        ):
+            try:
+                yield lambda: heard.read_text().splitlines()
+            finally:
+                process.terminate()
 
     # -- looking and waiting
 

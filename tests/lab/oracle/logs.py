@@ -2,10 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.lab.oracle.case import COMMAND_EVERY_S, Case
+from tests.lab.oracle.case import COMMAND_EVERY_S, SLEEP, Case
 from tests.lab.oracle.table import scenario
 
 COUNT = ("sh", "-c", "for i in 1 2 3 4 5; do echo line $i; done; echo oops >&2; sleep 1000")
+
+WAITS = (
+    "no suitable node (scheduling constraints not satisfied on 2 nodes; "
+    "max replicas per node limit exceed)"
+)
 
 
 def _until(case: Case, service: str, text: str, *options: str) -> str:
@@ -91,3 +96,35 @@ def logs_labels(case: Case) -> None:
     assert short == f"{web}.1@{names[task['NodeID']]}    | hello"
     plain = case.logs(web, "--no-resolve", "--no-trunc")
     assert plain.startswith(f"{task['ServiceID']}.1.{task['ID']}@{task['NodeID']}")
+
+
+@scenario
+def logs_followed(case: Case) -> None:
+    """`--follow` goes on with what is printed later, and with tasks that come later."""
+    web = case.create(command=("sh", "-c", f"echo early; sleep 2; echo late; {SLEEP[-1]}"))
+    case.running(web, 1)
+    with case.following(web, "--raw") as heard:
+        case.until(lambda: heard() == ["early", "late"], "both lines")
+        case.docker("service", "scale", "--detach", f"{web}=2")
+        case.until(lambda: heard() == ["early", "late"] * 2, "those of the second task")
+
+
+@scenario
+def logs_with_a_task_that_waits(case: Case) -> None:
+    """A service's logs are of the tasks that have run; one without a node says that it has none."""
+    web = case.create(
+        *("--replicas", "2", "--replicas-max-per-node", "1"),
+        *("--constraint", f"node.hostname=={case.node(1)}"),
+        command=("sh", "-c", f"echo hello; {SLEEP[-1]}"),
+    )
+    waiting = case.pending(web, WAITS)
+    case.until(
+        lambda: "hello" in case.run("service", "logs", "--raw", web).out,
+        "the other's line",
+        every_s=COMMAND_EVERY_S,
+    )
+    done = case.run("service", "logs", "--raw", web)
+    assert done == (0, "hello", "")
+    of_it = case.run("service", "logs", "--raw", waiting["ID"])
+    assert (of_it.rc, of_it.out) == (1, ""), of_it
+    assert f"task {waiting['ID']} has not been scheduled" in of_it.err

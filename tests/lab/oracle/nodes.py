@@ -1,6 +1,6 @@
 """Scenarios that change nodes: availability, roles, loss, removal. Each has the swarm to itself.
 
-The last of them takes a node away for good.
+The last of them take nodes away for good.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 from tests.lab import faults
 from tests.lab.oracle.case import Case, Task, state
 from tests.lab.oracle.table import alone, scenario
+from tests.lab.ssh import ssh
+from tests.lab.swarm import SOCKET
 
 RPC = "Error response from daemon: rpc error: code = "
 
@@ -301,6 +303,23 @@ def a_worker_is_lost(case: Case) -> None:
         lambda: [state(t) for t in case.tasks(web) if t["ID"] == old["ID"]] in ([], ["orphaned"]),
         "its task orphaned",
     )
+
+
+@alone
+def a_worker_leaves(case: Case) -> None:
+    """A worker that leaves takes its containers away, and is down; its tasks start elsewhere."""
+    here = ("--constraint", f"node.hostname!={case.node(2)}")
+    web = case.create("--replicas", "2", *here)
+    assert len({task["NodeID"] for task in case.running(web, 2)}) == 2
+    host = case.side.hosts[1]
+    of_tasks = "docker ps -aq --filter label=com.docker.swarm.service.name=" + web
+    assert len(ssh(host, of_tasks).stdout.split()) == 1
+    socket = SOCKET if case.side.kind == "ours" else "/run/docker.sock"
+    ssh(host, f"docker -H unix://{socket} swarm leave")
+    case.until(lambda: not ssh(host, of_tasks).stdout.split(), "its container gone")
+    case.until(lambda: _node(case, 1)["Status"]["State"] == "down", "the node down")
+    _without(case, web, 2, 1)
+    assert case.docker("node", "rm", case.node(1)) == case.node(1)
 
 
 def _replaced(case: Case, service: str, old: Task) -> None:

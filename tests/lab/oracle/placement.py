@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from tests.lab.oracle.case import Case
+from tests.lab.oracle.case import SLEEP, Case, state
 from tests.lab.oracle.table import scenario
 
 UNMET = "no suitable node (scheduling constraints not satisfied on 3 nodes)"
@@ -181,6 +181,37 @@ def spread_over_zones(case: Case) -> None:
     assert case.inspect(web)["Spec"]["TaskTemplate"]["Placement"] == {
         "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]
     }
+
+
+@scenario
+def spread_nested(case: Case) -> None:
+    """Preferences are nested in their order: the first decides, the second inside of a branch."""
+    pair = case.name("pair")
+    for node, value in enumerate(("x", "y", "y")):
+        case.docker("node", "update", "--label-add", f"{pair}={value}", case.node(node))
+    zone, own = "spread=node.labels.zone", f"spread=node.labels.{pair}"
+    web = case.create("--replicas", "4", "--placement-pref", own, "--placement-pref", zone)
+    nodes = Counter(_nodes(case, web, 4))
+    assert [nodes[case.node_id(number)] for number in range(3)] == [2, 1, 1]
+    nowhere = f"spread=node.labels.{case.name('none')}"
+    inside = case.create(
+        *("--replicas", "6", "--placement-pref", nowhere, "--placement-pref", zone), suffix="in"
+    )
+    assert Counter(_nodes(case, inside, 6))[case.node_id(2)] == 3
+
+
+@scenario
+def a_node_where_it_fails_is_avoided(case: Case) -> None:
+    """After five failures on a node within five minutes, a service's tasks go elsewhere first."""
+    here = f"test $NODE = {case.node(1)} && exit 1; {SLEEP[-1]}"
+    web = case.create(
+        *("--replicas", "3", "--restart-delay", "100ms", "--env", "NODE={{.Node.Hostname}}"),
+        command=("sh", "-c", here),
+    )
+    case.until(lambda: case.node_id(1) not in _nodes(case, web, 3), "all of them elsewhere")
+    failed = [task for task in case.tasks(web) if state(task) == "failed"]
+    assert {task["NodeID"] for task in failed} == {case.node_id(1)}
+    assert len(failed) >= 4, "of five, the slot's history may have lost one"
 
 
 @scenario

@@ -12,7 +12,7 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 from tests.lab.hosts import Host
 
@@ -41,8 +41,8 @@ class Side:
     def run(self, *words: str, stdin: str = "") -> Done:
         """Run the docker CLI on the manager's socket."""
         done = subprocess.run(
-            ["docker", "-H", f"unix://{self.at}", *words],
-            env={"PATH": os.environ["PATH"], "HOME": str(self.at.parent)},
+            self._argv(words),
+            env=self._env(),
             input=stdin,
             capture_output=True,
             text=True,
@@ -50,6 +50,18 @@ class Side:
             timeout=COMMAND_WITHIN_S,
         )
         return Done(done.returncode, done.stdout.strip(), done.stderr.strip())
+
+    def begin(self, *words: str, stdout: IO[str]) -> subprocess.Popen[bytes]:
+        """Begin a command that goes on until it is ended."""
+        return subprocess.Popen(
+            self._argv(words), env=self._env(), stdin=subprocess.DEVNULL, stdout=stdout
+        )
+
+    def _argv(self, words: Sequence[str]) -> list[str]:
+        return ["docker", "-H", f"unix://{self.at}", *words]
+
+    def _env(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.at.parent)}
 
     def docker(self, *words: str, stdin: str = "") -> str:
         """Run the docker CLI and return what it printed; AssertionError if it fails."""
