@@ -28,7 +28,7 @@ from swarmops.store.references import check_unused
 SECRET_BYTES_MAX = 500 * 1024
 CONFIG_BYTES_MAX = 1000 * 1024
 NAME_LENGTH_MAX = 64
-_NAME = re.compile(r"[a-zA-Z0-9]+(?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
+_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
 
 
 class Kind:

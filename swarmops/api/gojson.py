@@ -7,6 +7,7 @@ doesn't set. Used by ``body`` and ``query``; pure, and guided by the model's own
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ _PLAIN = _Shape()
 _GO_KINDS = {"int": "number", "float": "number", "str": "string"}
 _GO_TYPES = {"int": "int64", "float": "float64", "str": "string"}
 _WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `(\w+)`(?: - at `\$\.?(.*)`)?")
+_OUT_OF_RANGE = re.compile(r"Expected `int` (>= 0|<= 4294967295) - at `\$\.(.*)`")
+_STEP = re.compile(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+")
 _WRONG_CHOICE = re.compile(r"Invalid enum value '(.*)' - at `\$\.(.*)`", re.DOTALL)
 _CHOICES = {"RestartPolicy.Condition": "RestartCondition"}
 """What Docker calls a choice, by the end of its path."""
@@ -37,10 +40,14 @@ _CHOICES = {"RestartPolicy.Condition": "RestartCondition"}
 def decode(raw: bytes | str, kind: type) -> Any:
     """Decode JSON to the type. Raises ValueError with Go's or Docker's text."""
     value = parse(raw)
+    respelled = _respelled(value, _shape_of(kind))
     try:
-        return msgspec.convert(_respelled(value, _shape_of(kind)), type=kind)
+        return msgspec.convert(respelled, type=kind)
     except msgspec.ValidationError as error:
-        raise ValueError(_wrong_type(str(error), kind)) from None
+        problem = str(error)
+        if match := _OUT_OF_RANGE.fullmatch(problem):
+            raise ValueError(_out_of_range(match[1], match[2], kind, respelled)) from None
+        raise ValueError(_wrong_type(problem, kind)) from None
 
 
 def parse(raw: bytes | str) -> Any:
@@ -76,6 +83,28 @@ def _wrong_type(problem: str, kind: type) -> str:
         f"json: cannot unmarshal {got} into Go struct field {kind.__name__}.{match[3]} "
         f"of type {_GO_TYPES.get(wanted, wanted)}"
     )
+
+
+def _out_of_range(bound: str, path: str, kind: type, value: Any) -> str:
+    negative = bound == ">= 0"
+    wrong = (n for n in _at(value, _STEP.findall(path)) if (n < 0 if negative else n >= 1 << 32))
+    return (
+        f"json: cannot unmarshal number {next(wrong)} into Go struct field {kind.__name__}.{path} "
+        f"of type {'uint64' if negative else 'uint32'}"
+    )
+
+
+def _at(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Iterate over what is at a path: one value, or several where it goes through a map."""
+    if not path:
+        yield value
+        return
+    name, *below = path
+    if name == "[...]":
+        for item in value.values():
+            yield from _at(item, below)
+    else:
+        yield from _at(value[int(name[1:-1])] if name.startswith("[") else value[name], below)
 
 
 def _malformed(raw: bytes | str, problem: str) -> str:

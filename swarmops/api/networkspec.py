@@ -5,6 +5,7 @@ Pure; used by ``swarmops.api.networks``. Raises ``ApiError`` with Docker's texts
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
 
 from msgspec import UNSET
@@ -42,6 +43,9 @@ def spec_of(wanted: NetworkCreate) -> NetworkSpec:
         raise invalid(f"error during lookup of plugin {ipam.driver}")
     for config in configs:
         _check(config)
+    wrong = subnets.wrong_vxlan_id(given(wanted.options, {}) or {})
+    if wrong is not None:
+        raise invalid(f"invalid vxlan id value {json.dumps(wrong)} passed")
     if given(wanted.ingress, False) and given(wanted.attachable, False):
         raise invalid("ingress network cannot be attachable")
     return NetworkSpec(

@@ -20,6 +20,7 @@ Filters = Mapping[str, tuple[str, ...]]
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _VERSION_MAX = 2**64 - 1
+_VERSION_DIGITS = 20
 
 
 def filters_of(request: web.Request, accepted: frozenset[str]) -> Filters:
@@ -81,14 +82,14 @@ def version_of(request: web.Request, kind: str) -> int:
     problem = ""
     if not text.isascii() or not text.isdigit():
         problem = "invalid syntax"
-    elif int(text[:21]) > _VERSION_MAX:
+    elif len(text.lstrip("0")) > _VERSION_DIGITS or int(text.lstrip("0") or "0") > _VERSION_MAX:
         problem = "value out of range"
     if problem:
         raise errors.bad_request(
             f"invalid {kind} version '{text}': "
             f"strconv.ParseUint: parsing {json.dumps(text)}: {problem}"
         )
-    return int(text)
+    return int(text.lstrip("0") or "0")
 
 
 def begins(filters: Filters, key: str, text: str) -> bool:

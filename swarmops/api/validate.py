@@ -11,12 +11,9 @@ import json
 import re
 from collections import Counter
 
-from msgspec import UNSET, UnsetType
-
-from swarmops.api.constraints import check_constraint
-from swarmops.api.errors import bad_request, invalid
+from swarmops.api.errors import bad_request, invalid, rpc
 from swarmops.api.images import is_reference
-from swarmops.model import defaults
+from swarmops.model import constraint_text, defaults
 from swarmops.model.base import given
 from swarmops.model.service import (
     ContainerSpec,
@@ -44,7 +41,7 @@ REPLICAS_MAX = 100_000
 """Docker has no bound; a typing mistake must not fill every manager's memory with tasks."""
 PORT_MAX = 65_535
 MOUNT_TYPES = frozenset(("", "bind", "volume", "tmpfs", "npipe", "cluster", "image"))
-_NAME = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
+_NAME = re.compile(r"[a-zA-Z0-9]+(?:[-_]+[A-Za-z0-9]+)*")
 
 
 def check_service(spec: ServiceSpec) -> None:
@@ -76,11 +73,17 @@ def check_task(spec: TaskSpec) -> None:
         check_resources(given(resources.limits, Limit()))
         check_resources(given(resources.reservations, Resources()))
     check_restart(given(spec.restart_policy, RestartPolicy()))
-    placement = given(spec.placement, Placement())
-    _refuse_negative("MaxReplicas", placement.max_replicas)
-    for constraint in given(placement.constraints, []):
+    for constraint in given(given(spec.placement, Placement()).constraints, []):
         check_constraint(constraint)
     check_container(defaults.container_spec(spec))
+
+
+def check_constraint(text: str) -> None:
+    """Raise ApiError if this is no constraint; with 500, as Docker answers."""
+    try:
+        constraint_text.split(text)
+    except ValueError as error:
+        raise rpc("Unknown", str(error)) from None
 
 
 def check_resources(resources: Limit | Resources) -> None:
@@ -102,7 +105,6 @@ def check_restart(policy: RestartPolicy) -> None:
         raise invalid("TaskSpec: restart-delay cannot be negative")
     if given(policy.window, 0) < 0:
         raise invalid("TaskSpec: restart-window cannot be negative")
-    _refuse_negative("RestartPolicy.MaxAttempts", policy.max_attempts)
 
 
 def check_container(container: ContainerSpec) -> None:
@@ -160,7 +162,6 @@ def check_mode(mode: ServiceMode) -> None:
         "Mode.ReplicatedJob.TotalCompletions": job.total_completions,
     }
     for path, count in counts.items():
-        _refuse_negative(path, count)
         if given(count, 0) > REPLICAS_MAX:
             raise invalid(
                 f"{path}: {count} tasks are more than the {REPLICAS_MAX} that are allowed"
@@ -173,7 +174,6 @@ def check_update(config: UpdateConfig, which: str) -> None:
         raise bad_request(f"unrecognized {which} failure action {config.failure_action}")
     if given(config.order, "") not in ("", "stop-first", "start-first"):
         raise bad_request(f"unrecognized {which} order {config.order}")
-    _refuse_negative(f"{which.capitalize()}Config.Parallelism", config.parallelism)
     if given(config.delay, 0) < 0:
         raise invalid(f"TaskSpec: {which}-delay cannot be negative")
     if given(config.monitor, 0) < 0:
@@ -206,10 +206,3 @@ def check_endpoint(endpoint: EndpointSpec) -> None:
         if number and (number, protocol) in published:
             raise invalid("EndpointSpec: duplicate published ports provided")
         published.add((number, protocol))
-
-
-def _refuse_negative(path: str, number: int | UnsetType | None) -> None:
-    if number is not UNSET and number is not None and number < 0:
-        raise bad_request(
-            f"json: cannot unmarshal number {number} into Go struct field {path} of type uint64"
-        )

@@ -45,7 +45,7 @@ INSTEAD = {
     "scale": "write deploy.replicas",
 }
 """Keys that would change what runs if they were ignored, and what to write instead."""
-_NAME = re.compile(r"[a-zA-Z0-9](?:[-_]*[A-Za-z0-9]+)*")
+_NAME = re.compile(r"[a-zA-Z0-9]+(?:[-_]+[A-Za-z0-9]+)*")
 _NAME_LENGTH_MAX = 63
 
 

@@ -7,19 +7,17 @@ and the global orchestrator ask. An expression is ``key==value`` or ``key!=value
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
 
 from swarmops.errors import InputError
+from swarmops.model import constraint_text
 from swarmops.model.base import given
 from swarmops.model.node import EngineDescription, Node, NodeInternal
 from swarmops.model.service import Platform
 
-_KEY = re.compile(r"(?i)[a-z_][a-z0-9\-_.]+\Z")
-_VALUE = re.compile(r"(?i)[a-z0-9:\-_.\*()?+\[\]\\^$|/]+([ a-z0-9:\-_.\*()?+\[\]\\^$|/]*)\Z")
 _NODE_LABELS = "node.labels."
 _ENGINE_LABELS = "engine.labels."
 
@@ -44,17 +42,10 @@ class Constraint(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=4096)
 def parse_one(expression: str) -> Constraint:
     """Parse one expression. Raises InputError in Docker's words."""
-    for operator in ("==", "!="):
-        key, found, value = expression.partition(operator)
-        if not found:
-            continue
-        key, value = key.strip(), value.strip()
-        if not _KEY.match(key):
-            raise InputError(f"key '{key}' is invalid")
-        if not _VALUE.match(value):
-            raise InputError(f"value '{value}' is invalid")
-        return Constraint(key, operator == "==", value)
-    raise InputError("constraint expected one operator from ==, !=")
+    try:
+        return Constraint(*constraint_text.split(expression))
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def parse(expressions: Sequence[str]) -> tuple[Constraint, ...]:

@@ -7,7 +7,7 @@ sent. Unknown fields are ignored, wrong types refused with the field's path (msg
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -40,6 +40,9 @@ T = TypeVar("T")
 Labels = dict[str, str]
 Opt = UnsetType
 """``int | Opt``: the field may be absent; write it ``= UNSET``."""
+Uint = Annotated[int, msgspec.Meta(ge=0)]
+"""Where the engine has an unsigned number."""
+Uint32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 
 
 def docker_name(name: str) -> str:

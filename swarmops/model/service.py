@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from swarmops.model.base import Labels, Model, Opt
+from swarmops.model.base import Labels, Model, Opt, Uint, Uint32
 from swarmops.model.object import Object, ObjectVersion
 
 
@@ -64,7 +64,7 @@ class TmpfsOptions(Model, frozen=True):
     """Options of a mount of type ``tmpfs``; the size is in bytes."""
 
     size_bytes: int | Opt = UNSET
-    mode: int | Opt = UNSET
+    mode: Uint32 | Opt = UNSET
     options: list[list[str]] | Opt | None = UNSET
 
 
@@ -87,7 +87,7 @@ class FileTarget(Model, frozen=True):
     name: str = ""
     uid: str = "0"
     gid: str = "0"
-    mode: int = 0o444
+    mode: Uint32 = 0o444
 
 
 class SecretReference(Model, frozen=True):
@@ -166,7 +166,7 @@ class DiscreteGenericResource(Model, frozen=True):
     """A number of units of a generic resource."""
 
     kind: str = ""
-    value: int = 0
+    value: Uint = 0
 
 
 class GenericResource(Model, frozen=True):
@@ -204,7 +204,7 @@ class RestartPolicy(Model, frozen=True):
 
     condition: Literal["", "none", "on-failure", "any"] | Opt = UNSET
     delay: int | Opt | None = UNSET
-    max_attempts: int | Opt | None = UNSET
+    max_attempts: Uint | Opt | None = UNSET
     window: int | Opt | None = UNSET
 
 
@@ -232,7 +232,7 @@ class Placement(Model, frozen=True):
 
     constraints: list[str] | Opt | None = UNSET
     preferences: list[PlacementPreference] | Opt | None = UNSET
-    max_replicas: int | Opt = UNSET
+    max_replicas: Uint | Opt = UNSET
     platforms: list[Platform] | Opt | None = UNSET
 
 
@@ -253,14 +253,14 @@ class TaskSpec(Model, frozen=True):
     placement: Placement | Opt | None = UNSET
     networks: list[NetworkAttachmentConfig] | Opt | None = UNSET
     log_driver: Driver | Opt | None = UNSET
-    force_update: int | Opt = UNSET
+    force_update: Uint | Opt = UNSET
     runtime: str | Opt = UNSET
 
 
 class ReplicatedMode(Model, frozen=True):
     """A number of tasks, placed by the scheduler."""
 
-    replicas: int | Opt | None = UNSET
+    replicas: Uint | Opt | None = UNSET
 
 
 class GlobalMode(Model, frozen=True):
@@ -270,8 +270,8 @@ class GlobalMode(Model, frozen=True):
 class ReplicatedJobMode(Model, frozen=True):
     """A number of tasks that run to completion."""
 
-    max_concurrent: int | Opt | None = UNSET
-    total_completions: int | Opt | None = UNSET
+    max_concurrent: Uint | Opt | None = UNSET
+    total_completions: Uint | Opt | None = UNSET
 
 
 class ServiceMode(Model, frozen=True):
@@ -286,7 +286,7 @@ class ServiceMode(Model, frozen=True):
 class UpdateConfig(Model, frozen=True):
     """How an update or a rollback proceeds. Durations in nanoseconds."""
 
-    parallelism: int | Opt = UNSET
+    parallelism: Uint | Opt = UNSET
     delay: int | Opt = UNSET
     failure_action: str | Opt = UNSET
     monitor: int | Opt = UNSET

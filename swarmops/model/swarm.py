@@ -7,7 +7,7 @@ from datetime import datetime
 from msgspec import UNSET
 
 from swarmops.model.access import Person
-from swarmops.model.base import Labels, Model, Opt, concealed
+from swarmops.model.base import Labels, Model, Opt, Uint, Uint32, concealed
 from swarmops.model.node import TLSInfo
 from swarmops.model.object import Object
 from swarmops.model.service import Driver
@@ -22,9 +22,9 @@ class OrchestrationConfig(Model, frozen=True):
 class RaftConfig(Model, frozen=True):
     """Docker's Raft settings: stored and shown; ours ticks on its own fixed timing."""
 
-    snapshot_interval: int | Opt = UNSET
-    keep_old_snapshots: int | Opt | None = UNSET
-    log_entries_for_slow_followers: int | Opt = UNSET
+    snapshot_interval: Uint | Opt = UNSET
+    keep_old_snapshots: Uint | Opt | None = UNSET
+    log_entries_for_slow_followers: Uint | Opt = UNSET
     election_tick: int | Opt = UNSET
     heartbeat_tick: int | Opt = UNSET
 
@@ -42,7 +42,7 @@ class CAConfig(Model, frozen=True):
     external_cas: list[dict[str, object]] | Opt | None = UNSET
     signing_ca_cert: str | Opt = UNSET
     signing_ca_key: str | Opt = UNSET
-    force_rotate: int | Opt = UNSET
+    force_rotate: Uint | Opt = UNSET
 
     def __repr__(self) -> str:
         return concealed(self, "signing_ca_key")
@@ -130,8 +130,8 @@ class Cluster(Object, frozen=True):
     tls_info: TLSInfo = TLSInfo()
     root_rotation_in_progress: bool = False
     default_addr_pool: list[str] | None = None
-    subnet_size: int = 24
-    data_path_port: int = 4789
+    subnet_size: Uint32 = 24
+    data_path_port: Uint32 = 4789
     join_tokens: JoinTokens | Opt = UNSET
     internal: ClusterInternal | Opt = UNSET
 
@@ -142,13 +142,13 @@ class InitRequest(Model, frozen=True):
     listen_addr: str | Opt = UNSET
     advertise_addr: str | Opt = UNSET
     data_path_addr: str | Opt = UNSET
-    data_path_port: int | Opt = UNSET
+    data_path_port: Uint32 | Opt = UNSET
     force_new_cluster: bool | Opt = UNSET
     spec: SwarmSpec | Opt = UNSET
     auto_lock_managers: bool | Opt = UNSET
     availability: str | Opt = UNSET
     default_addr_pool: list[str] | Opt | None = UNSET
-    subnet_size: int | Opt = UNSET
+    subnet_size: Uint32 | Opt = UNSET
 
 
 class JoinRequest(Model, frozen=True):

@@ -19,7 +19,6 @@ from msgspec.structs import replace
 from swarmops.model.base import given
 from swarmops.model.service import ContainerSpec, Mount, VolumeOptions
 
-_ACTION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}")
 _INDEX = re.compile(r'index\s+\.Service\.Labels\s+"([^"]*)"')
 _CALL = re.compile(r'(\w+)\s+"([^"]*)"')
 _LABEL = ".Service.Labels."
@@ -56,11 +55,13 @@ def expand(
     """
     if "{{" not in text:
         return text
-    if "{{" in _ACTION.sub("", text):
+    head, *rest = text.split("{{")  # not by a regular expression: the text may be a megabyte
+    parts = [part.partition("}}") for part in rest]
+    if not all(end for _, end, _ in parts):
         raise ValueError(f"the template {text!r} has an action without an end: write }}}} there.")
 
-    def value(match: re.Match[str]) -> str:
-        action = match[1]
+    def value(written: str) -> str:
+        action = written.removeprefix("-").removesuffix("-").strip()
         if action in values:
             return values[action]
         if action.startswith(_LABEL):
@@ -71,10 +72,10 @@ def expand(
             return functions[call[1]](call[2])
         known = ", ".join(sorted(values))
         raise ValueError(
-            f"the template {match[0]} is unknown: use one of {known}, {_LABEL}<label>."
+            f"the template {{{{{written}}}}} is unknown: use one of {known}, {_LABEL}<label>."
         )
 
-    return _ACTION.sub(value, text)
+    return head + "".join(value(action) + after for action, _, after in parts)
 
 
 def expand_container(

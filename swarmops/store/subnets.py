@@ -7,7 +7,7 @@ networks: they are few, made by people, and what overlaps another is no matter o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from swarmops.model.base import given
@@ -18,6 +18,8 @@ DEFAULT_POOLS = ("10.0.0.0/8",)
 OVERLAPS = "Pool overlaps with other one on this address space"
 VXLAN_OPTION = "com.docker.network.driver.overlay.vxlanid_list"
 VXLAN_ID_MIN = 4096
+VXLAN_ID_MAX = 2**24 - 1
+_VXLAN_DIGITS = 8
 
 Subnet = IPv4Network | IPv6Network
 
@@ -32,10 +34,25 @@ def taken_by(network: Network) -> list[Subnet]:
     return [subnet(given(config.subnet, "")) for config in subnets(network)]
 
 
-def vxlan_id(network: Network) -> int:
-    """Return the number that tells the network's packets from others', 0 if it has none."""
+def vxlan_ids(network: Network) -> set[int]:
+    """Return the numbers that tell the network's packets from others', one for each subnet."""
     options = given(given(network.driver_state, Driver()).options, {})
-    return int(options.get(VXLAN_OPTION, "0"))
+    return {number for text in _numbers(options) if (number := vxlan_id(text))}
+
+
+def vxlan_id(text: str) -> int:
+    """Read one number of 24 bits; 0 for what is none."""
+    small = text.isascii() and text.isdigit() and len(text) <= _VXLAN_DIGITS
+    return int(text) if small and int(text) <= VXLAN_ID_MAX else 0
+
+
+def wrong_vxlan_id(options: Mapping[str, str]) -> str | None:
+    """Return the first of a network's numbers that is none, None if all are well."""
+    return next((text for text in _numbers(options) if not vxlan_id(text)), None)
+
+
+def _numbers(options: Mapping[str, str]) -> list[str]:
+    return options[VXLAN_OPTION].split(",") if VXLAN_OPTION in options else []
 
 
 def conflict(network: Network, others: Iterable[Network]) -> str:
@@ -43,13 +60,13 @@ def conflict(network: Network, others: Iterable[Network]) -> str:
 
     No subnets of one network may overlap either.
     """
-    wanted, number = taken_by(network), vxlan_id(network)
+    wanted, numbers = taken_by(network), vxlan_ids(network)
     taken: list[Subnet] = []
     for other in others:
         if other.id != network.id:
             taken += taken_by(other)
-            if number and vxlan_id(other) == number:
-                return f"vxlan id {number} is in use by another network"
+            if both := numbers & vxlan_ids(other):
+                return f"vxlan id {min(both)} is in use by another network"
     for place, one in enumerate(wanted):
         if any(_overlap(one, other) for other in (*taken, *wanted[:place])):
             return OVERLAPS
@@ -80,7 +97,7 @@ def free_subnet(pools: Iterable[str], size: int, others: Iterable[Network]) -> S
 
 def free_vxlan_id(others: Iterable[Network]) -> int:
     """Return the lowest number that no network has."""
-    taken = {vxlan_id(other) for other in others}
+    taken = {number for other in others for number in vxlan_ids(other)}
     number = VXLAN_ID_MIN
     while number in taken:
         number += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,19 @@ def test_an_unknown_placeholder_is_named():
         expand("{{.Task.Sloth}}", VALUES, {})
     with pytest.raises(ValueError, match="has an action without an end"):
         expand("{{.Task.Slot}}-{{.Task.Slot", VALUES, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{" + " " * 100_000, "{{" * 100_000, "{{}" * 50_000 + "}}"],
+    ids=("blanks", "opened", "half-closed"),
+)
+def test_a_long_wrong_template_is_refused_in_no_time(text: str):
+    """Whoever may create a service would hold a manager with it, or an agent with a config."""
+    begun_s = time.process_time()
+    with pytest.raises(ValueError, match="without an end"):
+        expand(text, VALUES, {})
+    assert time.process_time() - begun_s < 1
 
 
 def test_hostname_environment_and_mounts_are_templates():

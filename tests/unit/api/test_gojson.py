@@ -40,6 +40,34 @@ def test_case_nulls_and_unknown_fields(sent: Any, meant: Any):
     assert msgspec.to_builtins(decode(msgspec.json.encode(sent), ServiceSpec)) == meant
 
 
+@pytest.mark.parametrize(
+    ("sent", "number", "path", "kind"),
+    [
+        ({"Mode": {"Replicated": {"Replicas": -1}}}, -1, "Mode.Replicated.Replicas", "uint64"),
+        ({"TaskTemplate": {"ForceUpdate": -2}}, -2, "TaskTemplate.ForceUpdate", "uint64"),
+        ({"UpdateConfig": {"Parallelism": -1}}, -1, "UpdateConfig.Parallelism", "uint64"),
+        (
+            {
+                "TaskTemplate": {
+                    "ContainerSpec": {"Mounts": [{}, {"TmpfsOptions": {"Mode": 1 << 32}}]}
+                }
+            },
+            1 << 32,
+            "TaskTemplate.ContainerSpec.Mounts[1].TmpfsOptions.Mode",
+            "uint32",
+        ),
+    ],
+    ids=["replicas", "force-update", "parallelism", "mode"],
+)
+def test_a_number_out_of_its_range_is_refused(sent: Any, number: int, path: str, kind: str):
+    """Where the engine has an unsigned one, or one of 32 bits."""
+    with pytest.raises(ApiError) as refused:
+        decode(msgspec.json.encode(sent), ServiceSpec)
+    field = f"Go struct field ServiceSpec.{path} of type {kind}"
+    expected = (400, f"json: cannot unmarshal number {number} into {field}")
+    assert (refused.value.status, refused.value.message) == expected
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: (

@@ -16,6 +16,9 @@ from swarmops.model.node import Role
 from swarmops.raft.errors import QuorumLoss, Stopped
 from tests.unit.api.conftest import Api
 
+LONG = "0" * 25 + "9" * 5000
+"""More digits than Python reads a number from."""
+
 NO_SWARM = (
     'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect '
     "this node to swarm and try again."
@@ -278,6 +281,7 @@ async def test_bad_paths_and_queries(
         ("x", 'parsing "x": invalid syntax'),
         ("-1", 'parsing "-1": invalid syntax'),
         ("99999999999999999999", 'parsing "99999999999999999999": value out of range'),
+        pytest.param(LONG, f'parsing "{LONG}": value out of range', id="thousands-of-digits"),
     ],
 )
 async def test_an_update_must_name_a_version(

@@ -14,6 +14,7 @@ from swarmops.model.task import Task, TaskState, TaskStatus
 from tests.unit.api.conftest import Answer, Api
 
 REFUSED = "rpc error: code = FailedPrecondition desc = "
+VXLAN = "com.docker.network.driver.overlay.vxlanid_list"
 OVERLAY = {"Driver": "overlay", "CheckDuplicate": True}
 
 
@@ -71,7 +72,7 @@ async def test_a_network_is_shown_as_docker_shows_it(manager: Api):
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
         "Containers": None,
-        "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4097"},
+        "Options": {VXLAN: "4097"},
         "Labels": None,
     }
 
@@ -155,6 +156,9 @@ async def test_everything_that_was_asked_for_is_kept(manager: Api):
             400,
             "Pool overlaps with other one on this address space",
         ),
+        ({"Name": "x", "Options": {VXLAN: "abc"}}, 400, 'invalid vxlan id value "abc" passed'),
+        ({"Name": "x", "Options": {VXLAN: "5000,0"}}, 400, 'invalid vxlan id value "0" passed'),
+        ({"Name": "x", "Options": {VXLAN: "5000,4097"}}, 400, "4097 is in use by another network"),
         ({"Name": "x", "Ingress": True}, 409, "is already present"),
         ({"Name": "x", "ConfigOnly": True}, 501, "local to a host"),
         ({"Name": "x", "Ingress": True, "Attachable": True}, 400, "cannot be attachable"),
@@ -397,6 +401,13 @@ async def test_pruning_removes_what_nothing_uses(manager: Api):
     assert await prune() is None
     assert [one["Name"] for one in await manager.get("/networks")] == ["ingress", "used"]
     assert (await manager.ask("POST", "/networks/prune", bad=["x"])).status == 400
+
+
+@pytest.mark.parametrize("until", ["999999999999", "9999999999h", "9" * 400 + "h"])
+async def test_no_network_is_pruned_by_a_time_that_there_is_not(manager: Api, until: str):
+    """It lies before the year 1, or after 9999."""
+    answer = await manager.ask("POST", "/networks/prune", until=[until])
+    assert (answer.status, "there is no such time" in answer.message) == (400, True)
 
 
 async def test_a_task_and_a_service_show_their_networks_whole(manager: Api):

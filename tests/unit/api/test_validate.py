@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
-from swarmops.api.constraints import check_constraint
 from swarmops.api.images import is_reference
-from swarmops.api.validate import check_service
+from swarmops.api.validate import check_constraint, check_name, check_service
 from swarmops.errors import ApiError
 from swarmops.model.service import ServiceSpec
 
@@ -142,13 +142,6 @@ UNKNOWN = (
             "must specify only one service mode",
         ),
         (
-            {"Mode": {"Replicated": {"Replicas": -1}}},
-            (
-                "json: cannot unmarshal number -1 into Go struct field "
-                "Mode.Replicated.Replicas of type uint64"
-            ),
-        ),
-        (
             {"Mode": {"Replicated": {"Replicas": 100_001}}},
             INVALID
             + "Mode.Replicated.Replicas: 100001 tasks are more than the 100000 that are allowed",
@@ -250,3 +243,29 @@ def test_constraints_that_are_none(constraint: str, problem: str):
 def test_image_references(image: str, valid: bool):  # noqa: FBT001 - a table's column
     """The grammar is Docker's."""
     assert is_reference(image) is valid
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a" * 100_000 + ".", "a-" * 50_000, "-_" * 50_000],
+    ids=("dot", "dash-at-end", "dashes"),
+)
+def test_a_long_wrong_name_is_refused_in_no_time(name: str):
+    """An expression that tried all ways to read it would hold the manager for hours."""
+    begun_s = time.process_time()
+    with pytest.raises(ApiError, match="DNS name component"):
+        check_name(name)
+    assert time.process_time() - begun_s < 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["x" * 100_000 + "~", "x " * 50_000 + "~", "x" * 100_000 + "\0"],
+    ids=("tilde", "spaces", "zero"),
+)
+def test_a_long_wrong_constraint_is_refused_in_no_time(wrong: str):
+    """So is a value that has all that may be in one but for its last character."""
+    begun_s = time.process_time()
+    with pytest.raises(ApiError, match="is invalid"):
+        check_constraint(f"node.labels.a=={wrong}")
+    assert time.process_time() - begun_s < 1

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import swarmops.model
-from swarmops.model.base import Model
+from swarmops.model.base import Model, Uint, Uint32
 
 for _found in pkgutil.iter_modules(swarmops.model.__path__):
     importlib.import_module(f"swarmops.model.{_found.name}")
@@ -35,6 +35,8 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,
     int: st.integers(-(2**63), 2**63 - 1),
+    Uint: st.integers(0, 2**63 - 1),
+    Uint32: st.integers(0, 2**32 - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     type(None): st.none(),
@@ -66,7 +68,7 @@ def values(kind: Any, depth: int) -> st.SearchStrategy[Any]:
 
 def instances(model: type[Any], depth: int) -> st.SearchStrategy[Any]:
     """Objects of a model."""
-    hints = typing.get_type_hints(model)
+    hints = typing.get_type_hints(model, include_extras=True)
     fields = msgspec.structs.fields(model)
     return st.builds(model, **{field.name: values(hints[field.name], depth) for field in fields})
 

@@ -19,7 +19,7 @@ from swarmops.model.service import Driver
 from swarmops.model.swarm import Cluster
 from swarmops.store import PoolsFull, Store, SubnetConflict, Transaction
 from swarmops.store.new_networks import first_networks, placed
-from swarmops.store.subnets import OVERLAPS, free_subnet, vxlan_id
+from swarmops.store.subnets import OVERLAPS, free_subnet, vxlan_ids
 
 CLUSTER = Cluster(id="c")
 
@@ -81,7 +81,7 @@ def test_a_network_gets_the_first_subnet_of_the_pools_that_overlaps_none(
 def test_a_new_swarm_has_an_ingress_network_and_those_of_every_host():
     """Docker's first subnet and number."""
     ingress, *predefined = first_networks(CLUSTER, random.Random(1))
-    assert (name_of(ingress), is_ingress(ingress), vxlan_id(ingress)) == ("ingress", True, 4096)
+    assert (name_of(ingress), is_ingress(ingress), vxlan_ids(ingress)) == ("ingress", True, {4096})
     assert subnets(ingress) == [IPAMConfig(subnet="10.0.0.0/24", gateway="10.0.0.1")]
     assert [name_of(each) for each in predefined] == ["bridge", "host"]
     assert len({ingress.id, *(each.id for each in predefined)}) == 3
