@@ -71,8 +71,15 @@ def _host_of(node: Node, inventory: Inventory) -> str:
 
 
 def _knows_itself(view: HostView) -> bool:
-    """Say whether the host could tell which node it is, or that it is none."""
-    return view.usable and (view.running or not view.had_state)
+    """Say whether the host could tell which node it is, or that it is none.
+
+    A Docker Engine whose swarm is locked, or could not be started, doesn't know its own ID.
+    """
+    if not view.usable:
+        return False
+    if view.running:
+        return bool(view.swarm.node_id) or view.state == "inactive"
+    return not view.had_state
 
 
 def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster) -> None:
@@ -89,7 +96,7 @@ def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster
     elif name not in roster.members and _knows_us(view, observation):
         roster.leaving[name] = "its node was removed from the swarm"
         roster.joining.append(name)
-    elif view.state == "error" and name not in roster.members:
+    elif view.state == "error" and not (name in roster.members and view.swarm.node_id):
         roster.problems[name] = (
             f"its runtime is in trouble ({view.swarm.error or 'no reason given'}): see its log"
         )

@@ -36,13 +36,14 @@ from swarmops.model.swarm import Peer, SwarmInfo
 
 BARE = (Missing("runtime", "nothing is installed"), Missing("process", "it does not run"))
 STOPPED = (Missing("process", "it does not run"),)
+AWAY = ("silent", "stopped", "wiped", "sick", "troubled", "sealed")
 OLD = (Missing("runtime", "an older release"), Missing("process", "it runs an older release"))
 
 
 def node(host: str, kind: str) -> Node:
     """Return the node that a kind of host has in the swarm."""
     manager = any(word in kind for word in ("leader", "manager"))
-    alive = not any(word in kind for word in ("silent", "stopped", "wiped", "sick"))
+    alive = not any(word in kind for word in AWAY)
     status = ManagerStatus(
         leader="leader" in kind,
         reachability=Reachability.REACHABLE if alive else Reachability.UNREACHABLE,
@@ -73,20 +74,28 @@ def view(host: str, kind: str) -> HostView:
         return HostView(name=host, error="does not answer in time", silent=True, had_state=True)
     if kind == "new":
         return HostView(name=host, running=True)
-    manager = any(word in kind for word in ("leader", "manager"))
-    known = {"removed": "id-a", "foreign": "id-else"}.get(kind, "id-a")
+    swarm = told(host, kind)
     return HostView(
         name=host,
         running=True,
         had_state=True,
         missing=OLD if "old" in kind else (),
-        swarm=SwarmInfo(
-            node_id=f"gone-{host}" if kind in {"removed", "foreign"} else f"id-{host}",
-            local_node_state="locked" if kind == "locked" else "active",
-            control_available=manager,
-            remote_managers=[Peer(known, "a:2377")],
-        ),
-        cluster_id=("other" if "other" in kind else "swarm") if manager else "",
+        swarm=swarm,
+        cluster_id=("other" if "other" in kind else "swarm") if swarm.control_available else "",
+    )
+
+
+def told(host: str, kind: str) -> SwarmInfo:
+    """Return what a runtime that is in a swarm says of it."""
+    if kind.startswith(("troubled", "sealed")):  # a Docker Engine that doesn't know its own ID
+        state = "error" if kind.startswith("troubled") else "locked"
+        return SwarmInfo(local_node_state=state, error="can't initialize raft node")
+    known = {"removed": "id-a", "foreign": "id-else"}.get(kind, "id-a")
+    return SwarmInfo(
+        node_id=f"gone-{host}" if kind in {"removed", "foreign"} else f"id-{host}",
+        local_node_state="locked" if kind == "locked" else "active",
+        control_available=any(word in kind for word in ("leader", "manager")),
+        remote_managers=[Peer(known, "a:2377")],
     )
 
 
@@ -406,6 +415,14 @@ def test_every_step_says_why_what_must_hold_and_what_proves_it():
             "c",
             "it stays a manager until d can be one instead",
         ),
+        (
+            "a=leader, b=troubled worker",
+            M1,
+            "b",
+            "its runtime is in trouble (can't initialize raft",
+        ),
+        ("a=leader, b=manager, c=troubled manager", M3, "c", "its runtime is in trouble (can't"),
+        ("a=leader, b=manager, c=sealed manager", M3, "c", "its swarm is locked: unlock it"),
         (
             "a=leader, b=silent worker",
             "nodes: {b: {role: manager}}\nswarm: {managers: 2}",
