@@ -16,7 +16,8 @@ import msgspec
 
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.pool import FORKS
-from swarmops.fleet.steps import Step
+from swarmops.fleet.steps import Step, StepKind
+from swarmops.model.node import Role
 from swarmops.model.resolved import resolve_types
 
 
@@ -106,9 +107,14 @@ def blocked(step: Step, results: Mapping[str, Ended]) -> str:
             continue
         if ended.state is State.SKIPPED:
             return ended.reason
-        what = ended.step.kind.value.replace("_", " ")
-        return f"{what} of {ended.step.target} {ended.state.value}"
+        return f"{_noun(ended.step)} of {ended.step.target} {ended.state.value}"
     return ""
+
+
+def _noun(step: Step) -> str:
+    if step.kind is StepKind.UPDATE_NODE and step.role is not None:
+        return "promotion" if step.role is Role.MANAGER else "demotion"
+    return step.kind.value.replace("_", " ")
 
 
 def ready(step: Step, results: Mapping[str, Ended]) -> bool:

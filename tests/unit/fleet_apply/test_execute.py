@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.execute import Ended, Executed, State, Watcher, execute
 from swarmops.fleet.steps import Step, StepKind
+from swarmops.model.node import Role
 
 
 def step(name: str, after: str = "", follows: str = "") -> Step:
@@ -102,6 +104,17 @@ def test_reasons() -> None:
     executed = execute([step("a"), step("b", "a"), step("c", "b")], Hand(a=FAIL))
     why = "start of a failed"
     assert [ended.reason for ended in executed.ended] == ["no disk", why, why]
+
+
+@pytest.mark.parametrize(
+    ("role", "why"),
+    [(Role.MANAGER, "promotion of a failed"), (Role.WORKER, "demotion of a failed")],
+)
+def test_a_change_of_role_that_failed_is_called_what_it_is(role: Role, why: str) -> None:
+    """As the plan calls it, not as the API's request."""
+    change = msgspec.structs.replace(step("a"), kind=StepKind.UPDATE_NODE, role=role)
+    _, skipped = execute([change, step("b", "a")], Hand(a=FAIL)).ended
+    assert skipped.reason == why
 
 
 def test_unknown_dependency() -> None:
