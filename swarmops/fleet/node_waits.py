@@ -15,6 +15,8 @@ from swarmops.model.node import NodeState, Role
 from swarmops.model.task import Task, TaskState
 
 ROLE_PATIENCE = Patience(bound_s=120)
+DOWN_S = 10.0
+"""A node that shall be a manager may be down for so long: it may be slow, or start again."""
 DRAIN_PATIENCE = Patience(bound_s=120, period_s=0.3)
 
 
@@ -33,11 +35,25 @@ def tasks_left(tasks: Iterable[Task]) -> str:
 def wait_for_role(
     managers: Managers, host: str, node_id: str, role: Role, patience: Patience | None = None
 ) -> None:
-    """Return once a node is what it shall be. Raises HostError when time is up."""
+    """Return once a node is what it shall be.
+
+    Raises HostError when time is up, sooner where a node that shall be a manager is down: its
+    machine was lost meanwhile. Who is demoted needn't be there.
+    """
     patience = patience or ROLE_PATIENCE
+    seen_up_s = patience.clock()
 
     def lack() -> str:
-        return role_lack(managers.ask(lambda manager: manager.node(node_id)), role)
+        nonlocal seen_up_s
+        node = managers.ask(lambda manager: manager.node(node_id))
+        if node.status.state is not NodeState.DOWN or role is not Role.MANAGER:
+            seen_up_s = patience.clock()
+        elif patience.clock() - seen_up_s >= DOWN_S:
+            raise HostError(
+                host,
+                "its node went down before it was a manager: bring it back, and it is made one",
+            )
+        return role_lack(node, role)
 
     if reason := wait_until(lack, patience):
         raise HostError(host, f"{reason}, after {patience.bound_s:g} s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,9 +24,7 @@ from swarmops.model.node import Availability, NodeState, Role
 from swarmops.model.object import ObjectVersion
 from swarmops.model.service import Service, ServiceSpec
 from swarmops.model.task import Task, TaskState, TaskStatus
-
-if TYPE_CHECKING:
-    from tests.unit.fleet_apply.conftest import FakeSwarm
+from tests.unit.fleet_apply.conftest import FakeSwarm
 
 NOW_ONLY = Patience(bound_s=0)
 WEB = ServiceSpec(name="web", labels={"a": "1"})
@@ -201,6 +199,32 @@ def test_role_not_in_time(hands: Actions, fake: FakeSwarm) -> None:
     fake.settle = lambda node: node
     with pytest.raises(HostError, match="h2: it is still a member of the managers' group"):
         hands.do(step(StepKind.UPDATE_NODE, "h2", node_id="id-h2", role=Role.WORKER))
+
+
+def test_a_promotion_does_not_wait_long_for_a_machine_that_was_lost() -> None:
+    """A node that is down for a moment becomes a manager yet; one that stays so is given up."""
+    fake, now = FakeSwarm(), 0.0
+    fake.add("h1", manager=True)
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now in ups:
+            fake.add("h2", manager=now == max(ups))
+
+    def wait() -> None:
+        fake.add("h2", state=NodeState.DOWN)
+        patience = Patience(bound_s=120, period_s=1, clock=lambda: now, sleep=sleep)
+        managers = Managers(fake.client, ["h1"], patience)
+        node_waits.wait_for_role(managers, "h2", "id-h2", Role.MANAGER, patience)
+
+    ups = {5.0, 9.0}
+    wait()
+    assert now == 9
+    ups = {0.0}
+    with pytest.raises(HostError, match="h2: its node went down before it was a manager: bring it"):
+        wait()
+    assert now == 9 + node_waits.DOWN_S
 
 
 def test_gate(hands: Actions, fake: FakeSwarm) -> None:
