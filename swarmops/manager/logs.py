@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import traceback
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable
 
+import structlog
 from msgspec.structs import replace
 
 from swarmops.errors import SwarmopsError
@@ -34,6 +36,8 @@ _MERGED_FRAMES = 4
 Fetch = Callable[[str, LogsAsked], AsyncGenerator[LogFrame, None]]
 """Ask the manager at an address; raises OSError or SwarmopsError when it breaks."""
 Selected = Callable[[], Iterable[Task]]
+
+log = structlog.get_logger(__name__)
 
 
 class LogCollector:
@@ -96,13 +100,14 @@ class _Reading:
         self._begun: set[str] = set()
         self._seen_ns: dict[str, int] = {}
         self._problems: dict[str, None] = {}
+        self._given_up = False
 
     async def frames(self) -> AsyncGenerator[LogFrame, None]:
         """Iterate over what all pumps bring."""
         self._begin_all()
         clock = asyncio.get_running_loop()
         look_s = clock.time() + LOOK_S
-        while self._open or not self._queue.empty() or self._goes_on():
+        while not self._given_up and (self._open or not self._queue.empty() or self._goes_on()):
             if self._query.follow and clock.time() >= look_s:
                 look_s = clock.time() + LOOK_S
                 self._begin_new()
@@ -169,7 +174,16 @@ class _Reading:
                         self._ended(asked, frame)
         except (OSError, SwarmopsError, TimeoutError):
             self._ended(asked, LogsEnd(0, [DISCONNECTED]))
-        self._open -= 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reader must hear of an end
+            # A fault of ours: who follows is told too, for asking again would only repeat it.
+            log.error(  # noqa: TRY400 - log.exception may print local variables: a task's output
+                "logs cannot be read", node_id=asked.node_id, traceback=traceback.format_exc()
+            )
+            fault = f"node {asked.node_id} cannot be asked ({type(error).__name__})"
+            self._problems[fault] = None
+            self._given_up = self._query.follow
+        finally:
+            self._open -= 1
         await self._queue.put(LogsEnd(0, []))  # wakes the reader, who may wait for this
 
     def _ended(self, asked: LogsAsked, end: LogsEnd) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -174,6 +175,29 @@ async def test_what_is_asked_reaches_the_nodes(manager: Api):
     assert not list(insight.selected()), "nothing is followed on a node that is no manager"
 
 
+@pytest.mark.parametrize(
+    ("text", "time_ns"),
+    [
+        ("9223372036.854775806", 2**63 - 2),
+        ("9223372036.854775808", 2**63 - 1),
+        ("99999999999", 2**63 - 1),
+        ("253402300799", 2**63 - 1),
+        ("9999-12-31T23:59:59Z", 2**63 - 1),
+        ("0001-01-01", 1 - 2**63),
+    ],
+)
+async def test_years_without_int64_nanoseconds_are_the_last_or_the_first_that_have_some(
+    manager: Api, text: str, time_ns: int
+):
+    """Docker takes them too, and what is asked of the nodes must fit their session."""
+    await service_with_task(manager.node)
+    insight = manager.node.insight = FakeInsight()
+    await read(manager, f"/services/web/logs?{BOTH}&since={text}&until={text}")
+    [asked] = insight.queries
+    assert (asked.since_ns, asked.until_ns) == (time_ns, time_ns)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(asked), type=LogQuery) == asked
+
+
 async def test_a_terminal_is_sent_bare_and_gaps_are_said_in_docker_s_words(manager: Api):
     """Bare bytes for a TTY; the third stream makes a client print the sentence and fail."""
     task = await service_with_task(manager.node, tty=True)
@@ -201,6 +225,9 @@ async def test_a_terminal_is_sent_bare_and_gaps_are_said_in_docker_s_words(manag
         (f"/services/web/logs?{BOTH}&tail=x", 500, "tail value must be a positive integer"),
         (f"/services/web/logs?{BOTH}&tail=-2", 500, "negative tail values not supported"),
         (f"/services/web/logs?{BOTH}&since=x", 400, "invalid value for since"),
+        (f"/services/web/logs?{BOTH}&since=-1", 400, "invalid value for since"),
+        (f"/services/web/logs?{BOTH}&until=1764444896123", 400, "later than the year 9999"),
+        (f"/services/web/logs?{BOTH}&since={'9' * 5000}", 400, "seconds, not in milliseconds"),
     ],
 )
 async def test_wrong_questions_are_refused_before_a_stream_begins(

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
+import pytest
+import structlog
 from msgspec.structs import replace
 
 from swarmops.model.base import given
@@ -123,6 +125,21 @@ async def test_what_cannot_be_read_is_named_in_docker_s_words() -> None:
             "node b is not available",
             "node a disconnected unexpectedly",
         }
+
+
+@pytest.mark.parametrize("follow", [False, True], ids=["read", "followed"])
+@virtual
+async def test_a_question_that_cannot_be_sent_ends_the_stream_in_words(*, follow: bool) -> None:
+    """No fault of ours leaves a client waiting: it hears of it, and the log explains it."""
+    async with swarm_of(task("t1")) as swarm:
+        await connect(swarm, "a")
+        frames = reading(swarm, follow=follow, since_ns=2**70)  # more than the session can say
+        with structlog.testing.capture_logs() as logged:
+            async with asyncio.timeout(60):
+                told = [frame async for frame in frames]
+        assert told == [LogsEnd(0, ["node a cannot be asked (OverflowError)"])]
+        [entry] = logged
+        assert (entry["event"], entry["node_id"]) == ("logs cannot be read", "a")
 
 
 @virtual
