@@ -4,16 +4,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from swarmops.api import make_app
 from swarmops.model.base import given
 from swarmops.model.object import Object
+from swarmops.pki.root import new_root
 from swarmops.store import Store
+from tests.unit.api.fake_node import FakeNode
 from tests.unit.api.test_docker_cli import (
     Cli,
     docker,  # noqa: F401 - a fixture
@@ -156,6 +164,65 @@ async def test_deploying_again_changes_nothing(either: Cli, compose: Path, resol
     printed = await swarm(again)
     assert "Updating service st_web" in printed
     assert versions(swarm) == before
+
+
+@pytest.fixture
+async def pinned(tmp_path: Path) -> AsyncIterator[tuple[Cli, dict[str, str]]]:
+    """A manager before an engine that finds each image's digest in this table."""
+    digests: dict[str, str] = {}
+
+    async def inspect(request: web.Request) -> web.Response:
+        digest = digests[request.match_info["image"]]
+        descriptor = {"mediaType": "application/vnd.oci.image.index.v1+json", "size": 1}
+        platforms = [{"architecture": "amd64", "os": "linux"}]
+        return web.json_response(
+            {"Descriptor": descriptor | {"digest": digest}, "Platforms": platforms}
+        )
+
+    async def ping(_request: web.Request) -> web.Response:
+        return web.Response(text="OK", headers={"Api-Version": "1.41"})
+
+    engine = web.Application()
+    engine.router.add_get("/v1.41/distribution/{image:.+}/json", inspect)
+    engine.router.add_route("*", "/_ping", ping)
+    node = FakeNode(new_root(datetime.now(UTC)).cert_pem)
+    node.engine_socket = tmp_path / "engine.sock"
+    async with AsyncExitStack() as stack:
+        apps = ((engine, node.engine_socket), (make_app(node), tmp_path / "api.sock"))
+        for app, socket in apps:
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.UnixSite(runner, socket).start()
+            await asyncio.to_thread(socket.chmod, 0o666)
+        cli = Cli(node, tmp_path / "api.sock", tmp_path / "config")
+        await cli("swarm init --advertise-addr 10.0.0.1")
+        yield cli, digests
+
+
+async def test_a_stack_is_pinned_and_only_a_moved_tag_is_deployed_again(
+    pinned: tuple[Cli, dict[str, str]], compose: Path
+):
+    """Each image by its digest, asked of the engine; what has the same digest isn't touched."""
+    swarm, digests = pinned
+    digests |= {"busybox:1": f"sha256:{'a' * 64}", "nginx:1": f"sha256:{'b' * 64}"}
+    rewrite(
+        compose, COMPOSE.replace("image: busybox:1\n    networks", "image: nginx:1\n    networks")
+    )
+    again = f"stack deploy --resolve-image always -c {compose} st"
+    await swarm(again)
+    before = versions(swarm)
+    await swarm(again)
+    assert versions(swarm) == before
+    digests["nginx:1"] = f"sha256:{'c' * 64}"
+    await swarm(again)
+    names = {one.id: given(one.spec.name, "") for one in store_of(swarm).services}
+    after = versions(swarm)
+    assert [names[one] for one in before if after[one] != before[one]] == ["st_api"]
+    shown = await swarm(
+        "service inspect --format {{.Spec.TaskTemplate.ContainerSpec.Image}} st_api"
+    )
+    assert shown.strip() == f"nginx:1@sha256:{'c' * 64}"
 
 
 async def test_deploying_a_changed_file_changes_what_it_names(swarm: Cli, compose: Path):
