@@ -7,12 +7,9 @@ JSON in Docker's words, deadlines; nothing of any resource.
 from __future__ import annotations
 
 import asyncio
-import secrets
-import traceback
 from time import perf_counter
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from swarmops import __version__
@@ -22,6 +19,7 @@ from swarmops.api import (
     distribution,
     errors,
     events,
+    faults,
     logs,
     metrics,
     networks,
@@ -39,7 +37,7 @@ from swarmops.api.control import NodeControl
 from swarmops.api.engine import ENGINE, EngineBehind
 from swarmops.api.engine_share import pass_on
 from swarmops.api.latency import Latencies
-from swarmops.api.path import asked_version
+from swarmops.api.path import asked_version, version_numbers
 from swarmops.api.route import LATENCIES, NODE, ROUTE_TABLE, Handler, Route
 from swarmops.api.version import API_VERSION, API_VERSION_MIN
 from swarmops.errors import ApiError, SwarmopsError
@@ -69,8 +67,6 @@ STREAMS = frozenset(
     for route in resource.ROUTES
     if route.deadline_s is None
 )
-
-log = structlog.get_logger("swarmops.api")
 
 
 def make_app(node: NodeControl) -> web.Application:
@@ -185,14 +181,7 @@ async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamRe
     except Exception as error:
         if isinstance(error, ConnectionError) and _gone(request):
             raise
-        error_id = secrets.token_hex(4)
-        log.error(  # noqa: TRY400 - log.exception may print local variables: a secret's body
-            "request failed",
-            error_id=error_id,
-            method=request.method,
-            path=request.path,
-            traceback=traceback.format_exc(),
-        )
+        error_id = faults.note(request)
         return _error(
             500, f"internal error {error_id}: the log of this node's swarmops daemon explains it"
         )
@@ -208,13 +197,13 @@ async def _check_version(request: web.Request, handler: Handler) -> web.StreamRe
     """Refuse clients that speak a version which this server doesn't."""
     asked = asked_version(request.path)
     if asked is not None:
-        if _numbers(asked) > _numbers(API_VERSION):
+        if version_numbers(asked) > version_numbers(API_VERSION):
             raise ApiError(
                 400,
                 f"client version {asked} is too new. "
                 f"Maximum supported API version is {API_VERSION}",
             )
-        if _numbers(asked) < _numbers(API_VERSION_MIN):
+        if version_numbers(asked) < version_numbers(API_VERSION_MIN):
             raise ApiError(
                 400,
                 f"client version {asked} is too old. "
@@ -224,14 +213,11 @@ async def _check_version(request: web.Request, handler: Handler) -> web.StreamRe
     return await handler(request)
 
 
-def _numbers(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
-    return int(major[:9]), int(minor[:9])
-
-
 def _error(status: int, message: str) -> web.Response:
+    # Bytes of a header that are no UTF-8 come as surrogates, which JSON can't hold.
+    text = message.encode(errors="replace").decode()
     return web.Response(
         status=status,
-        body=msgspec.json.encode(Refusal(message=message)),
+        body=msgspec.json.encode(Refusal(message=text)),
         content_type="application/json",
     )

@@ -17,6 +17,7 @@ from aiohttp import web
 from swarmops.api import query, resolve
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
+from swarmops.api.path import version_numbers
 from swarmops.api.route import Route, node_of
 from swarmops.api.stream import write_all
 from swarmops.api.timestamps import timestamp_ns
@@ -130,8 +131,7 @@ def _tail(text: str) -> int:
 
 def _version(request: web.Request) -> tuple[int, int]:
     """Return the API version that the client speaks; without one it is the newest."""
-    major, _, minor = request.match_info.get("api_version", "9.0").partition(".")
-    return int(major), int(minor)
+    return version_numbers(request.match_info.get("api_version", "9.0"))
 
 
 async def _pieces(

@@ -1,4 +1,4 @@
-"""A request's path with and without the version of the API before it."""
+"""A request's path with and without the API's version before it, and that version's numbers."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def asked_version(path: str) -> str | None:
     """Return the version that stands before a path."""
     found = _VERSIONED.match(path)
     return found.group(1) if found else None
+
+
+def version_numbers(version: str) -> tuple[int, int]:
+    """Return both numbers, to be compared; of each only as many digits as a real one may have."""
+    major, _, minor = version.partition(".")
+    return int(major[:9]), int(minor[:9])

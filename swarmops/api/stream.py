@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TypeVar
 
 from aiohttp import web
+
+from swarmops.api import faults
 
 TICK_S = 2.0
 """How long a client that has gone may go unnoticed."""
@@ -75,7 +77,10 @@ async def merged(*sources: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
 async def write_all(
     request: web.Request, response: web.StreamResponse, source: AsyncGenerator[bytes, None]
 ) -> web.StreamResponse:
-    """Send the head at once, then what the source gives, until it or the client ends."""
+    """Send the head at once, then what the source gives, until it or the client ends.
+
+    Where the source fails after the head, the log explains it and the client is cut off.
+    """
     try:
         await response.prepare(request)
         async with contextlib.aclosing(with_ticks(source, TICK_S)) as pieces:
@@ -87,9 +92,32 @@ async def write_all(
         await response.write_eof()
     except ConnectionError:
         pass  # the client has all that it wanted
+    except Exception:
+        if not response.prepared:
+            raise
+        faults.note(request)
+        # Half an answer must not look like a whole one, nor have an error's answer behind it.
+        if request.transport is not None:
+            request.transport.abort()
     finally:
         await source.aclose()
     return response
+
+
+async def while_there(request: web.Request, coming: Awaitable[T]) -> T:
+    """Wait for it as long as the client does. Raises ConnectionResetError once that has gone."""
+    waiting = asyncio.ensure_future(coming)
+    try:
+        while True:
+            done, _ = await asyncio.wait([waiting], timeout=TICK_S)
+            if done:
+                return waiting.result()
+            if _gone(request):
+                raise ConnectionResetError("the client has gone")
+    finally:
+        if not waiting.done():
+            waiting.cancel()
+            await asyncio.wait([waiting])
 
 
 def _gone(request: web.Request) -> bool:

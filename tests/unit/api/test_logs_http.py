@@ -140,6 +140,8 @@ async def test_each_line_is_a_frame_with_what_was_asked_before_it(manager: Api):
     kind, data = await read(
         manager, f"/v1.41/tasks/{task.id}/logs?{BOTH}&timestamps=1&details=true"
     )
+    long = f"/v1.000000041{'0' * 5000}"
+    assert (await read(manager, f"{long}/services/web/logs?{BOTH}"))[0] == RAW
     stamp = "2026-01-02T03:04:05.000020000Z"
     assert kind == RAW
     assert frames(data)[0] == (1, f"{stamp} {details} one\n".encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from swarmops.api import app as application
-from swarmops.api import make_app
+from swarmops.api import events, make_app
 from swarmops.api.route import LATENCIES
 from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
 from swarmops.runtime.first_request import HEAD_BYTES_MAX, FirstRequest
@@ -117,6 +118,19 @@ async def test_heads_are_bounded(world: World, head: bytes):
     writer.close()
 
 
+async def test_a_header_that_is_no_text_is_refused_in_json(world: World):
+    """Its bytes can't be said again, and are no error of ours."""
+    reader, writer = await world.connect()
+    writer.write(
+        b"POST /services/create HTTP/1.1\r\nHost: x\r\nContent-Type: \xff\r\n"
+        b"Connection: close\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    head, _, told = (await said(reader)).partition(b"\r\n\r\n")
+    assert b" 400 " in head.partition(b"\r\n")[0]
+    assert json.loads(told)["message"].startswith("unsupported Content-Type header (?)")
+    writer.close()
+
+
 async def test_bodies_are_bounded(world: World):
     """More than 4 MiB is refused, before all of it was sent."""
     reader, writer = await world.connect()
@@ -169,6 +183,25 @@ async def test_an_answer_that_nobody_takes_is_given_up(
     assert b" 200 " in got.partition(b"\r\n")[0]
     assert len(got) < count * each_bytes
     assert b"HTTP/1.1 504" not in got
+    writer.close()
+
+
+async def test_a_stream_that_fails_is_cut_off_and_the_log_explains_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """No second answer comes behind the half of the first one."""
+
+    async def broken(*_: object) -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(events, "_lines", broken)
+    reader, writer = await world.connect()
+    writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+    got = await said(reader)
+    assert (got.count(b"HTTP/1.1"), got.endswith(b"0\r\n\r\n")) == (1, False)
+    logged = capsys.readouterr()
+    assert "ZeroDivisionError" in logged.out + logged.err
     writer.close()
 
 
