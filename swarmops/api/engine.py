@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,8 +24,8 @@ from yarl import URL
 from swarmops.api import errors, upload
 from swarmops.api.callers import person_of
 from swarmops.api.engine_access import local_user, may_open
-from swarmops.api.path import asked_version, plain_path
-from swarmops.api.stream import write_all
+from swarmops.api.path import asked_version, plain_path, version_numbers
+from swarmops.api.stream import while_there, write_all
 from swarmops.api.tunnel import take_over
 from swarmops.api.version import API_VERSION
 from swarmops.errors import ApiError
@@ -147,7 +147,10 @@ class EngineBehind:
     # How ----------------------------------------------------------------------------------------
 
     def _refuse(self, request: web.Request) -> None:
-        parts = plain_path(request.path).split("/")
+        path = plain_path(request.path)
+        parts = path.split("/")
+        if not path.startswith("/"):
+            raise ApiError(404, errors.PAGE_NOT_FOUND)  # OPTIONS * and CONNECT name none
         if parts[1] in _OURS or any(part in ("", ".", "..") for part in parts[1:]):
             raise ApiError(404, errors.PAGE_NOT_FOUND)
         if self._path is None or not self._path.is_socket():
@@ -169,7 +172,7 @@ class EngineBehind:
     async def _versioned(self, path: str, asked: str = API_VERSION) -> str:
         engines = (await self._ping()).get("Api-Version", "")
         newest = engines if re.fullmatch(r"[0-9]+\.[0-9]+", engines) else asked
-        return f"/v{min(asked, newest, key=_numbers)}{path}"
+        return f"/v{min(asked, newest, key=version_numbers)}{path}"
 
     async def _ping(self) -> Mapping[str, str]:
         if monotonic() - self._ping_s > PING_AGE_S:
@@ -203,7 +206,10 @@ class EngineBehind:
     ) -> web.StreamResponse:
         data = upload.coming(request) if request.can_read_body and body is None else body
         headers = _without_hop(request.headers)
-        async with self._ask(request.method, target, headers=headers, data=data) as answer:
+        asking = self._ask(request.method, target, headers=headers, data=data)
+        async with AsyncExitStack() as held:
+            # An engine may think for minutes, but for nobody it would hold a file open.
+            answer = await while_there(request, held.enter_async_context(asking))
             response = web.StreamResponse(
                 status=answer.status, reason=answer.reason, headers=_without_hop(answer.headers)
             )
@@ -275,8 +281,3 @@ def _closing(head: bytes) -> bytes:
         return head
     kept = [line for line in lines if not line.lower().startswith((b"connection:", b"keep-alive:"))]
     return b"\r\n".join((status, *kept, b"Connection: close")) + b"\r\n\r\n"
-
-
-def _numbers(version: str) -> tuple[int, int]:
-    major, _, minor = version.partition(".")
-    return int(major[:9]), int(minor[:9])

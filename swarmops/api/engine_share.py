@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from swarmops.api import body, errors
+from swarmops.api import body, errors, upload
 from swarmops.api.engine import ENGINE
 from swarmops.api.path import plain_path
 from swarmops.api.route import Handler
@@ -28,7 +28,8 @@ async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
     engine = request.app[ENGINE]
     path = plain_path(request.path)
     if path == _CREATE and request.method == "POST" and engine.is_open_to(request):
-        raw = await request.read()
+        body.refuse_other_types(request)
+        raw = await upload.whole(request)
         if _is_local(body.decode(raw, NetworkCreate)):
             return await engine.pass_on(request, raw)
     elif request.match_info.http_exception is not None:
@@ -42,7 +43,7 @@ async def pass_on(request: web.Request, handler: Handler) -> web.StreamResponse:
     except ApiError as refusal:
         if refusal.status not in _UNKNOWN or not engine.is_open_to(request):
             raise
-    return await engine.pass_on(request, await request.read())
+    return await engine.pass_on(request, await upload.whole(request))
 
 
 def _is_local(wanted: NetworkCreate) -> bool:

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from swarmops.api import make_app, upload
+from swarmops.api import make_app, stream, upload
 from swarmops.api.engine_access import LocalUser, may_open
 from swarmops.model.network import NETWORK_ID_LABEL
 from tests.unit.api.fake_node import FakeNode
@@ -122,6 +122,8 @@ async def test_what_is_not_swarm_modes_goes_to_the_engine_in_a_version_it_speaks
         ("POST", "//swarm/leave"),
         ("GET", "/containers/../swarm"),
         ("PUT", "/nodes"),
+        ("OPTIONS", "*"),
+        ("CONNECT", "h:1"),
     ],
 )
 async def test_swarm_modes_own_paths_never_reach_the_engine(behind: Behind, method: str, path: str):
@@ -246,9 +248,42 @@ async def test_a_client_that_left_a_silent_stream_is_noticed(behind: Behind):
         await asyncio.wait_for(ended.wait(), 10)
 
 
-@pytest.mark.parametrize("path", ["/build", "/exec/x/start"])
+async def test_a_client_that_left_before_an_answer_is_noticed(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+):
+    """An engine that takes requests and says nothing holds none of them for nobody."""
+    assert behind.node.engine_socket
+    monkeypatch.setattr(stream, "TICK_S", 0.05)
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        assert await reader.read() == b""
+        ended.set()
+        writer.close()
+
+    await behind.ask("GET", "/containers/json")  # after which the engine's version is known
+    behind.node.engine_socket.unlink()
+    async with await asyncio.start_unix_server(mute, behind.node.engine_socket):
+        _, writer = await asyncio.open_unix_connection(str(behind.socket))
+        writer.write(b"GET /containers/json HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.wait_for(asked.wait(), 60)
+        writer.close()
+        await asyncio.wait_for(ended.wait(), 60)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/build"),
+        ("POST", "/exec/x/start"),
+        ("POST", "/networks/create"),
+        ("DELETE", "/networks/br0"),
+    ],
+)
 async def test_a_client_that_stands_still_with_its_body_is_hung_up_on(
-    behind: Behind, path: str, monkeypatch: pytest.MonkeyPatch
+    behind: Behind, method: str, path: str, monkeypatch: pytest.MonkeyPatch
 ):
     """As a whole it may take as long as it likes; the next piece has its time."""
     monkeypatch.setattr(upload, "STANDSTILL_S", 0.2)
@@ -259,11 +294,19 @@ async def test_a_client_that_stands_still_with_its_body_is_hung_up_on(
 
     behind.answers[path] = takes_all
     reader, writer = await asyncio.open_unix_connection(str(behind.socket))
-    writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123".encode())
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{{".encode())
     async with asyncio.timeout(60):
         assert await reader.read() == b""
     writer.close()
-    assert await behind.ask("POST", path, data=b"123") == (200, {"all": True})
+    assert await behind.ask(method, path, json={}) == (200, {"all": True})
+
+
+async def test_a_networks_body_of_another_type_reaches_nobody(behind: Behind):
+    """A web page can't make one, be it the swarm's or the engine's."""
+    headers = {"Content-Type": "text/plain"}
+    status, said = await behind.ask("POST", "/networks/create", data=b"{}", headers=headers)
+    assert (status, "unsupported Content-Type" in said["message"]) == (400, True)
+    assert not [what for what in behind.asked if what[0] == "POST"]
 
 
 async def test_without_an_engine_there_is_a_json_404(behind: Behind):
