@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from msgspec import UNSET
-
-from swarmops.manager import extensions
+from swarmops.manager import backoff, extensions
 from swarmops.manager.extensions import PROGRESS_DEADLINE_S
 from swarmops.manager.places import (
     live,
@@ -32,7 +30,6 @@ from swarmops.manager.places import (
 from swarmops.model.base import given
 from swarmops.model.defaults import (
     restart_condition,
-    restart_delay_s,
     restart_max_attempts,
     restart_window_s,
 )
@@ -44,8 +41,6 @@ STOP_WAIT = timedelta(seconds=60)
 """A replacement waits no longer than this for the task before it to stop."""
 
 _PAIR = 2
-BACKOFF_LEAST_S = 1.0
-"""The least delay where a backoff is wanted: 0 would not grow."""
 
 
 @dataclass
@@ -183,7 +178,7 @@ def replace(  # noqa: PLR0917 - the parts of one decision
     rng: random.Random,
 ) -> None:
     """Put a new task in the old one's place: at once, or after its delay and the old one's end."""
-    delay_s = 0.0 if stranded(old, nodes) else _delay_s(service, old)
+    delay_s = 0.0 if stranded(old, nodes) else backoff.delay_s(service, old)
     busy = may_run(old, nodes) or stopping(tasks, nodes)
     if delay_s <= 0 and not busy:
         step.create.append(new_task(service, place, rng, now, desired=wanted_state(service)))
@@ -211,32 +206,6 @@ def _one(step: PlaceStep, rest: list[Task]) -> list[Task]:
 def most_advanced(tasks: Sequence[Task]) -> Task:
     """Return the task that is nearest to running, or runs."""
     return max(tasks, key=lambda task: (task.desired_state.rank, task.status.state.rank, task.id))
-
-
-def _delay_s(service: Service, old: Task) -> float:
-    """Return the policy's delay, or with a backoff the delay before ``old``, grown by its factor.
-
-    A task that ran for longer than the longest delay, or that was not itself a replacement of the
-    same spec, begins anew. What the last delay was, its task says: no history is needed for it.
-    """
-    delay_s = restart_delay_s(old.spec)
-    wanted = extensions.read(service.spec)
-    if wanted.backoff <= 1:
-        return delay_s
-    delay_s = max(delay_s, BACKOFF_LEAST_S)
-    if spec_version(old) != service_version(service):
-        return delay_s
-    internal = given(old.internal, TaskInternal())
-    if internal.restart_after is UNSET:
-        return delay_s
-    if internal.running_at is not UNSET and internal.ended_at is not UNSET:
-        ran_s = (internal.ended_at - internal.running_at).total_seconds()
-        if ran_s > max(wanted.backoff_max_s, delay_s):
-            return delay_s
-    before_s = (internal.restart_after - old.created_at).total_seconds()
-    if before_s < delay_s:
-        return delay_s
-    return max(min(before_s * wanted.backoff, wanted.backoff_max_s), delay_s)
 
 
 def promote(  # noqa: PLR0917 - the parts of one decision
