@@ -25,7 +25,11 @@ from swarmops.store import Event, Store
 from tests.sim.manager.specs import described, zone
 
 QUIET = timedelta(seconds=2)
-"""Who decided on what was there so long ago, decided on what is there."""
+"""Who decided on what was there so long ago, decided on what is there.
+
+Counted from the decision, not from when it is applied: an entry may lie in the log for seconds
+until another leader commits it, behind a change that whoever decided could not know.
+"""
 
 
 def holds(task: Task) -> bool:
@@ -63,11 +67,12 @@ class Room:
                 here = [task for task in store.tasks.by_node(node_id) if holds(task)]
                 _check_ports(node_id, here)
                 # One that changes just then may have less than who decided could know.
-                if not _lately(self._nodes_stirred.get(node_id), now):
+                decided = min(t.updated_at for t in assigned if t.node_id == node_id)
+                if not _lately(self._nodes_stirred.get(node_id), decided):
                     _check_reserved(node, here)
                 _check_replicas(node_id, here, assigned)
         for task in assigned:
-            self._check_spread(store, task, now)
+            self._check_spread(store, task)
 
     def _learn(self, event: Event, now: datetime) -> None:
         old, new = event.old, event.new
@@ -78,13 +83,13 @@ class Room:
         elif isinstance(old, Task) and counts(old) and not (new and counts(new)):  # type: ignore[arg-type]
             self._stirred[old.service_id] = now
 
-    def _check_spread(self, store: Store, task: Task, now: datetime) -> None:
+    def _check_spread(self, store: Store, task: Task) -> None:
         """Assert that a task went to the zone that had the fewest of its service.
 
         Only where that is all that decides, and nothing moved that the scheduler might not know.
         """
         moments = (self._stirred.get(task.service_id), *self._nodes_stirred.values())
-        if not spreads_freely(task) or any(_lately(moment, now) for moment in moments):
+        if not spreads_freely(task) or any(_lately(moment, task.updated_at) for moment in moments):
             return
         fit = {node.id: zone(node.spec) for node in store.nodes if takes_new(node)}
         tasks = store.tasks.by_service(task.service_id)
@@ -117,8 +122,8 @@ def _assigned(event: Event) -> Task | None:
     return None if isinstance(old, Task) and holds(old) else new
 
 
-def _lately(moment: datetime | None, now: datetime) -> bool:
-    return moment is not None and now - moment < QUIET
+def _lately(moment: datetime | None, decided: datetime) -> bool:
+    return moment is not None and decided - moment < QUIET
 
 
 def _seen(node: object) -> object:
