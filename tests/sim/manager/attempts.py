@@ -25,6 +25,8 @@ class Attempts:
 
     def __init__(self) -> None:
         self._made: dict[Key, dict[Version, list[datetime]]] = {}
+        self._left: dict[Key, Version] = {}
+        """Of which version the task was that a place was last left by."""
 
     def check(self, store: Store, event: Event) -> None:
         """Count a task that was made, and assert that it might be."""
@@ -38,14 +40,20 @@ class Attempts:
             if not rest or (new is not None and not any(map(live, rest))):
                 # The place was given up: what comes there now is no restart.
                 self._made.pop(key, None)
+                self._left.pop(key, None)
             return
+        if isinstance(old, Task) and live(old) and not live(task):
+            self._left[key] = _version(task)
         if old is not None or moved_by(task):
             return
         made = self._made.setdefault(key, {}).setdefault(_version(task), [])
         made.append(task.created_at)
         beside = [each for each in store.tasks.by_place(*key) if each.id != task.id and live(each)]
         most, window = _limit(task)
-        if most is None or beside:
+        # A start-first update's old task that is lost, after the new one was given up beside it, is
+        # replaced by its own policy.
+        for_another = self._left.get(key, _version(task)) != _version(task)
+        if most is None or beside or for_another:
             return
         since = task.created_at - window if window else datetime.min.replace(tzinfo=made[0].tzinfo)
         restarts = sum(each > since for each in made[1:])
