@@ -27,13 +27,14 @@ _NOT_IN_SWARM = 503
 
 
 def _said(argv: list[str]) -> str:
-    """Run it; returns '' or the last thing it complained about."""
+    """Run it; returns '' or what it complained about: apt's first error, others' last words."""
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive", LC_ALL="C")
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
     if done.returncode == 0:
         return ""
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return lines[-1] if lines else f"exit {done.returncode}"
+    first = [line for line in lines if line.startswith("E: ")][:1]
+    return (first or lines[-1:] or [f"exit {done.returncode}"])[0]
 
 
 def _install(args: dict[str, Any]) -> str:

@@ -147,6 +147,13 @@ def test_what_the_hosts_programs_complain_about_is_passed_on(
     assert words in host.run(verb)
 
 
+def test_of_what_apt_says_the_first_error_is_the_reason(host: Host) -> None:
+    """Its last one only says that something failed."""
+    said = "W: old\nE: Failed to fetch file:/p: no such file\nE: Unable to fetch some archives"
+    host.program("apt-get", rc=100, says=said)
+    assert host.run("install").endswith("lists: E: Failed to fetch file:/p: no such file")
+
+
 def test_an_engine_that_never_answers_is_an_error_with_its_log(host: Host) -> None:
     """Started, and no socket: bounded, with the command that shows why."""
     assert "journalctl -u docker.service" in host.run("start", within_s=0.2)
