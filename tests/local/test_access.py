@@ -121,6 +121,10 @@ def test_every_manager_serves_and_no_worker_does(served: Local):
         ("POST", "/access/create", {}),
         ("DELETE", "/access/ann", None),
         ("POST", "/exec/x/start", {}),
+        ("PUT", "/services/web", {}),
+        ("POST", "//services/create", {"Name": "x"}),
+        ("GET", "/%61ccess", None),
+        ("GET", "/v1.41/swarm/unlock%6bey", None),
     ],
 )
 def test_a_reader_changes_nothing_and_learns_no_secret(
@@ -130,6 +134,21 @@ def test_a_reader_changes_nothing_and_learns_no_secret(
     status, said = ask(MANAGERS[1], pem(served, "bob"), path, method, body)
     assert status == 403
     assert said["message"].startswith("bob may only read this swarm")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("HEAD", "/access", 403),
+        ("GET", "//access", 404),
+        ("GET", "/x/../access", 404),
+        ("GET", "/containers/x/attach/ws?stream=1&stdin=1", 404),
+        ("GET", "/containers/x/archive?path=/etc/shadow", 404),
+    ],
+)
+def test_a_reader_finds_no_other_way(served: Local, method: str, path: str, status: int):
+    """Neither another spelling of a path, nor what an engine behind would do for a GET."""
+    assert ask(MANAGERS[1], pem(served, "bob"), path, method)[0] == status
 
 
 def test_a_reader_sees_the_swarm_without_its_tokens(served: Local):
