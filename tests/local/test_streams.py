@@ -192,6 +192,7 @@ def many_files() -> Iterator[None]:
 def test_a_leader_holds_1000_idle_connections_and_400_followers_at_once(talk: Local):
     """It goes on leading and takes writes through another manager; each connection is answered."""
     leader = next(host for host, row in talk.nodes().items() if row["manager_status"] == "Leader")
+    term = metric(talk, "swarmops_raft_term", node=leader)
     other = next(node for node in MANAGERS if node != leader)
     with contextlib.ExitStack() as stack:
 
@@ -218,6 +219,7 @@ def test_a_leader_holds_1000_idle_connections_and_400_followers_at_once(talk: Lo
             connection.sendall(PING)
         assert all(connection.recv(65536).startswith(b"HTTP/1.1 200 ") for connection in idle)
         assert metric(talk, "swarmops_raft_leader", node=leader) == 1
+        assert metric(talk, "swarmops_raft_term", node=leader) == term
     wait_for(lambda: metric(talk, "swarmops_log_streams") == 0, "the end of all log streams")
 
 
