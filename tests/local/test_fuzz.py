@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,28 @@ def refused_in_words(answer: requests.Response) -> bool:
     return not json.loads(answer.text)["message"].startswith("internal error")
 
 
+def test_times_that_nobody_has_lived_are_taken_or_refused(manager: Manager):
+    """Of logs that a node is asked for, and of events: each answer is meant, and ends."""
+    container = {"Image": "host", "Args": ["sleep", "1000"]}
+    spec = {"Name": "talks", "TaskTemplate": {"ContainerSpec": container}}
+    manager.session.post(f"{manager.url}/services/create", json=spec, timeout=ANSWER_S)
+
+    def runs() -> bool:
+        tasks = manager.session.get(f"{manager.url}/tasks", timeout=ANSWER_S).json()
+        return "running" in [task["Status"]["State"] for task in tasks]
+
+    wait_for(runs, "its task")
+    times = ("9" * 20, "99999999999", "1.0000000001", "0001-01-01", "-1")
+    for path, bound, time in product(
+        ("/services/talks/logs", "/events"), ("since", "until"), times
+    ):
+        if (path, bound, time) != ("/events", "until", "99999999999"):  # that is to be waited for
+            asked = {"stdout": "1", "until": "1", bound: time}
+            answer = manager.session.get(f"{manager.url}{path}", params=asked, timeout=ANSWER_S)
+            assert refused_in_words(answer), (answer.url, answer.text)
+    manager.session.delete(f"{manager.url}/services/talks", timeout=ANSWER_S)
+
+
 def test_nothing_that_the_description_allows_or_forbids_breaks_it(manager: Manager):
     """No error without words, no hang, no answer but as described, no growth; it leads on."""
     raw = manager.session.get(f"{manager.url}/openapi.json", timeout=ANSWER_S).json()
@@ -217,6 +240,7 @@ def test_bytes_that_are_no_http_are_answered_or_hung_up_on(
                 answer += piece
         except ConnectionError:
             pass
+    assert b" 500 " not in answer.partition(b"\r\n")[0]
     assert b"internal error" not in answer
 
 
