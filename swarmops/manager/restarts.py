@@ -126,13 +126,18 @@ def _tried_beside(service: Service, failed: Task, rest: Sequence[Task]) -> bool:
     """Whether a start-first update tried the present spec beside the old task, which goes on.
 
     As in Docker the policy then tries again, whether the update still goes on or is over; but not
-    in one that is paused: what it does next is decided by whoever looks after it.
+    in one that is paused: what it does next is decided by whoever looks after it. A task that
+    failed to move another one is no update's.
     """
     version = service_version(service)
     state = given(given(service.update_status, UpdateStatus()).state, "")
+    spec = service.spec
+    config = spec.rollback_config if state.startswith("rollback") else spec.update_config
     return (
-        spec_version(failed) == version
+        given(given(config, UpdateConfig()).order, "") == "start-first"
+        and spec_version(failed) == version
         and failed.status.state.terminal
+        and not moved_by(failed)
         and all(spec_version(task) < version for task in rest)
         and not state.endswith("paused")
     )
