@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from tests.lab.hosts import Host, run_in
-from tests.lab.swarm import Swarm
+from tests.lab.swarm import SOCKETS, Swarm
 from tests.lab.task_image import BUSYBOX
 
-SOCKETS: Final = {"native": "/run/swarmops/swarmops.sock", "docker": "/run/docker.sock"}
 COUNT: Final = 4
 
 

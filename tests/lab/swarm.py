@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pytest
 
@@ -21,7 +21,10 @@ from tests.lab.lab import Lab
 from tests.lab.ssh import ssh
 from tests.lab.waiting import wait_for
 
-SOCKET = "/run/swarmops/swarmops.sock"
+NATIVE: Final = "native"
+SOCKETS: Final = {NATIVE: "/run/swarmops/swarmops.sock", "docker": "/run/docker.sock"}
+"""By backend, where a node's API is."""
+SOCKET: Final = SOCKETS[NATIVE]
 UNIT = "swarmops.service"
 PORT = 8000
 """A task of `web` answers HTTP on this port plus its slot."""
@@ -81,9 +84,12 @@ def web(replicas: int, **deploy: object) -> dict[str, object]:
 class Swarm:
     """Hosts with an inventory and a playbook; the swarm is there once `apply` was run."""
 
-    def __init__(self, hosts: Sequence[Host], directory: Path, operator: Operator) -> None:
+    def __init__(
+        self, hosts: Sequence[Host], directory: Path, operator: Operator, backend: str = NATIVE
+    ) -> None:
         self.hosts = tuple(hosts)
         self.operator = operator
+        self.backend = backend
         self.inventory = directory / "inventory.yml"
         self.playbook = directory / "playbook.yml"
 
@@ -98,6 +104,8 @@ class Swarm:
     ) -> None:
         """Write both files anew."""
         shared = {"swarmops_playbook": self.playbook.name, **(variables or {})}
+        if self.backend != NATIVE:
+            shared["swarmops_backend"] = self.backend
         text = inventory_text(
             self.hosts, managers=managers, workers=workers, user=user, variables=shared
         )
@@ -192,36 +200,44 @@ class Swarm:
 
     def write_label(self, at: Host, value: str) -> bool:
         """Write something through one manager; say whether it was accepted."""
-        status, node = ask(at, "GET", f"/nodes/{at.name}")
+        status, node = self.ask(at, "GET", f"/nodes/{at.name}")
         if status != 200:
             return False
         spec = {**node["Spec"], "Labels": {**(node["Spec"].get("Labels") or {}), "probe": value}}
         path = f"/nodes/{node['ID']}/update?version={node['Version']['Index']}"
-        return ask(at, "POST", path, spec)[0] == 200
+        return self.ask(at, "POST", path, spec)[0] == 200
 
     @contextmanager
     def patient(self) -> Iterator[None]:
         """Take no silent node for lost within a minute: a busy machine starts daemons slowly."""
         before = self._get("/swarm")["Spec"]["Dispatcher"]
-        self._set_dispatcher({"HeartbeatPeriod": 20 * 10**9})
+        self.beat(every_s=20)
         try:
             yield
         finally:
             self._set_dispatcher(before)
 
+    def beat(self, *, every_s: int) -> None:
+        """Have agents say so often that they live: a node that misses three beats is lost."""
+        self._set_dispatcher({"HeartbeatPeriod": every_s * 10**9})
+
     def _set_dispatcher(self, spec: Mapping[str, int]) -> None:
         cluster = self._get("/swarm")
         path = f"/swarm/update?version={cluster['Version']['Index']}"
         at = next(self[name] for name, told in self.managers().items() if told != "unreachable")
-        status, answer = ask(at, "POST", path, {**cluster["Spec"], "Dispatcher": dict(spec)})
+        status, answer = self.ask(at, "POST", path, {**cluster["Spec"], "Dispatcher": dict(spec)})
         assert status == 200, answer
 
     def _get(self, path: str, at: Host | None = None) -> Any:
         for host in [at] if at else self.hosts:
-            status, answer = ask(host, "GET", path)
+            status, answer = self.ask(host, "GET", path)
             if status == 200:
                 return answer
         raise NoManagerError(path)
+
+    def ask(self, host: Host, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """Return status and answer of a host's node; status 0 where it doesn't answer."""
+        return ask(host, method, path, body, socket=SOCKETS[self.backend])
 
 
 class NoManagerError(AssertionError):
@@ -312,8 +328,10 @@ def formed(
         yield swarm
 
 
-def drawn(hosts: Sequence[Host], temporary: pytest.TempPathFactory, name: str) -> Swarm:
+def drawn(
+    hosts: Sequence[Host], temporary: pytest.TempPathFactory, name: str, backend: str = NATIVE
+) -> Swarm:
     """Return a swarm that is on paper only, with an operator who has never seen the hosts."""
     directory = temporary.mktemp(name)
     operator = Operator(directory / "home", temporary.getbasetemp())
-    return Swarm(hosts, directory, operator)
+    return Swarm(hosts, directory, operator, backend)

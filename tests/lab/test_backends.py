@@ -13,11 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.lab.backend_side import COUNT, SOCKETS, Side, playbook, service
+from tests.lab.backend_side import COUNT, Side, playbook, service
 from tests.lab.hosts import run_in
 from tests.lab.killing import SENT, killed, planned
 from tests.lab.lab import Lab
-from tests.lab.swarm import ask, drawn
+from tests.lab.swarm import SOCKETS, ask, drawn
 from tests.lab.task_image import BUSYBOX, import_busybox
 from tests.lab.waiting import wait_for
 
@@ -124,17 +124,6 @@ def test_one_offs_scale_drain_and_activate(side: Side) -> None:
     assert "host4" not in side.running()
     side.operator.run("node", "activate", "host4", rc=0)
     assert side.inspect("node", "host4")["Spec"]["Availability"] == "active"
-
-
-def test_roles_follow_the_playbook(side: Side) -> None:
-    """Three managers become one and three again, through promotion and demotion alone."""
-    side.swarm.play(playbook(1, {"app": service(4, "two")}))
-    side.swarm.apply()
-    assert sorted(side.roles().values()) == ["manager", "worker", "worker", "worker"]
-    side.swarm.play(playbook(3, {"app": service(4, "two")}))
-    side.swarm.apply()
-    assert sorted(side.roles().values()) == ["manager", "manager", "manager", "worker"]
-    side.operator.run("plan", side.swarm.inventory, rc=0)
 
 
 def test_a_node_that_left_is_taken_in_again(side: Side) -> None:

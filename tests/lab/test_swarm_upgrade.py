@@ -103,7 +103,7 @@ def test_a_release_that_only_managers_can_not_run_stops_at_the_first_of_them(
     tasks = processes(swarm.hosts)
     text = "\nraise ImportError('no manager runs this')\n"
     path = edit(swarm, "runtime/manager_part.py", text)
-    with writing(swarm.hosts[:3], tmp_path, within_s=30) as writer:
+    with writing(swarm, tmp_path, 30, but=swarm.hosts[3:]) as writer:
         done = swarm.apply(rc=3)
         writes = writer.stop()
     assert "doesn't come up well" in done.said

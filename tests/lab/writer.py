@@ -8,7 +8,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from tests.lab.hosts import Host
 from tests.lab.ssh import forwarded
-from tests.lab.swarm import SOCKET
+from tests.lab.swarm import SOCKETS, Swarm
 
 EVERY_S = 0.02
 ATTEMPT_S = 1.0
@@ -103,11 +103,14 @@ def create(path: Path, name: str, timeout_s: float) -> tuple[int, str]:
 
 
 @contextmanager
-def writing(hosts: Sequence[Host], folder: Path, within_s: float) -> Iterator[Writer]:
-    """Have a client write to these hosts while the body runs."""
+def writing(
+    swarm: Swarm, folder: Path, within_s: float, *, but: Collection[Host] = ()
+) -> Iterator[Writer]:
+    """Have a client write to a swarm's hosts, ``but`` some, while the body runs."""
+    socket, hosts = SOCKETS[swarm.backend], [host for host in swarm.hosts if host not in but]
     with ExitStack() as stack:
         sockets = {
-            host.name: stack.enter_context(forwarded(host, SOCKET, folder / f"{host.name}.sock"))
+            host.name: stack.enter_context(forwarded(host, socket, folder / f"{host.name}.sock"))
             for host in hosts
         }
         writer = Writer(sockets, within_s)
