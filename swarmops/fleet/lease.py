@@ -24,6 +24,12 @@ from swarmops.model.resolved import resolve_types
 
 RENEWALS_PER_TTL = 3
 _JOIN_S = 5.0
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Counts a laptop's sleep too, in which others' time runs: Linux's usual one stands still then."""
+
+
+def _clock_s() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 class Lease:
@@ -41,7 +47,7 @@ class Lease:
         who: str | None = None,
         process: str | None = None,
         is_gone: Callable[[str], bool] = owner.is_gone,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _clock_s,
     ) -> None:
         self.id = secrets.token_hex(8)
         self._lock = Lock(
@@ -76,7 +82,8 @@ class Lease:
     def acquire(self, keeper: Keeper, kept: Kept | None = None) -> None:
         """Take the lock of a keeper, whose content may be known already.
 
-        Raises LockedError if somebody has it, MovedError if ``kept`` is not there any more.
+        Raises LockedError if somebody has it, MovedError if ``kept`` is not there any more,
+        SwarmopsError if the keeper can't be reached.
         """
         seen = keeper.read() if kept is None else kept
         if seen.lock is not None and blocks(seen.lock, self.id, seen.now_s, self._is_gone):
@@ -87,6 +94,11 @@ class Lease:
             self._lock = written
             self._keepers.append(keeper)
             self._renewed_at = self._clock()
+        if kept is not None:
+            # Its time is that of the look, which a person's answer or a silent host may have made
+            # long ago: the lock would end before its time.
+            self.renew()
+            self.check()
 
     def extend(self, keeper: Keeper) -> None:
         """Take the lock of another keeper too, reading it as often as others write there."""

@@ -12,6 +12,7 @@ import socket
 from pathlib import Path
 
 _UNKNOWN = ""
+_ENDED = "-"
 
 
 def owner() -> str:
@@ -38,12 +39,21 @@ def fingerprint(pid: int | None = None) -> str:
 
 
 def is_gone(process: str) -> bool:
-    """Say whether the process of a fingerprint is known to have ended."""
+    """Say whether the process of a fingerprint is known to have ended.
+
+    Of one that can't be seen it is not known: ``/proc`` may hide other users' (``hidepid``).
+    """
     here, _, rest = process.partition("#")
-    number = rest.partition("/")[0]
+    number, _, start = rest.partition("/")
     if not number.isdigit() or here != _here():
         return False
-    return fingerprint(int(number)) != process
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass  # it is there, somebody else's; or no number of a process, written by who knows whom
+    return _started(int(number)) not in {start, _UNKNOWN}
 
 
 def _here() -> str:
@@ -56,9 +66,9 @@ def _here() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in ticks since the boot; '' if it is none or only a zombie."""
+    """Return when a process started, in ticks since the boot: '' unknown, '-' if only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return _UNKNOWN
-    return _UNKNOWN if fields[0] in {"Z", "X"} else fields[19]
+    return _ENDED if fields[0] in {"Z", "X"} else fields[19]

@@ -82,6 +82,16 @@ def test_expired(keeper: Keeper) -> None:
     assert keeper.read().lock == second.lock(keeper.read().lock.renewed_s)  # type: ignore[union-attr]
 
 
+def test_locked_as_of_now(keeper: Keeper) -> None:
+    """What was seen an hour ago, before a person said yes, makes a lock that lives from now on."""
+    first, second = make_lease(), make_lease("other@desk")
+    seen = keeper.read()
+    first.acquire(keeper, msgspec.structs.replace(seen, now_s=seen.now_s - 3600))
+    with pytest.raises(LockedError, match="locked by ops@laptop"):
+        second.acquire(keeper)
+    first.check()
+
+
 def test_killed(keeper: Keeper) -> None:
     """The lock of a run that is known to be dead is taken over at once."""
     make_lease("dead@here").acquire(keeper)
@@ -246,3 +256,15 @@ def test_is_gone() -> None:
     assert not owner.is_gone(owner.fingerprint(os.getpid()))
     assert not owner.is_gone(living.replace(living[:8], "another-", 1))
     assert not owner.is_gone("")
+
+
+def test_a_hidden_process_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ``/proc`` hides other users' processes (``hidepid``), they may live; a zombie not."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        living = owner.fingerprint(process.pid)
+        with monkeypatch.context() as hiding:
+            hiding.setattr(owner, "_started", lambda _: "")
+            assert not owner.is_gone(living)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert owner.is_gone(living)
