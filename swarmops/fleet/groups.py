@@ -58,18 +58,18 @@ class Groups(msgspec.Struct):
         return sorted((self.groups[name] for name in inside), key=_strength)
 
     def members(self, name: str) -> list[str]:
-        """Return the hosts of a group and of its child groups, in the file's order."""
-        names = {name}
-        todo = [name]
-        while todo:
-            children = [c for c in self.groups[todo.pop()].children if c not in names]
-            names.update(children)
-            todo.extend(children)
-        return [
-            host
-            for host in self.host_vars
-            if name == "all" or any(host in self.groups[group].hosts for group in names)
-        ]
+        """Return the hosts of a group: its own in its order, then its child groups', as Ansible.
+
+        Those of ``all`` are in the file's order.
+        """
+        if name == "all":
+            return list(self.host_vars)
+        level, names = [name], [name]
+        while level:
+            below = dict.fromkeys(child for group in level for child in self.groups[group].children)
+            level = [child for child in below if child not in names]
+            names += level
+        return list(dict.fromkeys(host for group in names for host in self.groups[group].hosts))
 
     def vars_of(self, host: str) -> Vars:
         """Return a host's variables, the stronger over the weaker."""

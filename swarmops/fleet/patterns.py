@@ -81,19 +81,24 @@ def _ranged(term: str) -> list[str]:
 
 
 def _named(term: str, inventory: Inventory) -> list[str]:
+    """Return the hosts of the groups that a term names, then those that it names itself.
+
+    In each group's own order, in which Ansible's slices count.
+    """
     if term.startswith("~"):
         try:
             regex = re.compile(term[1:])
         except re.error as error:
             raise InputError(f"'{term}' is no regular expression: {error}") from None
-        names = {n for n in (*inventory.groups, *inventory.hosts) if regex.match(n)}
+        groups = [name for name in inventory.groups if regex.match(name)]
+        hosts = [name for name in inventory.hosts if regex.match(name)]
     else:
-        names = {n for n in (*inventory.groups, *inventory.hosts) if fnmatchcase(n, term)}
-    chosen = {host for name in names for host in inventory.groups.get(name, (name,))}
-    chosen |= names & set(inventory.hosts)
+        groups = [name for name in inventory.groups if fnmatchcase(name, term)]
+        hosts = [name for name in inventory.hosts if fnmatchcase(name, term)]
+    chosen = [*(host for name in groups for host in inventory.groups[name]), *hosts]
     if not chosen:
         known = (*inventory.hosts, *inventory.groups)
         raise InputError(
             f"no host or group of {inventory.path} is named '{term}': {did_you_mean(term, known)}"
         )
-    return [host for host in inventory.hosts if host in chosen]
+    return list(dict.fromkeys(chosen))

@@ -152,13 +152,27 @@ def test_unused_templates_are_not_rendered():
     ("text", "managers"),
     [
         ("all: {hosts: {a: , b: }}", ["a", "b"]),
-        ("{all: {hosts: {a: , b: , c: }}, managers: {hosts: {c: , a: }}}", ["a", "c"]),
+        ("{all: {hosts: {a: , b: , c: }}, managers: {hosts: {c: , a: }}}", ["c", "a"]),
         ("{all: {hosts: {a: , b: }}, workers: {hosts: {a: }}}", ["b"]),
     ],
 )
 def test_who_may_be_manager(text: str, managers: list[str]):
-    """Group managers names all that may; without it, all but the workers may."""
+    """Group managers names all that may, the first before the others; else all but workers may."""
     assert load(text).manager_order() == managers
+
+
+def test_members_are_in_the_groups_own_order():
+    """As ansible-inventory lists them: a group's own hosts, its children's, theirs; each once."""
+    text = """
+    all: {hosts: {c1: , b1: , a1: , z: }}
+    web: {hosts: {a1: , c1: }, children: {old: , new: }}
+    old: {children: {older: }, hosts: {x2: , c1: }}
+    new: {hosts: {x1: }}
+    older: {hosts: {x0: , a1: }}
+    """
+    groups = load(text).groups
+    assert groups["web"] == ("a1", "c1", "x2", "x1", "x0")
+    assert groups["all"] == ("c1", "b1", "a1", "z", "x2", "x1", "x0")
 
 
 def test_playbook_is_relative_to_the_inventory():

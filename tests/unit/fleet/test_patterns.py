@@ -18,6 +18,7 @@ INVENTORY = Inventory(
         "web": ("web1", "web2", "web3"),
         "db": ("db1", "db2"),
         "zone_a": ("web1", "db1"),
+        "zone_b": ("db2", "web3", "web2"),
     },
 )
 
@@ -45,6 +46,10 @@ INVENTORY = Inventory(
         ("web[0:1]", "web1 web2"),
         ("web[1:]", "web2 web3"),
         ("web[1:]:db[0]", "web2 web3 db1"),
+        ("zone_b", "web2 web3 db2"),
+        ("zone_b[0]", "db2"),
+        ("zone_b[-1]", "web2"),
+        ("zone_b[0:1]", "web3 db2"),
         ("wbe", None),
         ("web[7]", None),
         ("web:!web*", None),
