@@ -24,7 +24,8 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         now = arguments["clock"]()
         self._leader_contact = now
         self._may_campaign = False
-        self._ordered = False
+        self._ordered_term = -1
+        """The term in which its leader told this member to stand: the order is for that alone."""
         self._force_votes = False
         self._heard: dict[str, float] = {}
         self._pre_votes: set[str] | None = None
@@ -50,12 +51,12 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
 
     def _stand_for_election(self, now: float) -> None:
         """Before the engine's tick: open it the way to a candidacy, or ask around first."""
+        ordered, self._ordered_term = self._ordered_term == self.__raftCurrentTerm, -1
         if self.__raftState == LEADER:
             return
         if not self._electable():
             self.__raftElectionDeadline = now + self.__generateRaftTimeout()
             return
-        ordered, self._ordered = self._ordered, False
         if ordered or (self._is_alone() and self.__raftState == FOLLOWER):
             self._force_votes = ordered
             self._campaign()
@@ -329,5 +330,5 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
     def _on_timeout_now(self, sender: str, message: TimeoutNow) -> None:
         leads = self.__raftLeader is not None and self.__raftLeader.id == sender
         if leads and message.term == self.__raftCurrentTerm and self._electable():
-            self._ordered = True
+            self._ordered_term = message.term
             self._host.kick()

@@ -6,15 +6,19 @@ a wrong type inside, is refused by msgspec before anyone looks at it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from swarmops.raft.seam import Member
+from swarmops.raft.seam import COMMAND_BYTES_MAX, Member
 
 PROTOCOL = 1
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Command = Annotated[bytes, msgspec.Meta(max_length=COMMAND_BYTES_MAX)]
+"""What a member asks the leader to propose: larger, and no frame could carry it on."""
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Entry = tuple[int, bytes]
 """(term, command); its index follows from its place in the message."""
 
@@ -106,9 +110,9 @@ class SnapshotAck(_Message, frozen=True, tag="snapshot-ack"):
 class Forward(_Message, frozen=True, tag="forward"):
     """Follower → leader: propose these for me, ``(number, command)`` each."""
 
-    session: int
-    floor: int
-    items: list[tuple[int, bytes]]
+    session: Number
+    floor: Number
+    items: list[tuple[Number, Command]]
 
 
 class ForwardRefused(_Message, frozen=True, tag="forward-refused"):
@@ -137,7 +141,7 @@ class Admin(_Message, frozen=True, tag="admin"):
     action: str
     member: Member | None
     raft_id: str
-    bound_s: float
+    bound_s: Seconds
 
 
 class AdminReply(_Message, frozen=True, tag="admin-reply"):

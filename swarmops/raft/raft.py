@@ -151,8 +151,12 @@ class Raft:
         It is made a voter by itself once it has caught up. Raises MembershipRefused, NoLeader,
         ProposalTimeout.
         """
-        await self._running.requests.change("add", member, "", timeout_s)
-        await self._running.waiters.until(lambda: member in self.status().members, timeout_s)
+        run = self._running
+        deadline = run.clock.time() + timeout_s
+        await run.requests.change("add", member, "", timeout_s)
+        rest_s = max(0.0, deadline - run.clock.time())
+        if not await run.waiters.until(lambda: member in self.status().members, rest_s):
+            raise ProposalTimeout("the manager was added, but this one did not hear of it in time")
         return self.status().members
 
     async def remove_member(self, raft_id: str, *, timeout_s: float = 10.0) -> None:

@@ -354,9 +354,9 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
                     self._host.apply(index, command)
                 elif command[:1] == _MEMBERSHIP:
                     self._configuration_committed(index)
-            if self._clock() > deadline:
-                self._host.kick()
-                break
+                if self._clock() > deadline:  # one entry may hold hundreds of tasks
+                    self._host.kick()
+                    return False
         return False
 
     def _configuration_committed(self, index: int) -> None:

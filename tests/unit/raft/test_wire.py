@@ -14,13 +14,17 @@ from swarmops.raft import Member, StreamTransport
 from swarmops.raft.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL,
+    Admin,
     Append,
+    Forward,
     Hello,
+    Message,
     Removed,
     Vote,
     decode,
     encode,
 )
+from swarmops.raft.seam import COMMAND_BYTES_MAX
 
 ME = Member("aa", "node-a", "127.0.0.1:1")
 PEER = Member("bb", "node-b", "127.0.0.1:1")
@@ -66,6 +70,12 @@ def frame(body: bytes) -> bytes:
 
 HELLO = frame(encode(Hello(PROTOCOL, PEER.raft_id, ME.raft_id)))
 VOTE = Vote(3, 2, 1, False, False)
+LARGE = bytes(COMMAND_BYTES_MAX + 1)
+
+
+def said(message: Message) -> bytes:
+    """Greet, and send a message."""
+    return HELLO + frame(encode(message))
 
 
 async def spoken(data: bytes, node_id: str = PEER.node_id, gone: str = "") -> tuple[Any, bytes]:
@@ -114,6 +124,12 @@ async def test_a_members_messages_are_passed_on():
         pytest.param(HELLO + frame(b"\x92\xa4evil\x01"), id="unknown message"),
         pytest.param(HELLO + frame(b"\x96\xa4vote\xa1x\x01\x01\xc2\xc2"), id="wrong type"),
         pytest.param(HELLO + frame(b"\x97\xa4vote\x01\x01\x01\xc2\xc2\x01"), id="a field too many"),
+        pytest.param(said(Forward(1, 1, [(1, LARGE)])), id="too large a command"),
+        pytest.param(said(Forward(-1, 1, [])), id="a negative session"),
+        pytest.param(said(Forward(1, 1 << 63, [])), id="too great a floor"),
+        pytest.param(said(Forward(1, 1, [(-1, b"")])), id="a negative request"),
+        pytest.param(said(Admin(1, "add", None, "x", float("nan"))), id="a bound that is none"),
+        pytest.param(said(Admin(1, "add", None, "x", -1.0)), id="a negative bound"),
         pytest.param(HELLO + (FRAME_BYTES_MAX + 1).to_bytes(4, "big"), id="too large a frame"),
         pytest.param(b"\xff\xff\xff\xff", id="huge first frame"),
         pytest.param(b"GET / HTTP/1.1\r\n\r\n" * 9, id="another protocol"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -498,3 +499,27 @@ def test_a_large_snapshot_on_a_slow_disk_installs_under_load_without_an_election
         assert leader.status().term == term
 
     run(scenario, seed)
+
+
+def test_entries_that_take_long_are_applied_over_many_turns(run: Any):
+    """One may hold hundreds of tasks: others have their turn after the first that is too long."""
+
+    async def play(follower: Follower) -> None:
+        engine, machine = follower.member.raft._running.engine, follower.member.machine
+        clock, apply, tick = engine._clock, machine.apply, engine.tick
+        spent_s, applied = [0.0], [0]
+
+        def slow(index: int, data: bytes) -> object:
+            spent_s[0] += engine._timing.apply_slice_s * 0.6
+            return apply(index, data)
+
+        def counted() -> None:
+            tick()
+            applied.append(len(machine.applied))
+
+        engine._clock, machine.apply, engine.tick = (lambda: clock() + spent_s[0]), slow, counted
+        await follower.say(Append(1, 2, 2, 1, 42, [entry(1, f"{n}") for n in range(40)]))
+        assert len(machine.applied) == 40
+        assert max(after - before for before, after in pairwise(applied)) == 2
+
+    follow(run, play)

@@ -10,7 +10,7 @@ from swarmops.raft import elections, engine, engine_core
 from swarmops.raft.clock import BootClock
 from swarmops.raft.stock import syncobj
 from tests.unit.raft import test_parts
-from tests.unit.raft.faults import test_durability, test_elections
+from tests.unit.raft.faults import test_durability, test_elections, test_handover
 from tests.unit.raft.mutations.row import Mutation, replace
 
 _S = syncobj.SyncObj
@@ -26,6 +26,15 @@ def _both_ask_on(self, sender, message) -> None:
 
 
 _on_vote = _E._on_vote
+
+
+def _obey_any_order(self, now) -> None:
+    if self._ordered_term >= 0:
+        self._ordered_term = self._SyncObj__raftCurrentTerm
+    _stand_for_election(self, now)
+
+
+_stand_for_election = _E._stand_for_election
 
 
 def _keep_the_commit_index(self, state) -> None:
@@ -113,6 +122,12 @@ TABLE = [
         "a leader wakes up with the lease that it fell asleep with",
         replace(BootClock, "time", lambda self: time.clock_gettime(time.CLOCK_MONOTONIC)),
         test_parts.test_the_clock_of_a_lease_goes_on_while_the_machine_sleeps,
+    ),
+    Mutation(
+        "an order to stand outlives its term",
+        "a member that was paused deposes the leader of a newer term",
+        replace(_E, "_stand_for_election", _obey_any_order),
+        test_handover.test_an_order_of_a_former_term_deposes_nobody,
     ),
     Mutation(
         "nobody gives way among candidates",
