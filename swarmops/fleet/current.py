@@ -7,6 +7,7 @@ named.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,22 +36,35 @@ class _Recorded(msgspec.Struct):
     playbook: str | list[str] | None = None
 
 
-def record(inventory: Path, playbooks: Sequence[Path] = ()) -> None:
-    """Remember what was applied; all paths become absolute. Replaces the file whole."""
+def record(inventory: Path, playbooks: Sequence[Path] = ()) -> str:
+    """Remember what was applied; all paths become absolute. Replaces the file whole.
+
+    Returns why it could not be written, in a sentence, or an empty text: that hinders no apply.
+    """
     path = _file()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     named = [str(playbook.absolute()) for playbook in playbooks]
     content = _Recorded(str(inventory.absolute()), named or None)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_bytes(msgspec.json.encode(content) + b"\n")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.write_bytes(msgspec.json.encode(content) + b"\n")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        return (
+            f"{path} can't be written ({error.strerror}): other commands won't know this inventory,"
+            " so give it with -i or SWARMOPS_INVENTORY, or set XDG_STATE_HOME"
+        )
+    return ""
 
 
 def forget(inventory: Path) -> None:
     """Forget the current inventory if it is this one: its swarm is no more."""
     recorded = _recorded()
     if recorded is not None and recorded.inventory == str(inventory.absolute()):
-        _file().unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # then commands say that its swarm is gone
+            _file().unlink(missing_ok=True)
 
 
 def choose(named: Path | None, environ: Mapping[str, str]) -> Choice:

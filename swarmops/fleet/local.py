@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import IO, cast
 
 from swarmops.backends import upload
 from swarmops.backends.base import HostSocket, Result
@@ -68,9 +69,7 @@ class LocalShell:
             ) from None
         finally:
             if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                _end(process)
         result = Result(process.returncode, out, err)
         return sudo.strip(result, self.host) if sudo else result
 
@@ -95,3 +94,18 @@ class LocalShell:
 
     def close(self) -> None:
         """See ``Shell.close``: there is nothing open."""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and all that it started; what is another user's is left to end by itself."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except PermissionError:  # sudo runs as root: it ends when its pipes are gone, or later
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            with contextlib.suppress(OSError):
+                cast("IO[bytes]", pipe).close()
+        threading.Thread(target=process.wait, name="reaper", daemon=True).start()
+        return
+    except ProcessLookupError:
+        pass
+    process.communicate()

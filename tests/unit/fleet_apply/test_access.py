@@ -79,6 +79,17 @@ def test_recorded_from_elsewhere(state: Path, monkeypatch: pytest.MonkeyPatch) -
     assert choose(make(state, "other.yml"), {}).playbooks == ()
 
 
+def test_unwritable(state: Path) -> None:
+    """Where no state can be kept, as in some pipelines, apply goes on; that is one sentence."""
+    (state / "state").write_text("a file where the folder should be")
+    said = record(make(state, "a"))
+    assert "state/swarmops/current can't be written (Not a directory)" in said
+    assert "give it with -i" in said
+    (state / "state").unlink()
+    assert not record(make(state, "a"))
+    assert [path.name for path in (state / "state" / "swarmops").iterdir()] == ["current"]
+
+
 def test_forget(state: Path) -> None:
     """A destroyed swarm's inventory is current no longer; another's stays."""
     a, b = make(state, "a"), make(state, "b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from swarmops.backends.base import Shell
-from swarmops.errors import HostError
+from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet import connect
 from swarmops.fleet.facts import gather
 from swarmops.fleet.known_hosts import KnownHosts, parse
@@ -320,6 +321,24 @@ def test_sudo_gets_its_password_and_the_command_its_input(server: Server, shells
     assert result.stdout.startswith(b"content|")
     assert b"right" not in result.stdout
     assert result.stderr == b""
+
+
+def test_a_local_command_that_may_not_be_killed_is_a_timeout_all_the_same(
+    server: Server, shells: Shells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an operator who is not root, sudo's commands are root's: they are not waited for."""
+    groups: list[int] = []
+
+    def refuse(group: int, number: int) -> None:
+        del number
+        groups.append(group)
+        raise PermissionError
+
+    with monkeypatch.context() as unprivileged:
+        unprivileged.setattr(os, "killpg", refuse)
+        with pytest.raises(HostTimeoutError, match=r"didn't finish within 0\.05 s"):
+            shells.of(server.target(connection="local")).run("exec sleep 600", timeout_s=0.05)
+    os.killpg(groups[0], signal.SIGKILL)
 
 
 @pytest.mark.usefixtures("sudo")
