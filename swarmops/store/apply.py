@@ -1,7 +1,8 @@
 """Apply one log entry to the tables: the same result on every replica, whatever the entry says.
 
 Called by ``Store.apply`` alone. Reads no clock, draws nothing at random, and never raises for a
-transaction that can't be applied: that is an answer.
+transaction that can't be applied: that is an answer. What no transaction of ours says is undone,
+and raised.
 """
 
 from __future__ import annotations
@@ -57,8 +58,10 @@ def apply_entry(tables: Tables, index: int, entry: Entry) -> tuple[Applied, list
     """Apply; return the proposer's answer and what changed.
 
     A transaction that is not partial either changes everything or fails as a whole, with the first
-    failing action's error.
+    failing action's error. An action that is no refusal but nonsense (a table that isn't there, a
+    spec that the entry lacks) raises what it raises, and of its entry nothing is left at all.
     """
+    former_fence = tables.fence
     if entry.seize:
         tables.fence = index
     if entry.fence not in (0, tables.fence):
@@ -73,6 +76,10 @@ def apply_entry(tables: Tables, index: int, entry: Entry) -> tuple[Applied, list
             if not entry.partial:
                 writer.undo()
                 return Applied(index, failures), []
+        except Exception:
+            writer.undo()
+            tables.fence = former_fence
+            raise
     return Applied(index, failures), [
         Event(
             table.name, "create" if old is None else "update" if new else "remove", new, old, index

@@ -61,10 +61,15 @@ class Store:
     # The log's side ---------------------------------------------------------------------------
 
     def apply(self, index: int, data: bytes) -> Applied:
-        """Apply one committed entry; return what ``propose`` must resolve with."""
-        entry = actions.decode_entry(data)
-        applied, events = apply_entry(self._tables, index, entry)
-        self.applied = index
+        """Apply one committed entry; return what ``propose`` must resolve with.
+
+        Raises what an entry raises that can't be read or says what none of ours does: it counts as
+        applied, having changed nothing, as it does on every other replica.
+        """
+        try:
+            applied, events = apply_entry(self._tables, index, actions.decode_entry(data))
+        finally:
+            self.applied = index
         if events:
             self._hub.publish(events)
         return applied
