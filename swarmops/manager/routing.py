@@ -27,21 +27,32 @@ class Routing:
         self._store = store
         self._sessions = sessions
         self._told: tuple[list[Peer], float, str, str] = ([], 0.0, "", "")
+        """What a session that begins now is told."""
+        self._all_told = False
+        """Whether the sessions that there were before have been told of it, too."""
 
     def managers(self) -> list[Peer]:
         """Return the managers that agents are told of."""
         return self._told[0]
 
     def learn(self) -> None:
-        """Read again what all agents are told: a session that begins is told all of it."""
-        self._told = self._news()
+        """Read again what all agents are told: a session that begins is told all of it.
+
+        What is new here has its event still in the watch, so that the others hear of it soon.
+        """
+        news = self._news()
+        if news != self._told:
+            self._told = news
+            self._all_told = False
 
     async def follow(self) -> None:
         """Tell sessions what concerns them, until cancelled."""
         with self._store.watch("tasks", "nodes", "clusters") as watch:
+            await self._tell_news()
             while True:
                 events, resync = await watch.next()
                 if resync:
+                    await self._tell_news()
                     async for session in by_turns(self._sessions.values()):
                         session.resync()
                 async for event in sliced(events):
@@ -59,11 +70,15 @@ class Routing:
             return
         if event.table == "nodes":
             await self._route_node(_as_node(old), _as_node(new))
-        news = self._news()
-        if news != self._told:
-            self._told = news
-            async for session in by_turns(self._sessions.values()):
-                session.node_changed()
+        await self._tell_news()
+
+    async def _tell_news(self) -> None:
+        self.learn()
+        if self._all_told:
+            return
+        self._all_told = True  # before the first pause: what is learned in one has to be told again
+        async for session in by_turns(self._sessions.values()):
+            session.node_changed()
 
     def _route_task(self, old: Task | None, new: Task | None) -> None:
         task = new or old
