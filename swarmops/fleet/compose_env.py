@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from swarmops.errors import InputError
 from swarmops.fleet.compose_merge import pairs
 from swarmops.fleet.document import Document
+from swarmops.fleet.dotenv import parse_env
 from swarmops.fleet.entry import Entry
-from swarmops.fleet.interpolation import substitute
 
 
 def with_env_files(document: Document, folder: Path, variables: Mapping[str, str]) -> Document:
@@ -112,41 +112,14 @@ def project_variables(
 
 
 def read_env_file(path: Path, where: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a file of ``NAME=value`` lines. Raises InputError.
-
-    Comments, ``export``, and quotes around a value are understood. As in Compose, ``$NAME`` stands
-    for one of ``variables`` or of those above it, but not in single quotes, and a name alone has
-    the value that it has among ``variables``, if any.
-    """
+    """Return the variables of a file, which ``dotenv`` explains. Raises InputError."""
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InputError(f"{where}: the env_file {path} can't be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{where}: the env_file {path} is no UTF-8 text") from None
-    found: dict[str, str] = {}
-    for number, line in enumerate(lines, 1):
-        text = line.strip().removeprefix("export ").lstrip()
-        if not text or text.startswith("#"):
-            continue
-        name, separator, value = text.partition("=")
-        name = name.strip()
-        if not name or " " in name:
-            raise InputError(f"{path}:{number}: '{line.strip()}' is not NAME=value: correct it")
-        if not separator:
-            found |= {name: variables[name]} if name in variables else {}
-            continue
-        try:
-            found[name] = _unquoted(value.strip(), {**found, **variables})
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
-    return found
-
-
-def _unquoted(value: str, variables: Mapping[str, str]) -> str:
-    if len(value) > 1 and value[0] == value[-1] == "'":
-        return value[1:-1]
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        inside = value[1:-1].replace('\\"', '"').replace("\\n", "\n").replace("\\$", "$$")
-        return substitute(inside, variables)
-    return substitute(value.partition(" #")[0].rstrip(), variables)
+    try:
+        return parse_env(text, str(path), variables)
+    except ValueError as error:
+        raise InputError(str(error)) from None

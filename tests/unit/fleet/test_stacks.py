@@ -216,12 +216,28 @@ def test_bad_variables_are_refused(text: str):
         substitute(text, {"A": "1"})
 
 
-def test_an_env_file_with_a_mistake_is_named_with_its_line(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not a name", "'not a name' is not NAME=value"),
+        ("A='x\n\n", "the value of A begins with ' and never ends: close it"),
+        ('A="x" y', "'y' follows the closing \" of A: only a comment may"),
+        ("A=${", "'\\$.*' has a "),
+    ],
+)
+def test_an_env_file_with_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, said: str):
     """Its own path and line, not the playbook's."""
     path = tmp_path / "x.env"
-    path.write_text("A=1\nB = 2\n\nnot a name\n")
-    with pytest.raises(InputError, match=r"x.env:4: 'not a name' is not NAME=value"):
+    path.write_text(f"A=1\nB = '2\n'\n{text}\n")
+    with pytest.raises(InputError, match=rf"x.env:4: {said}"):
         read_env_file(path, "playbook.yml:1", {})
+
+
+def test_a_byte_order_mark_belongs_to_no_name(tmp_path: Path):
+    """Some editors begin every file with one."""
+    path = tmp_path / "x.env"
+    path.write_bytes(b"\xef\xbb\xbfA=1\r\nB='2'\r\n")
+    assert read_env_file(path, "", {}) == {"A": "1", "B": "2"}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +250,19 @@ def test_an_env_file_with_a_mistake_is_named_with_its_line(tmp_path: Path):
         ("A='$SHELL_HAS'", "$SHELL_HAS"),
         ("SHELL_HAS=file\nA=$SHELL_HAS", "1"),
         ("A", "passed on"),
+        ('A="abc" # prod', "abc"),
+        ("A='abc'#prod", "abc"),
+        ('A="a # b"', "a # b"),
+        ('A="one\ntwo # no comment\n" # one', "one\ntwo # no comment\n"),
+        ('A=\'{\n  "k": "$v"\n}\'\nB=1', '{\n  "k": "$v"\n}'),
+        (r"A='it\'s'", "it's"),
+        (r'A="say \"hi\"\t\\n"', 'say "hi"\t\\n'),
+        ("A: yaml", "yaml"),
+        ("export A : 'x y'", "x y"),
+        ("A=", ""),
+        ("A=\nB=1", ""),
+        ("A=it's", "it's"),
+        ("A=#x", "#x"),
     ],
 )
 def test_an_env_file_is_read_as_compose_reads_it(tmp_path: Path, text: str, value: str):
