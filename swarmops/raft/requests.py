@@ -7,8 +7,9 @@ again, of whoever leads then, until the caller's bound. Every action may be aske
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from swarmops.raft import membership
 from swarmops.raft.engine import ChangeBusy, Engine
@@ -24,6 +25,7 @@ from swarmops.raft.messages import Admin, AdminReply, Message, ReadIndex, ReadIn
 from swarmops.raft.seam import Clock, Member, Timing
 from swarmops.raft.waiting import Waiters
 
+_Reply = TypeVar("_Reply", ReadIndexReply, AdminReply)
 _RETRY = "retry"
 _REFUSALS: dict[str, Callable[[str], RaftError]] = {
     "quorum": lambda _text: QuorumLoss(),
@@ -44,6 +46,7 @@ class Requests:
         waiters: Waiters,
         send: Callable[[str, Message], bool],
         is_out: Callable[[], bool],
+        rng: random.Random,
     ) -> None:
         self._is_out = is_out
         self._me = me
@@ -52,9 +55,10 @@ class Requests:
         self._timing = timing
         self._waiters = waiters
         self._send = send
-        self._number = 0
+        # An answer to what a former run of this member asked must fit no question of this one.
+        self._number = rng.getrandbits(62)
         self._answers: dict[int, ReadIndexReply | AdminReply] = {}
-        self._asked: set[int] = set()
+        self._asked: dict[int, tuple[str, type[Message]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def read_barrier(self, timeout_s: float) -> None:
@@ -101,8 +105,8 @@ class Requests:
         return 0 if gone() or not engine.round_confirmed(number) else index
 
     async def _ask_read_index(self, leader: str, timeout_s: float) -> int:
-        reply = await self._ask(leader, ReadIndex, timeout_s)
-        return reply.index if isinstance(reply, ReadIndexReply) else 0
+        reply = await self._ask(leader, ReadIndexReply, ReadIndex, timeout_s)
+        return 0 if reply is None else reply.index
 
     async def change(
         self, action: str, member: Member | None, raft_id: str, timeout_s: float
@@ -121,8 +125,8 @@ class Requests:
                 def build(number: int, bound_s: float = bound_s) -> Message:
                     return Admin(number, action, member, raft_id, bound_s)
 
-                reply = await self._ask(leader, build, bound_s)
-                if isinstance(reply, AdminReply):
+                reply = await self._ask(leader, AdminReply, build, bound_s)
+                if reply is not None:
                     error, text = reply.error, reply.text
             was_asked = was_asked or leader is not None
             if not error or (action == "remove" and raft_id == self._me and self._is_out()):
@@ -198,29 +202,30 @@ class Requests:
         return await self._waiters.until(lambda: not engine.is_leading(), bound_s)
 
     async def _ask(
-        self, leader: str, build: Callable[[int], Message], timeout_s: float
-    ) -> ReadIndexReply | AdminReply | None:
-        """Send a numbered question; None when no answer comes from this leader."""
+        self, leader: str, kind: type[_Reply], build: Callable[[int], Message], timeout_s: float
+    ) -> _Reply | None:
+        """Send a numbered question; None when no answer of this kind comes from this leader."""
         self._number += 1
         number = self._number
         if not self._send(leader, build(number)):
             return None
-        self._asked.add(number)
+        self._asked[number] = leader, kind
         try:
             engine = self._engine
             await self._waiters.until(
                 lambda: number in self._answers or engine.leader() != leader or self._is_out(),
                 timeout_s,
             )
-            return self._answers.pop(number, None)
+            reply = self._answers.pop(number, None)
+            return reply if isinstance(reply, kind) else None
         finally:
-            self._asked.discard(number)
+            del self._asked[number]
 
     def received(self, sender: str, message: Message) -> bool:
         """Take a question or an answer; False when it is neither."""
         match message:
             case ReadIndexReply() | AdminReply():
-                if message.request in self._asked:
+                if self._asked.get(message.request) == (sender, type(message)):
                     self._answers[message.request] = message
                     self._waiters.look()
             case ReadIndex():

@@ -107,6 +107,7 @@ class Run:
             waiters=self.waiters,
             send=e.transport.send,
             is_out=lambda: self.is_out,
+            rng=e.rng,
         )
         self._peers = Peers(
             e.me,

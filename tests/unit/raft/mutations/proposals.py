@@ -7,11 +7,17 @@ from __future__ import annotations
 from typing import Any
 
 from swarmops.raft import commands, raft, requests, run
+from swarmops.raft.messages import AdminReply
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.sessions import Sessions
 from swarmops.raft.waiting import Waiters
 from tests.unit.raft import test_group, test_parts
-from tests.unit.raft.faults import test_durability, test_elections, test_replication
+from tests.unit.raft.faults import (
+    test_durability,
+    test_elections,
+    test_replication,
+    test_requests,
+)
 from tests.unit.raft.mutations.row import Mutation, in_group, replace
 
 
@@ -50,6 +56,22 @@ async def _ask_patiently(self, leader, timeout_s) -> int:
 
 
 _ask_read_index = requests.Requests._ask_read_index
+
+
+def _number_from_zero(self, **parts: Any) -> None:
+    _init(self, **parts)
+    self._number = 0
+
+
+_init = requests.Requests.__init__
+
+
+def _take_from_anybody(self, sender, message) -> bool:
+    asked = self._asked.get(message.request) if isinstance(message, AdminReply) else None
+    return bool(_received(self, asked[0] if asked else sender, message))
+
+
+_received = requests.Requests.received
 
 
 def _look_unguarded(self) -> None:
@@ -107,6 +129,18 @@ TABLE = [
         replace(requests.Requests, "_ask_read_index", _ask_patiently),
         test_replication.test_a_lost_question_costs_a_read_no_more_than_a_moment,
         {"kind": "ReadIndex"},
+    ),
+    Mutation(
+        "every run numbers its questions from zero",
+        "an answer to the killed run's question passes for one to this run's (ours)",
+        replace(requests.Requests, "__init__", _number_from_zero),
+        test_requests.test_an_answer_to_a_former_run_is_none_to_this_one,
+    ),
+    Mutation(
+        "anybody's answer counts",
+        "a change is reported done by a member that was not asked (ours)",
+        replace(requests.Requests, "received", _take_from_anybody),
+        test_requests.test_an_answer_counts_from_whom_was_asked_and_of_the_kind_asked_for,
     ),
     Mutation(
         "who waits for room is never woken",
