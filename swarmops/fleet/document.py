@@ -125,11 +125,11 @@ class _Reader:
         self.marks: dict[Path_, str] = {}
         self.lines: dict[Path_, int] = {}
         self.open: set[int] = set()
+        self.merged_count = 0
 
     def read(self, node: Any, path: Path_) -> Any:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if len(self.lines) > _VALUES_MAX:
-            self.fail(node, f"more than {_VALUES_MAX} values: split the file")
+        self.bound(node)
         if id(node) in self.open:
             self.fail(node, "an alias that holds itself: remove it")
         if self.layered and node.tag in (RESET, OVERRIDE):
@@ -145,6 +145,11 @@ class _Reader:
             return self.scalar(node)
         finally:
             self.open.discard(id(node))
+
+    def bound(self, node: Any) -> None:
+        """Refuse what a few aliases of aliases make of a small file."""
+        if len(self.lines) + self.merged_count > _VALUES_MAX:
+            self.fail(node, f"more than {_VALUES_MAX} values: split the file")
 
     def mark(self, node: Any, path: Path_) -> None:
         if not path or isinstance(path[-1], int):
@@ -177,9 +182,14 @@ class _Reader:
         return result
 
     def merged(self, merges: list[Any]) -> Iterator[tuple[str, Any]]:
-        """Yield the pairs of ``<<`` values; the first mapping that has a key wins."""
+        """Yield the pairs of ``<<`` values; the first mapping that has a key wins.
+
+        All count as values, also those of keys that are there already: they cost as much.
+        """
         for node in merges:
             for source in node.value if node.id == "sequence" else [node]:
+                self.merged_count += 1 + (len(source.value) if source.id == "mapping" else 0)
+                self.bound(source)
                 if source.id != "mapping":
                     self.fail(source, "'<<' merges mappings only")
                 nested = []

@@ -194,6 +194,14 @@ def test_playbooks_see_the_inventory():
     assert scope.render(text, "p.yml:1", "x") == "all 2 host"
 
 
+def test_merges_of_merges_are_bounded():
+    """A small file whose merge keys multiply is refused, also where every key is the same."""
+    levels = ["all: {vars: {m0: &m0 {x: 1}"]
+    levels += [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 10)}]}}" for n in range(1, 12)]
+    with pytest.raises(InputError, match="more than 200000 values"):
+        load(",\n".join(levels) + "}, hosts: {a: }}")
+
+
 BAD = [
     (
         "all: {vars: {swarmops_playbok: x}, hosts: {a: }}",
