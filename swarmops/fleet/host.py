@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from swarmops.fleet.become import refuse_other_ways
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.groups import Vars
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
@@ -107,6 +108,9 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
     """
     read = _Reader(variables, scope)
     local = read.connection() == "local"
+    become = bool(read("ansible_become", Entry.boolean))
+    if become:
+        refuse_other_ways(read.entry)
     socket = read("swarmops_socket", path_value) or "/run/swarmops/swarmops.sock"
     if len(socket.encode()) > _SOCKET_BYTES_MAX:
         variables["swarmops_socket"].fail(
@@ -128,7 +132,7 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
         connect_timeout_s=read("ansible_ssh_timeout", _seconds_value) or 10,
         connect_retries=read("ansible_ssh_retries", _retries_value) or 0,
         host_key_checking=read("ansible_host_key_checking", _checking_value),
-        become=bool(read("ansible_become", Entry.boolean)),
+        become=become,
         become_password=read("ansible_become_password", Entry.string),
         python=read.python(),
         data_dir=read("swarmops_data_dir", path_value) or "/var/lib/swarmops",

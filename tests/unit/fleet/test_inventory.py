@@ -202,7 +202,25 @@ def test_merges_of_merges_are_bounded():
         load(",\n".join(levels) + "}, hosts: {a: }}")
 
 
+def test_sudo_to_root_is_what_become_means():
+    """Ansible's own words for it are understood; where nothing is become the rest is its affair."""
+    usual = "ansible_become_user: root, ansible_become_method: sudo, ansible_become_flags: '-H -S'"
+    assert (
+        load(f"all: {{vars: {{ansible_become: true, {usual}}}, hosts: {{a: }}}}").hosts["a"].become
+    )
+    load("all: {vars: {ansible_become_user: app, ansible_become_method: su}, hosts: {a: }}")
+
+
 BAD = [
+    *(
+        (f"all:\n  vars:\n    ansible_become: yes\n    {text}\n  hosts: {{a: }}", f"4: {said}")
+        for text, said in (
+            ("ansible_become_method: su", "ansible_become_method is su, and swarmops knows sudo"),
+            ("ansible_become_user: app", "ansible_become_user is app, and a node is run by root"),
+            ("ansible_become_exe: /x/sudo", "ansible_become_exe is /x/sudo, and swarmops takes"),
+            ("ansible_become_flags: -i", "ansible_become_flags are -i, and swarmops gives"),
+        )
+    ),
     (
         "all: {vars: {swarmops_playbok: x}, hosts: {a: }}",
         "1: unknown variable 'swarmops_playbok': did you mean 'swarmops_playbook'?",
