@@ -6,6 +6,8 @@ meanwhile is left alone and what became wrong is refused. It plans nothing.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -56,6 +58,7 @@ class Actions:
         self._seen = seen
         self._managers = managers
         self._lock = lock
+        self._one_manager = threading.Lock()
         self._node_ids: dict[str, str] = {}
         """Of the nodes that said it when they were made, so that nobody has to ask them again."""
         self._kinds: dict[StepKind, Callable[[Step], bool]] = {
@@ -74,11 +77,13 @@ class Actions:
 
     def do(self, step: Step) -> bool:
         """Do a step; return whether there was anything to do. Raises SwarmopsError."""
-        if self._lock is not None:
-            self._lock.check()
-        if step.gate is not Gate.NONE:
-            self._pass(step)
-        return self._kinds[step.kind](step)
+        # A gate's answer holds only while no other manager comes, goes or restarts.
+        with contextlib.nullcontext() if step.gate is Gate.NONE else self._one_manager:
+            if self._lock is not None:
+                self._lock.check()
+            if step.gate is not Gate.NONE:
+                self._pass(step)
+            return self._kinds[step.kind](step)
 
     def _pass(self, step: Step) -> None:
         def refusal() -> str:

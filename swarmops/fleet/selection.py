@@ -6,7 +6,7 @@ safe where the whole plan is: what needs a step that is left out is left out wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -101,20 +101,20 @@ def select(plan: Plan, selection: Selection) -> Plan:
     if selection == Selection():
         return plan
     kept: dict[str, Step] = {}
+    left = _LeftOut()
     whole = {step.id: step for step in plan.steps}
     problems = {of: why for of, why in plan.problems.items() if selection.wants_problem(of)}
     for step in plan.steps:
         if not selection.wants(step):
+            left.add(step)
             continue
-        step = msgspec.structs.replace(  # noqa: PLW2901 - the same step, with what it still needs
-            step, after=tuple(e for e in step.after if e in kept or not _in_turn(whole[e], step))
-        )
-        if lost := [earlier for earlier in step.after if earlier not in kept]:
+        lost = [one for one in step.after if one not in kept and not _in_turn(whole[one], step)]
+        if lost:
             of = f"service {step.target}" if step.on_service else step.target
             problems.setdefault(of, f"it needs '{lost[0]}', which is left out: choose that too")
-            continue
-        follows = tuple(earlier for earlier in step.follows if earlier in kept)
-        kept[step.id] = msgspec.structs.replace(step, follows=follows)
+            left.add(step)
+        else:
+            kept[step.id] = left.without(step)
     steps = tuple(kept.values())
     if selection.spare:
         steps, _ = spared(steps)
@@ -127,13 +127,42 @@ def spared(steps: Iterable[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
     """Return the steps that take nothing away and need none that does, and the others."""
     kept: dict[str, Step] = {}
     left: dict[str, Step] = {}
+    gone = _LeftOut()
     for step in steps:
         if step.destructive or any(earlier in left for earlier in step.after):
             left[step.id] = step
+            gone.add(step)
         else:
-            follows = tuple(earlier for earlier in step.follows if earlier not in left)
-            kept[step.id] = msgspec.structs.replace(step, follows=follows)
+            kept[step.id] = gone.without(step)
     return tuple(kept.values()), tuple(left.values())
+
+
+class _LeftOut:
+    """Steps that are left out; who waited for one waits for what that one waited for instead.
+
+    So the two ends of a row of managers still have their turns one after the other when the middle
+    is left out. Steps are given in the plan's order.
+    """
+
+    def __init__(self) -> None:
+        self._after: dict[str, tuple[str, ...]] = {}
+        self._all: dict[str, tuple[str, ...]] = {}
+
+    def add(self, step: Step) -> None:
+        """Leave a step out."""
+        self._after[step.id] = _instead(step.after, self._after)
+        self._all[step.id] = _instead((*step.after, *step.follows), self._all)
+
+    def without(self, step: Step) -> Step:
+        """Return a step that waits for none of those that are left out."""
+        after = _instead(step.after, self._after)
+        waits = _instead((*step.after, *step.follows), self._all)
+        follows = tuple(one for one in waits if one not in after)
+        return msgspec.structs.replace(step, after=after, follows=follows)
+
+
+def _instead(waits: Iterable[str], handed_on: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for wait in waits for one in handed_on.get(wait, (wait,))))
 
 
 def _in_turn(earlier: Step, step: Step) -> bool:

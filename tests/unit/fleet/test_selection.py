@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from swarmops.errors import InputError
@@ -26,7 +27,7 @@ HOSTS = ["a", "b", "c", "d", "e"]
 
 def step(text: str, *after: str, **more: Any) -> Step:
     """Make a step from its ID."""
-    kind, _, target = text.partition(":")
+    kind, target, *_ = text.split(":")
     return Step(
         id=text, kind=StepKind(kind), target=target, reason="", proof="", after=after, **more
     )
@@ -84,6 +85,41 @@ def test_selection(
     assert set(chosen.problems) == problems
     known = {one.id for one in chosen.steps}
     assert all({*one.after, *one.follows} <= known for one in chosen.steps)
+
+
+def turns(steps: str, wait: str) -> tuple[Step, ...]:
+    """Make steps of which each waits for the one before it."""
+    made: list[Step] = []
+    for text in steps.split():
+        waits = {wait: tuple(one.id for one in made[-1:])}
+        after = waits.pop("after", ())
+        made.append(step(text, *after, **waits))
+    return tuple(made)
+
+
+@pytest.mark.parametrize(
+    ("steps", "wait", "limit"),
+    [
+        ("start:b start:c start:a", "after", "a:b"),
+        ("start:b start:c start:d start:e start:a", "after", "b:d"),
+        ("start:b start:c start:d start:e start:a", "after", "b:a"),
+        ("update_node:b:role update_node:c:role update_node:d:role", "follows", "b:d"),
+        ("join:b join:c join:d", "follows", "b:d"),
+    ],
+)
+def test_managers_keep_their_turns_when_the_middle_is_left_out(steps: str, wait: str, limit: str):
+    """Two that no longer waited for each other would go at once, and a quorum with them."""
+    plan = Plan(steps=turns(steps, wait))
+    first, second = select(plan, read_selection(inventory(), Wanted(limit=limit))).steps
+    assert {"after": second.after, "follows": second.follows}[wait] == (first.id,)
+
+
+def test_what_is_spared_hands_on_what_it_waited_for():
+    """A join that followed a demotion nobody allowed follows the join before that."""
+    steps = turns("join:b update_node:c:role join:d", "follows")
+    asked = msgspec.structs.replace(steps[1], destructive=True)
+    kept, _ = spared((steps[0], asked, steps[2]))
+    assert [(one.id, one.follows) for one in kept] == [("join:b", ()), ("join:d", ("join:b",))]
 
 
 def inventory() -> Any:

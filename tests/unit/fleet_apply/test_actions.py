@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet import actions as actions_module
 from swarmops.fleet import node_waits
 from swarmops.fleet.actions import Actions
+from swarmops.fleet.execute import execute
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.managers import Managers
@@ -244,6 +247,30 @@ def test_gate(hands: Actions, fake: FakeSwarm) -> None:
     with pytest.raises(HostError, match="could cost the quorum"):
         hands.do(demote)
     assert fake.nodes == before
+
+
+def test_one_manager_at_a_time(
+    hands: Actions, fake: FakeSwarm, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a plan's order: what a gate allowed ends before the next gate is asked."""
+    both = threading.Barrier(2)
+    together: list[str] = []
+
+    def start(shell: Any, facts: Any, place: Any) -> None:
+        del shell, facts
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.1)
+            together.append(place.host)
+
+    monkeypatch.setattr(backend, "start", start)
+    for name in ("h1", "h2", "h3"):
+        fake.add(name, manager=True)
+    steps = [
+        step(StepKind.START, name, node_id=f"id-{name}", gate=Gate.RESTART_MANAGER)
+        for name in ("h1", "h2")
+    ]
+    assert all(end.succeeded for end in execute(steps, hands.do).ended)
+    assert together == []
 
 
 def test_remove_node(hands: Actions, fake: FakeSwarm) -> None:
