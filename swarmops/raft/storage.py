@@ -82,25 +82,31 @@ def create(
 def open_member(
     disk: Disk, data_key: bytes, rng: random.Random, raft_id: str | None, timing: Timing
 ) -> Opened:
-    """Read a member's directory; raises StorageCorrupt, RaftError or OSError."""
+    """Read a member's directory; raises StorageCorrupt, RaftError or OSError.
+
+    What the newest snapshot makes superfluous is cleared up once all of that one was read: should
+    it be damaged, an older snapshot and the log may be all that is left of the state.
+    """
     term = _term(disk, raft_id)
-    loaded = logfile.load(disk, data_key, term.log_end)
-    snapshots.drop_unfinished(disk)
     snapshot = max(snapshots.finished(disk), default=None)
     if snapshot is not None:
-        snapshots.drop_older(disk, snapshot, frozenset())
-    writer = LogWriter(
-        disk, data_key, rng, loaded.segments, segment_bytes=timing.segment_bytes, term=term
-    )
+        _check_whole(disk, data_key, snapshot)
+    loaded = logfile.load(disk, data_key, term.log_end)
     sentinel, entries = _reconcile(disk, loaded, snapshot)
-    if snapshot and not entries and sentinel[1:] == (snapshot.index, snapshot.term):
-        # Whatever the log still says, it begins after the snapshot now.
-        writer.commit(Batch(reset=(snapshot.index, snapshot.term)))
     newest_term = entries[-1][2] if entries else sentinel[2]
     if newest_term > term.term:
         path = f"{disk.label}/{termfile.NAME}"
         raise StorageCorrupt(path, 0, f"it says term {term.term}, the log {newest_term}")
     configurations, sessions = _described(disk, data_key, snapshot, entries)
+    snapshots.drop_unfinished(disk)
+    writer = LogWriter(
+        disk, data_key, rng, loaded.segments, segment_bytes=timing.segment_bytes, term=term
+    )
+    if snapshot is not None:
+        snapshots.drop_older(disk, snapshot, frozenset())
+        if not entries and sentinel[1:] == (snapshot.index, snapshot.term):
+            # Whatever the log still says, it begins after the snapshot now.
+            writer.commit(Batch(reset=(snapshot.index, snapshot.term)))
     return Opened(term, sentinel, entries, snapshot, sessions, configurations, writer)
 
 
@@ -116,6 +122,16 @@ def _term(disk: Disk, raft_id: str | None) -> TermState:
             "point each node at its own"
         )
     return term
+
+
+def _check_whole(disk: Disk, data_key: bytes, snapshot: SnapshotId) -> None:
+    """Read a snapshot to its end; raises StorageCorrupt."""
+    reader = SnapshotReader(disk, data_key, snapshot)
+    try:
+        for _ in reader.chunks():
+            pass
+    finally:
+        reader.close()
 
 
 def _reconcile(

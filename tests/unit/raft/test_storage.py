@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from swarmops.raft import (
     Member,
     StorageCorrupt,
     Timing,
+    force_new_cluster,
     logfile,
     records,
     snapshots,
@@ -282,6 +284,34 @@ def test_a_log_that_ends_before_the_snapshot_is_begun_again_behind_it(tmp_path: 
     opened.writer.commit(Batch(entries=entries(41, 2)))
     again = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
     assert (again.sentinel[1:], again.entries) == ((40, 1), entries(41, 2))
+
+
+def force(disk: DirectoryDisk) -> None:
+    """Make the member the only one."""
+    force_new_cluster(disk, me=ME, data_key=KEY, rng=RNG)
+
+
+@pytest.mark.parametrize("opens", [opened_last, force], ids=["open", "force_new_cluster"])
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.9], ids=["header", "middle", "end"])
+def test_a_damaged_newest_snapshot_leaves_the_older_files_as_they_were(
+    tmp_path: Path, place: float, opens: Callable[[DirectoryDisk], object]
+):
+    """They may be all that is left of the state; when it is whole, they are cleared away."""
+    disk = made(tmp_path, close=True)
+    _snapshot(disk, 8)
+    _snapshot(disk, 30).rename(tmp_path / SnapshotId(30, 1).unfinished)
+    newest = _snapshot(disk, 40)
+    whole = newest.read_bytes()
+    hurt = bytearray(whole)
+    hurt[int(place * len(whole))] ^= 1
+    newest.write_bytes(hurt)
+    before = {name: disk.read(name) for name in disk.names()}
+    with pytest.raises(StorageCorrupt, match=newest.name):
+        opens(disk)
+    assert {name: disk.read(name) for name in disk.names()} == before
+    newest.write_bytes(whole)
+    opens(disk)
+    assert [name for name in disk.names() if name.startswith("snapshot-")] == [newest.name]
 
 
 def test_clearing_up_spares_newer_snapshots_and_those_in_use(tmp_path: Path):

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 from unittest import mock
 
 import msgspec
 
-from swarmops.raft import engine, opening, raft, run, snapshots
+from swarmops.raft import engine, opening, raft, run, snapshots, storage
 from swarmops.raft.errors import StorageCorrupt
 from swarmops.raft.sessions import Sessions
 from swarmops.raft.snapshot_receiver import SnapshotReceiver
@@ -57,6 +57,13 @@ async def _restore_what_can_be(environment, opened) -> Sessions:
 
 
 _restore = opening.restore
+
+
+def _take_damage_for_nothing() -> ExitStack:
+    stack = ExitStack()
+    stack.enter_context(mock.patch.object(storage, "_check_whole", lambda *_: None))
+    stack.enter_context(mock.patch.object(raft, "restore", _restore_what_can_be))
+    return stack
 
 
 def _keep_nothing(self, index) -> int:
@@ -150,7 +157,7 @@ TABLE = [
     Mutation(
         "a damaged snapshot is as good as none at the start",
         "truncated dump: a zombie that has no state leads",
-        replace(raft, "restore", _restore_what_can_be),
+        _take_damage_for_nothing,
         test_durability.test_a_member_whose_snapshot_is_damaged_refuses_to_start,
         {"where": "a chunk", "damage": "flip"},
     ),
