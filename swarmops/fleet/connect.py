@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import re
 import resource
@@ -28,6 +29,7 @@ from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.known_hosts import KnownHosts, host_id
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
+from swarmops.fleet.ssh_includes import expanded
 from swarmops.fleet.target import Target
 
 # Its threads log tracebacks of refused connections; ours are sentences.
@@ -56,8 +58,12 @@ def raise_file_limit() -> None:
 
 @functools.cache
 def _read_config() -> fabric.Config:
-    """Read ssh_config once a run, not once a host."""
-    return fabric.Config()
+    """Read ssh_config once a run, not once a host; the user's lines are stronger."""
+    own = Path("~/.ssh").expanduser()
+    config = paramiko.SSHConfig()
+    for folder, name in ((own, "config"), (Path("/etc/ssh"), "ssh_config")):
+        config.parse(io.StringIO(expanded(folder / name, folder)))
+    return fabric.Config(ssh_config=config)
 
 
 def _fabric_config() -> fabric.Config:

@@ -332,6 +332,23 @@ def test_passwords_that_were_asked_for(monkeypatch: pytest.MonkeyPatch, server: 
             Credentials().ask_password()
 
 
+def test_ssh_config_includes(
+    ssh_config: Callable[[str], None], tmp_path: Path, server: Server, known: KnownHosts
+) -> None:
+    """By globs and relative to ~/.ssh; what a file begins ends with it, also one in itself."""
+    folder = tmp_path / ".ssh" / "conf.d"
+    folder.mkdir()
+    (folder / "1").write_text(f"Host web\n  HostName 127.0.0.1\n  Port {server.port}\n")
+    (folder / "2").write_text("Include conf.d/2 nowhere\nHost other\n  User nobody\n")
+    ssh_config('# ours\ninclude = conf.d/* \'un\nInclude "conf.d/*"\nConnectTimeout 7\n')
+    found = connect._read_config().base_ssh_config.lookup("web")
+    assert found["connecttimeout"] == "7"
+    assert "user" not in found
+    with Shells(known) as shells:
+        target = server.target(address="web", port=None)
+        assert shells.of(target).run("echo in").stdout == b"in\n"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
