@@ -29,9 +29,13 @@ LOOPS_GRACE_S = 1.5
 
 
 def live(task: Task) -> bool:
-    """Whether the task is wanted; a completed one has done what it was wanted for."""
+    """Whether the task is wanted; a completed one has done what it was wanted for.
+
+    A job's that ended otherwise stays as it is: the next run, or attempt, takes its place.
+    """
     wanted = task.desired_state.rank <= TaskState.COMPLETE.rank
-    return wanted and task.status.state is not TaskState.COMPLETE
+    ended = task.desired_state is TaskState.COMPLETE and task.status.state.terminal
+    return wanted and not ended and task.status.state is not TaskState.COMPLETE
 
 
 class Watching:
@@ -76,7 +80,7 @@ class Watching:
                 most = 2 if service_id in self._start_first else 1
                 _check_place(list(store.tasks.by_place(service_id, place)), most)
             for event in events:
-                self._check_alone(event)
+                self._check_alone(store, event)
         except AssertionError as error:
             error.add_note(f"after entry {index}, seen on {machine.name}")
             self.broken = error
@@ -90,10 +94,11 @@ class Watching:
         if isinstance(event.old, Node) and new is None:
             self._fell.add(event.old.id)
 
-    def _check_alone(self, event: Event) -> None:
+    def _check_alone(self, store: Store, event: Event) -> None:
         """Assert that a task that begins to run does so when the one before it has stopped.
 
-        One on a node that was held for dead may run on: nobody could know.
+        One on a node that was held for dead may run on: nobody could know. One that was rejected,
+        for its node no longer meets its constraints, runs until its agent hears of it, as Docker's.
         """
         old, new = event.old, event.new
         begins = (
@@ -110,6 +115,7 @@ class Watching:
                 other.id
                 for other in agent.running()
                 if other.id != new.id
+                and not _rejected(store, other.id)
                 and (other.service_id, place_of(other)) == (new.service_id, place_of(new))
                 and not (moved_by(new) or moved_by(other))
             ]
@@ -140,6 +146,11 @@ class Watching:
             node = machine.store.nodes.get(member.node_id)
             role = given(node.internal, NodeInternal()).role if node is not None else None
             assert role is Role.MANAGER, f"{member.node_id} votes, and has the role {role}"
+
+
+def _rejected(store: Store, task_id: str) -> bool:
+    task = store.tasks.get(task_id)
+    return task is not None and task.status.state is TaskState.REJECTED
 
 
 def _task(event: Event) -> Task | None:
