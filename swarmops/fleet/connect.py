@@ -44,6 +44,7 @@ _RETRY_S_MAX = 10.0
 _PROXY_END_S = 2.0
 _ACCEPT_NEW = "accept-new"
 _KEEPALIVE_S = 15
+_TIMEOUT_S = 10
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
 
@@ -103,7 +104,7 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
             disconnect(connection)
             if _wants_passphrase(error, at, ways.credentials, passphrases):
                 continue
-            late = time.monotonic() - before >= target.connect_timeout_s
+            late = time.monotonic() - before >= connection.connect_timeout
             if was_dropped(error) and not late and dropped < _DROPS_MAX:
                 dropped += 1
                 time.sleep(0.1 * 2**dropped)
@@ -112,7 +113,7 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
                 silent += 1
                 time.sleep(min(_RETRY_S_MAX, 0.5 * 2**silent))
                 continue
-            raise HostError(target.name, reason_of(error, at, target)) from error
+            raise HostError(target.name, reason_of(error, at)) from error
         seconds = time.monotonic() - before
         _log.debug("%s: connected to %s in %.3f s", target.name, connection.host, seconds)
         return connection
@@ -198,7 +199,7 @@ def _make_connection(
         port=target.port,
         config=_fabric_config(),
         gateway=_gateway(target),
-        connect_timeout=target.connect_timeout_s,
+        connect_timeout=target.connect_timeout_s or _TIMEOUT_S,
         connect_kwargs=kwargs,
     )
     hop = connection
@@ -247,19 +248,26 @@ def _prepare(
     kwargs = dict(hop.connect_kwargs)
     keys = [*kwargs.get("key_filename", ()), *_key_files(target)]
     there = [key for key in dict.fromkeys(keys) if Path(key).is_file()]
+    timeout_s = _timeout_s(target, hop)
     opened = [passphrases[key] for key in there if key in passphrases]
     if opened:
         kwargs["passphrase"] = opened[-1]
     hop.connect_kwargs = kwargs | {
         "key_filename": there,
         "transport_factory": functools.partial(_transport_of, types),
-        "banner_timeout": target.connect_timeout_s,
-        "auth_timeout": 3 * target.connect_timeout_s,
-        "channel_timeout": 3 * target.connect_timeout_s,
+        "banner_timeout": timeout_s,
+        "auth_timeout": 3 * timeout_s,
+        "channel_timeout": 3 * timeout_s,
     }
-    hop.connect_timeout = hop.connect_timeout or target.connect_timeout_s
+    hop.connect_timeout = timeout_s
     if hop.ssh_config.get("identitiesonly") == "yes":
         hop.connect_kwargs["allow_agent"] = False
+
+
+def _timeout_s(target: Target, hop: fabric.Connection) -> int:
+    """Return how long the hop may be silent: the inventory's word, then ssh_config's, then ours."""
+    said = str(hop.ssh_config.get("connecttimeout", ""))
+    return target.connect_timeout_s or (int(said) if said.isdigit() else 0) or _TIMEOUT_S
 
 
 def _checking(target: Target, hop: fabric.Connection) -> str:

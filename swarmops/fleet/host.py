@@ -74,7 +74,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     password: str | None = None
     private_key_files: tuple[str, ...] = ()
     ssh_args: SshArgs = SshArgs()
-    connect_timeout_s: int = 10
+    connect_timeout_s: int | None = None
+    """None: what ssh_config says, else 10."""
     connect_retries: int = 0
     host_key_checking: str | None = None
     """None: what ssh_config says, else accept-new."""
@@ -129,7 +130,7 @@ def build_host(name: str, groups: tuple[str, ...], variables: Vars, scope: Scope
         password=read("ansible_password", Entry.string),
         private_key_files=read("ansible_ssh_private_key_file", _keys_value) or (),
         ssh_args=read.ssh_args(),
-        connect_timeout_s=read("ansible_ssh_timeout", _seconds_value) or 10,
+        connect_timeout_s=read("ansible_ssh_timeout", _seconds_value),
         connect_retries=read("ansible_ssh_retries", _retries_value) or 0,
         host_key_checking=read("ansible_host_key_checking", _checking_value),
         become=become,

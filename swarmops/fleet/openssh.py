@@ -40,7 +40,8 @@ def _options(target: Target, known_hosts: Path) -> list[str]:
     own = str(known_hosts).replace("%", "%%")
     options = ["-o", f'UserKnownHostsFile="{own}" {user_files}']
     options += ["-o", f"StrictHostKeyChecking={_MODES.get(said, said)}"]
-    options += ["-o", f"ConnectTimeout={target.connect_timeout_s}"]
+    if target.connect_timeout_s is not None:
+        options += ["-o", f"ConnectTimeout={target.connect_timeout_s}"]
     for key in target.private_key_files:
         options += ["-i", key]
     return options

@@ -24,6 +24,7 @@ class SshArgs(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...] = ()
     user: str | None = None
     port: int | None = None
+    connect_timeout_s: int | None = None
 
 
 def parse_ssh_args(text: str) -> SshArgs:
@@ -46,6 +47,7 @@ def parse_ssh_args(text: str) -> SshArgs:
             found.setdefault(letter, value)
     jump = found.get("J") or found.get("proxyjump")
     port = found.get("p") or found.get("port") or ""
+    patience = found.get("connecttimeout", "")
     return SshArgs(
         jump=None if jump in {None, "none"} else jump,
         proxy_command=found.get("proxycommand"),
@@ -53,4 +55,5 @@ def parse_ssh_args(text: str) -> SshArgs:
         keys=tuple(keys),
         user=found.get("l") or found.get("user"),
         port=int(port) if port.isdigit() else None,
+        connect_timeout_s=int(patience) if patience.isdigit() and int(patience) else None,
     )

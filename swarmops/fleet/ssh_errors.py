@@ -12,28 +12,27 @@ import fabric
 import paramiko
 
 from swarmops.fleet.host_keys import KeyRefusedError
-from swarmops.fleet.target import Target
 
 _NOT_OPENED = "Invalid key"
 """What the library calls a key that the passphrase given does not open."""
 
 
-def reason_of(error: Exception, connection: fabric.Connection, target: Target) -> str:
+def reason_of(error: Exception, connection: fabric.Connection) -> str:
     """Return why a connection could not be opened, and what to do; ``connection`` is the hop."""
     if isinstance(error, KeyRefusedError):
         return str(error)
     if isinstance(error, paramiko.SSHException):
         return _ssh_reason(error, connection)
-    return _network_reason(error, connection, target)
+    return _network_reason(error, connection)
 
 
-def _network_reason(error: Exception, connection: fabric.Connection, target: Target) -> str:
+def _network_reason(error: Exception, connection: fabric.Connection) -> str:
     where = f"{connection.host}:{connection.port}"
     if isinstance(error, socket.gaierror):
         return f"no address is known for {connection.host}: check ansible_host"
     if isinstance(error, TimeoutError):
         return (
-            f"{where} didn't answer within {target.connect_timeout_s} s: "
+            f"{where} didn't answer within {connection.connect_timeout} s: "
             "is it on, and does a firewall let SSH through?"
         )
     if isinstance(error, paramiko.ssh_exception.NoValidConnectionsError):

@@ -30,7 +30,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     become_user: str = "root"
     become_password: str | None = None
     python_interpreter: str | None = None
-    connect_timeout_s: int = 10
+    connect_timeout_s: int | None = None
     connect_retries: int = 0
     """How often more to try where nothing answers."""
     host_key_checking: str | None = None

@@ -19,7 +19,7 @@ def target_of(host: Host) -> Target:
         user=host.user or host.ssh_args.user,
         connection=host.connection,
         private_key_files=host.private_key_files or host.ssh_args.keys,
-        connect_timeout_s=host.connect_timeout_s,
+        connect_timeout_s=host.connect_timeout_s or host.ssh_args.connect_timeout_s,
         connect_retries=host.connect_retries,
         host_key_checking=host.host_key_checking or host.ssh_args.host_key_checking,
         jump=host.ssh_args.jump,

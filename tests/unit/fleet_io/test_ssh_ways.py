@@ -332,6 +332,25 @@ def test_passwords_that_were_asked_for(monkeypatch: pytest.MonkeyPatch, server: 
             Credentials().ask_password()
 
 
+@pytest.mark.parametrize(
+    ("config", "inventory", "seconds"),
+    [("", None, 10), ("ConnectTimeout 60", None, 60), ("ConnectTimeout 60", 7, 7)],
+)
+def test_how_long_a_host_may_be_silent(
+    ssh_config: Callable[[str], None],
+    server: Server,
+    config: str,
+    inventory: int | None,
+    seconds: int,
+) -> None:
+    """The inventory's word is stronger than ssh_config's, and that than ours."""
+    ssh_config(config)
+    target = server.target(connect_timeout_s=inventory)
+    connection = connect._make_connection(target, connect.Ways(KnownHosts(), Credentials()), {})
+    assert connection.connect_timeout == seconds
+    assert connection.connect_kwargs["banner_timeout"] == seconds
+
+
 def test_ssh_config_includes(
     ssh_config: Callable[[str], None], tmp_path: Path, server: Server, known: KnownHosts
 ) -> None:
@@ -355,6 +374,7 @@ def test_ssh_config_includes(
         ("", SshArgs()),
         ("-J ops@b1,b2:2222", SshArgs(jump="ops@b1,b2:2222")),
         ("-o ProxyJump=b1 -C -q", SshArgs(jump="b1")),
+        ("-o ConnectTimeout=60", SshArgs(connect_timeout_s=60)),
         ('-oProxyCommand="ssh -W %h:%p b1"', SshArgs(proxy_command="ssh -W %h:%p b1")),
         ("-o 'StrictHostKeyChecking no'", SshArgs(host_key_checking="no")),
         ("-i a -i b -p 2222 -l ops", SshArgs(keys=("a", "b"), port=2222, user="ops")),
