@@ -114,12 +114,11 @@ class _Retiring:
             self._backend.remove(self._shells.of(target), facts, target.place)
 
     def _take_out(self, name: str, node: Node, facts: Facts | None) -> None:
-        nodes = self._managers.ask(lambda manager: manager.nodes())
-        if refusal := gate_refusal(Gate.REMOVE_MANAGER, nodes, node.id):
-            raise HostError(name, refusal)
+        self._pass(name, node.id)
         if node.status.state is not NodeState.DOWN:
             self._drain(name, node.id)
         if role_lack(node, Role.WORKER):
+            self._pass(name, node.id)  # the drain took its time: another may have died meanwhile
             self._demote(name, node.id)
         if facts is not None and facts.running:
             self._say(name, "leaving the swarm")
@@ -133,6 +132,11 @@ class _Retiring:
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
+
+    def _pass(self, name: str, node_id: str) -> None:
+        nodes = self._managers.ask(lambda manager: manager.nodes())
+        if refusal := gate_refusal(Gate.REMOVE_MANAGER, nodes, node_id):
+            raise HostError(name, refusal)
 
     def _drain(self, name: str, node_id: str) -> None:
         self._say(name, "moving its tasks")

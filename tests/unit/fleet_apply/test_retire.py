@@ -18,8 +18,9 @@ from swarmops.fleet.retire import Patiences, retire
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
 from swarmops.fleet.waiting import Patience
-from swarmops.model.node import NodeState
+from swarmops.model.node import NodeState, Reachability, Role
 from swarmops.model.task import Task, TaskState, TaskStatus
+from tests.unit.fleet_apply.conftest import REACHABLE
 
 if TYPE_CHECKING:
     from tests.unit.fleet_apply.conftest import FakeSwarm
@@ -118,13 +119,26 @@ def test_managers_go_while_the_others_are_a_quorum(scene: Scene) -> None:
     assert scene.removed == ["h1", "h2"]
 
 
+def silence(scene: Scene, node_id: str) -> None:
+    """Let a manager fall silent."""
+    node = scene.fake.nodes[node_id]
+    unreachable = msgspec.structs.replace(REACHABLE, reachability=Reachability.UNREACHABLE)
+    scene.fake.nodes[node_id] = msgspec.structs.replace(node, manager_status=unreachable)
+
+
+def test_a_manager_stays_one_if_another_dies_while_its_tasks_move(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the gate said before the drain is old by then."""
+    monkeypatch.setattr(retire_module, "wait_for_drain", lambda *_: silence(scene, "id-h3"))
+    assert "could cost the quorum" in scene.retire("h2")["h2"]
+    assert scene.fake.nodes["id-h2"].spec.role is Role.MANAGER
+    assert scene.removed == []
+
+
 def test_no_live_manager_goes_while_another_is_silent(scene: Scene) -> None:
     """The quorum would hang on one machine; nothing is begun on the host."""
-    status = scene.fake.nodes["id-h3"].manager_status
-    unreachable = msgspec.structs.replace(status, reachability="unreachable")  # type: ignore[type-var]
-    scene.fake.nodes["id-h3"] = msgspec.structs.replace(
-        scene.fake.nodes["id-h3"], manager_status=unreachable
-    )
+    silence(scene, "id-h3")
     errors = scene.retire("h2")
     assert "could cost the quorum" in errors["h2"]
     assert "id-h2" in scene.fake.nodes
