@@ -23,6 +23,7 @@ from swarmops.raft.errors import (
 )
 from swarmops.raft.messages import Admin, AdminReply, Message, ReadIndex, ReadIndexReply
 from swarmops.raft.seam import Clock, Member, Timing
+from swarmops.raft.sharing import Shared
 from swarmops.raft.waiting import Waiters
 
 _Reply = TypeVar("_Reply", ReadIndexReply, AdminReply)
@@ -31,6 +32,24 @@ _REFUSALS: dict[str, Callable[[str], RaftError]] = {
     "quorum": lambda _text: QuorumLoss(),
     "refused": MembershipRefused,
 }
+
+
+class _Question:
+    """What was asked of a member, and its answer as soon as that is there."""
+
+    __slots__ = ("answered", "kind", "of", "reply")
+
+    def __init__(self, of: str, kind: type[Message]) -> None:
+        self.of = of
+        self.kind = kind
+        self.reply: Message | None = None
+        self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def answer(self, sender: str, message: Message) -> None:
+        """Take the first answer of the kind asked for, from whom was asked."""
+        if sender == self.of and type(message) is self.kind and not self.answered.done():
+            self.reply = message
+            self.answered.set_result(True)
 
 
 class Requests:
@@ -57,8 +76,10 @@ class Requests:
         self._send = send
         # An answer to what a former run of this member asked must fit no question of this one.
         self._number = rng.getrandbits(62)
-        self._answers: dict[int, ReadIndexReply | AdminReply] = {}
-        self._asked: dict[int, tuple[str, type[Message]]] = {}
+        self._asked: dict[int, _Question] = {}
+        # Each costs messages, and waits to be looked at: many readers ask together.
+        self._questions = Shared(clock, self._ask_leader, timing.heartbeat_s)
+        self._rounds = Shared(clock, self._confirm, timing.heartbeat_s)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def read_barrier(self, timeout_s: float) -> None:
@@ -73,7 +94,7 @@ class Requests:
                 index = await self._read_index(left)
             elif leader is not None:
                 # The question or its answer may be lost; a busy leader gets longer each time.
-                index = await self._ask_read_index(leader, min(left, patience_s))
+                index = await self._ask_read_index(min(left, patience_s))
                 patience_s *= 2
             else:
                 index = 0
@@ -92,19 +113,32 @@ class Requests:
         engine = self._engine
         if not engine.is_settled():
             return 0
-        index = int(engine.commit_index())
         if engine.lease_reads():
-            return index
+            return int(engine.commit_index())
+        return await self._rounds.answer(min(timeout_s, self._timing.step_down_s))
+
+    async def _confirm(self, timeout_s: float) -> int:
+        """As leader, for all reads that wait for a round: begin one, see it through."""
+        engine = self._engine
+        if not engine.is_settled() or self._is_out():
+            return 0
+        index = int(engine.commit_index())
         number, term = engine.begin_round(), engine.term()
-        bound_s = min(timeout_s, self._timing.step_down_s)
 
         def gone() -> bool:
             return engine.term() != term or not engine.is_leading()
 
-        await self._waiters.until(lambda: gone() or engine.round_confirmed(number), bound_s)
+        await self._waiters.until(lambda: gone() or engine.round_confirmed(number), timeout_s)
         return 0 if gone() or not engine.round_confirmed(number) else index
 
-    async def _ask_read_index(self, leader: str, timeout_s: float) -> int:
+    async def _ask_read_index(self, timeout_s: float) -> int:
+        return await self._questions.answer(timeout_s)
+
+    async def _ask_leader(self, timeout_s: float) -> int:
+        """Ask whoever leads now, for all reads that wait to ask."""
+        leader = self._engine.leader()
+        if leader is None or leader == self._me or self._is_out():
+            return 0
         reply = await self._ask(leader, ReadIndexReply, ReadIndex, timeout_s)
         return 0 if reply is None else reply.index
 
@@ -209,15 +243,13 @@ class Requests:
         number = self._number
         if not self._send(leader, build(number)):
             return None
-        self._asked[number] = leader, kind
+        question = self._asked[number] = _Question(leader, kind)
         try:
             engine = self._engine
             await self._waiters.until(
-                lambda: number in self._answers or engine.leader() != leader or self._is_out(),
-                timeout_s,
+                lambda: engine.leader() != leader or self._is_out(), timeout_s, question.answered
             )
-            reply = self._answers.pop(number, None)
-            return reply if isinstance(reply, kind) else None
+            return question.reply if isinstance(question.reply, kind) else None
         finally:
             del self._asked[number]
 
@@ -225,9 +257,8 @@ class Requests:
         """Take a question or an answer; False when it is neither."""
         match message:
             case ReadIndexReply() | AdminReply():
-                if self._asked.get(message.request) == (sender, type(message)):
-                    self._answers[message.request] = message
-                    self._waiters.look()
+                if question := self._asked.get(message.request):
+                    question.answer(sender, message)
             case ReadIndex():
                 if self._engine.is_settled() and self._engine.lease_reads():
                     index = int(self._engine.commit_index())
@@ -258,5 +289,7 @@ class Requests:
 
     def close(self) -> None:
         """Stop serving."""
+        self._questions.close()
+        self._rounds.close()
         for task in self._tasks:
             task.cancel()

@@ -19,13 +19,21 @@ class Waiters:
         self._clock = clock
         self._waiting: dict[asyncio.Future[bool], Callable[[], bool]] = {}
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until the condition holds, at most ``timeout_s``; say whether it does."""
+    async def until(
+        self,
+        condition: Callable[[], bool],
+        timeout_s: float,
+        answer: asyncio.Future[bool] | None = None,
+    ) -> bool:
+        """Wait until the condition holds, at most ``timeout_s``; say whether it does.
+
+        Who has what ``answer`` waits for sets it: nobody's condition is looked at for that.
+        """
         if condition():
             return True
         if timeout_s <= 0:
             return False
-        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        future = answer or asyncio.get_running_loop().create_future()
         self._waiting[future] = condition
         timer = self._clock.call_later(timeout_s, self._answer, future, False)
         try:

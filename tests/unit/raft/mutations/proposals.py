@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from swarmops.raft import commands, raft, requests, run
 from swarmops.raft.messages import AdminReply
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.sessions import Sessions
+from swarmops.raft.sharing import Shared
 from swarmops.raft.waiting import Waiters
 from tests.unit.raft import test_group, test_parts
 from tests.unit.raft.faults import (
@@ -51,8 +53,8 @@ def _first_time_above_nothing(self, index, session_id, number, floor) -> bool:
     return bool(_first_time(self, index, session_id, number, 0))
 
 
-async def _ask_patiently(self, leader, timeout_s) -> int:
-    return int(await _ask_read_index(self, leader, 100.0))
+async def _ask_patiently(self, timeout_s) -> int:
+    return int(await _ask_read_index(self, 100.0))
 
 
 _ask_read_index = requests.Requests._ask_read_index
@@ -68,10 +70,23 @@ _init = requests.Requests.__init__
 
 def _take_from_anybody(self, sender, message) -> bool:
     asked = self._asked.get(message.request) if isinstance(message, AdminReply) else None
-    return bool(_received(self, asked[0] if asked else sender, message))
+    return bool(_received(self, asked.of if asked else sender, message))
 
 
 _received = requests.Requests.received
+
+
+async def _ask_alone(self, timeout_s) -> int:
+    return int(await self._ask(timeout_s))
+
+
+async def _share_what_is_under_way(self, timeout_s) -> int:
+    if self._newest is None:
+        return int(await _answer(self, timeout_s))
+    return int(await asyncio.shield(self._newest))
+
+
+_answer = Shared.answer
 
 
 def _look_unguarded(self) -> None:
@@ -141,6 +156,30 @@ TABLE = [
         "a change is reported done by a member that was not asked (ours)",
         replace(requests.Requests, "received", _take_from_anybody),
         test_requests.test_an_answer_counts_from_whom_was_asked_and_of_the_kind_asked_for,
+    ),
+    Mutation(
+        "each read asks a question of its own",
+        "reads through a follower cost the square of their number (ours)",
+        replace(Shared, "answer", _ask_alone),
+        test_requests.test_many_readers_through_a_follower_ask_the_leader_together,
+    ),
+    Mutation(
+        "each read begins a round of its own",
+        "a leader without a lease forgets its rounds and steps down under reads (ours)",
+        replace(Shared, "answer", _ask_alone),
+        test_requests.test_many_readers_on_a_leader_without_a_lease_share_its_rounds,
+    ),
+    Mutation(
+        "a read shares the question that is under way",
+        "its answer may be older than what was acknowledged before the read",
+        replace(Shared, "answer", _share_what_is_under_way),
+        test_requests.test_a_read_never_takes_the_answer_to_a_question_that_was_under_way,
+    ),
+    Mutation(
+        "a read shares the round that is under way",
+        "a deposed leader answers with old values",
+        replace(Shared, "answer", _share_what_is_under_way),
+        test_requests.test_a_read_never_takes_a_round_that_was_under_way,
     ),
     Mutation(
         "who waits for room is never woken",
