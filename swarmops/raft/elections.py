@@ -27,6 +27,7 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         self._ordered_term = -1
         """The term in which its leader told this member to stand: the order is for that alone."""
         self._force_votes = False
+        self._led_from = now
         self._heard: dict[str, float] = {}
         self._pre_votes: set[str] | None = None
         self._votes: set[str] = set()
@@ -135,6 +136,7 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         if self._journal.term_is_durable and self._electable():
             self._rounds.clear()
             self._heard.clear()
+            self._led_from = self._clock()
             self._transfer = None
             self._prepare_leading()
             super().__onBecomeLeader()
@@ -275,6 +277,10 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
     def is_leading(self) -> bool:
         """Say whether this member leads, as far as it knows."""
         return bool(self.__raftState == LEADER)
+
+    def has_just_begun(self) -> bool:
+        """Say whether this leader's term is so young that who is silent may just be slow."""
+        return self._clock() - self._led_from < self._timing.step_down_s
 
     def leads_within_lease(self) -> bool:
         """Say whether no other leader can exist, unless this one ordered it to stand."""

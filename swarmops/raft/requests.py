@@ -218,7 +218,12 @@ class Requests:
         configuration = engine.configuration
         if configuration.member(raft_id) is None:
             return await self._change(configuration, timeout_s)
-        membership.check_removal(configuration, raft_id, engine.reachable())
+        try:
+            membership.check_removal(configuration, raft_id, engine.reachable())
+        except QuorumLoss:
+            if engine.has_just_begun():
+                raise ChangeBusy("not all have answered this leader yet: ask again") from None
+            raise
         if raft_id == self._me:
             await self._transfer(None, timeout_s)
             return False

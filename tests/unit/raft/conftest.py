@@ -120,11 +120,11 @@ class Group:
         await first.listen()
         await first.raft.start("bootstrap")
         self.managers[1] = first
-        await first.raft.wait(lambda s: s.is_leader, timeout_s=5)
+        await first.raft.wait(lambda s: s.is_leader, timeout_s=60)
         for number in range(2, count + 1):
             await self.join(number)
         for manager in self.managers.values():
-            await manager.raft.wait(lambda s: len(s.voters) == count, timeout_s=5)
+            await manager.raft.wait(lambda s: len(s.voters) == count, timeout_s=60)
         return list(self.managers.values())
 
     async def join(self, number: int) -> Manager:

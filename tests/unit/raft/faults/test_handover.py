@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from swarmops.raft.messages import Append, TimeoutNow, Vote
+from swarmops.raft.messages import Append, AppendAck, TimeoutNow, Vote
 from tests.unit.raft.faults.test_replication import LEADER, OTHER, Follower, entry, follow
 
 
@@ -38,3 +38,20 @@ def test_an_order_of_a_former_term_deposes_nobody(run: Any):
         assert await _heard_at_once(follower, ordered, led) == []
 
     follow(run, play)
+
+
+def test_a_new_leader_waits_for_answers_before_it_calls_members_lost(run: Any):
+    """Who has not answered it yet is no reason to refuse that another goes."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        old = await world.leader()
+        new, third = (member for member in world.members.values() if member is not old)
+        slow = [third.me.raft_id]
+        world.watch = lambda who, _to, said: who not in slow or not isinstance(said, AppendAck)
+        await old.raft.transfer_leadership(new.me.raft_id)
+        asyncio.get_running_loop().call_later(0.3, slow.clear)
+        await new.raft.remove_member(old.me.raft_id)
+        assert old.me not in new.raft.status().members
+
+    run(scenario)
