@@ -280,7 +280,7 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
 
     def has_just_begun(self) -> bool:
         """Say whether this leader's term is so young that who is silent may just be slow."""
-        return self._clock() - self._led_from < self._timing.step_down_s
+        return bool(self._clock() - self._led_from < self._timing.step_down_s)
 
     def leads_within_lease(self) -> bool:
         """Say whether no other leader can exist, unless this one ordered it to stand."""
