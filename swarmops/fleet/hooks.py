@@ -46,10 +46,23 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     before: tuple[Hook, ...] = ()
     after: tuple[Hook, ...] = ()
 
+    def within(self, hosts: frozenset[str]) -> Hooks:
+        """Return what a limited apply runs: on the chosen hosts alone, and on this machine."""
+        return Hooks(before=_within(self.before, hosts), after=_within(self.after, hosts))
+
     def lines(self) -> Iterator[str]:
         """Yield each hook in a line, in the order in which they are run."""
         yield from (f"before, {hook.text}" for hook in self.before)
         yield from (f"after, {hook.text}" for hook in self.after)
+
+
+def _within(hooks: Sequence[Hook], hosts: frozenset[str]) -> tuple[Hook, ...]:
+    cut = ((hook, tuple(name for name in hook.hosts if name in hosts)) for hook in hooks)
+    return tuple(
+        msgspec.structs.replace(hook, hosts=chosen)
+        for hook, chosen in cut
+        if chosen or not hook.hosts
+    )
 
 
 def read_hooks(section: Entry, inventory: Inventory) -> Hooks:

@@ -10,7 +10,9 @@ from swarmops.errors import InputError, SwarmopsError
 from swarmops.fleet.document import read_document
 from swarmops.fleet.hooks import Hook, run_hooks
 from swarmops.fleet.inventory import Inventory, read_inventory
+from swarmops.fleet.opened import open_fleet
 from swarmops.fleet.playbook import Playbook, build_playbook, read_playbook
+from swarmops.fleet.selection import Wanted
 from swarmops.fleet.shells import Shells
 from swarmops.model.base import given
 from swarmops.model.defaults import image, task_spec
@@ -163,6 +165,27 @@ def test_mistakes_are_named(inventory: Inventory, text: str, words: str):
     with pytest.raises(InputError) as caught:
         play(inventory, text)
     assert words in str(caught.value)
+
+
+def test_a_limited_apply_runs_no_hook_on_other_hosts(inventory: Inventory):
+    """Those on the operator's machine are run all the same; the plan says what will be."""
+    play(
+        inventory,
+        "hooks:\n"
+        "  before: [{command: one, hosts: all}, {command: two, hosts: b}]\n"
+        "  after: [{command: three}]\n",
+    )
+    path = Path(inventory.path)
+    playbooks = [path.parent / "playbook.yml"]
+    with Shells() as shells:
+        limited = open_fleet(path, playbooks, shells, wanted=Wanted(limit="a"))
+        whole = open_fleet(path, playbooks, shells)
+    bound = "(at most 60 s)"
+    assert list(limited.playbook.hooks.lines()) == [
+        f"before, on a: one {bound}",
+        f"after, on this machine: three {bound}",
+    ]
+    assert len(list(whole.playbook.hooks.lines())) == 3
 
 
 def test_hooks_run_in_order_here_and_on_hosts(inventory: Inventory, tmp_path: Path):
