@@ -225,7 +225,7 @@ class Case:
             return None
 
         try:
-            found = self.until(look, f"{service} pending: {reason}", within_s=30)
+            found = self.until(look, f"{service} pending: {reason}")
         except AssertionError as error:
             raise AssertionError(f"{error}: {briefly(last)}") from None
         assert found is not None
@@ -270,7 +270,7 @@ class Case:
         wait_for(
             lambda: self.side.api("DELETE", f"/{kind}s/{name}")[0] in {204, 404},
             f"{kind} {name} removed",
-            within_s=20,
+            within_s=WITHIN_S,
         )
 
 
