@@ -28,6 +28,8 @@ from swarmops.raft.waiting import Waiters
 
 _Reply = TypeVar("_Reply", ReadIndexReply, AdminReply)
 _RETRY = "retry"
+_INSTANT_S = 1e-6
+"""What is left of a bound may be less than a clock can tell: then it is over."""
 _REFUSALS: dict[str, Callable[[str], RaftError]] = {
     "quorum": lambda _text: QuorumLoss(),
     "refused": MembershipRefused,
@@ -86,7 +88,7 @@ class Requests:
         """Return when all that was acknowledged before the call is applied here."""
         deadline = self._clock.time() + timeout_s
         patience_s = self._timing.retry_s / 4
-        while (left := deadline - self._clock.time()) > 0:
+        while (left := deadline - self._clock.time()) > _INSTANT_S:
             leader = self._engine.leader()
             if self._is_out():
                 raise Stopped("this manager was stopped or removed: ask another one")
@@ -148,7 +150,7 @@ class Requests:
         """Have the leader do an action (add, remove, transfer); raises its refusal."""
         deadline = self._clock.time() + timeout_s
         was_asked = False
-        while (left := deadline - self._clock.time()) > 0:
+        while (left := deadline - self._clock.time()) > _INSTANT_S:
             leader = self._engine.leader()
             error, text = _RETRY, ""
             if leader == self._me:
