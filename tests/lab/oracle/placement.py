@@ -148,7 +148,7 @@ def generic_resources_are_given_out(case: Case) -> None:
     assert sorted(case.printed(web, 2)) == ["x", "y"]
     case.docker("service", "scale", "--detach", f"{web}=3")
     case.pending(web, POOR)
-    placed = [task["NodeID"] for task in case.tasks(web) if task.get("NodeID")]
+    placed = [task["NodeID"] for task in case.tasks(web) if state(task) == "running"]
     assert placed == [case.node_id(2)] * 2
 
 
