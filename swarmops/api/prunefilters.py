@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from swarmops.api.errors import bad_request
@@ -26,14 +25,10 @@ def until_of(filters: Filters, now: datetime) -> datetime | None:
     [text] = values
     if _DURATION.fullmatch(text):
         parts = _PART.findall(text)
-        ago_s = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-        return _at(text, lambda: now - timedelta(seconds=ago_s))
-    until_ns = timestamp_ns(text, "until")
-    return _at(text, lambda: _EPOCH + timedelta(microseconds=until_ns // 1000))
-
-
-def _at(text: str, time: Callable[[], datetime]) -> datetime:
-    try:
-        return time()
-    except (OverflowError, ValueError):
-        raise bad_request(f"invalid value for until: {text}: there is no such time") from None
+        try:
+            return now - timedelta(
+                seconds=sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+            )
+        except OverflowError:
+            raise bad_request(f"invalid value for until: {text}: there is no such time") from None
+    return _EPOCH + timedelta(microseconds=timestamp_ns(text, "until") // 1000)
