@@ -68,10 +68,8 @@ def apply(
         raise click.exceptions.Exit(code)
 
     from swarmops.cli.progress import make_progress
-    from swarmops.cli.say import say
     from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
-    from swarmops.fleet.current import record
     from swarmops.fleet.opened import open_fleet
     from swarmops.fleet.plan_file import read_plan
 
@@ -93,9 +91,6 @@ def apply(
         with make_progress(yes=yes, verbose=settings.verbose) as progress:
             options = Options(playbooks=named, reason=reason, reviewed=reviewed)
             applied = apply_fleet(fleet, progress, options)
-    # It was recorded before the first step; that it could not be is said last, where it is read.
-    if not applied.refusals and (lack := record(choice.inventory, named)):
-        say(f"Warning: {lack}")
     _print(applied, settings.format, time.monotonic() - began, progress.count())
     sys.stdout.flush()
     raise click.exceptions.Exit(applied.exit_code)

@@ -83,7 +83,8 @@ def _rounds(
                 problems=plan.problems,
                 warnings=_warnings(fleet, plan),
             )
-        current.record(Path(fleet.inventory.path), options.playbooks)
+        if lack := current.record(Path(fleet.inventory.path), options.playbooks):
+            plan = msgspec.structs.replace(plan, warnings=(*plan.warnings, lack))
         progress.planned(plan)
         actions = Actions(
             fleet.inventory,
