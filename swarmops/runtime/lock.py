@@ -7,6 +7,7 @@ unlock key; the other two need the first.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from swarmops.runtime.keyring import Keyring
     from swarmops.store import Store
 
+RETRY_S = 5.0
+"""A full disk may have room again by then."""
 log = structlog.get_logger(__name__)
 
 
@@ -30,7 +33,15 @@ async def follow(store: Store, keyring: Keyring, certificate: NodeCertificate) -
             cluster = store.cluster
             if cluster is not None:
                 text = given(cluster.internal, ClusterInternal()).unlock_key
-                protect(keyring, certificate, parse_unlock_key(text) if text else None)
+                try:
+                    protect(keyring, certificate, parse_unlock_key(text) if text else None)
+                except OSError as error:
+                    log.warning(
+                        "the manager's keys could not be rewritten, will try again",
+                        error=str(error),
+                    )
+                    await asyncio.sleep(RETRY_S)
+                    continue
             await watch.next()
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from swarmops.model.node import Role
+from swarmops.model.swarm import Cluster, ClusterInternal
 from swarmops.pki.identity import Credentials, load_credentials
 from swarmops.pki.root import issue, new_request, new_root
+from swarmops.pki.unlock_key import new_unlock_key, parse_unlock_key
+from swarmops.runtime import lock
 from swarmops.runtime.certificate import NodeCertificate
 from swarmops.runtime.keyring import Keyring, WrongKeyError
 from swarmops.runtime.lock import protect
+from swarmops.store import Store
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 
@@ -110,3 +117,30 @@ def test_a_crash_between_the_two_files_locks_nobody_out(node: Node, step: str):
     assert not node.keyring.locked
     assert "ENCRYPTED" in load_credentials(node.certificate.folder).key_pem
     node.certificate.use()
+
+
+async def test_a_full_disk_is_tried_again_until_the_keys_are_as_the_swarm_wants_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+):
+    """Without an end of the task that follows the swarm's setting."""
+    key, tries, store = new_unlock_key(random.Random(1)), 0, Store()
+    wanted = Cluster(id="c1", internal=ClusterInternal(unlock_key=key))
+    monkeypatch.setattr(Store, "cluster", wanted)
+    monkeypatch.setattr(lock, "RETRY_S", 0.0)
+    wrap = node.keyring.wrap
+
+    def refuse_twice(unlock_key: bytes) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        wrap(unlock_key)
+
+    monkeypatch.setattr(node.keyring, "wrap", refuse_twice)
+    following = asyncio.ensure_future(lock.follow(store, node.keyring, node.certificate))
+    async with asyncio.timeout(60):
+        while not node.keyring.is_wrapped_by(parse_unlock_key(key)):
+            assert not following.done(), "it gave up"
+            await asyncio.sleep(0)
+    assert tries == 3
+    following.cancel()
