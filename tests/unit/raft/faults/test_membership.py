@@ -172,6 +172,28 @@ def test_an_uncommitted_change_is_rolled_back_with_its_entry(run: Any):
     run(scenario)
 
 
+@pytest.mark.parametrize("asked", ["the leader", "another"])
+def test_a_manager_is_added_or_the_caller_hears_within_the_bound_that_it_is_not(
+    run: Any, asked: str
+):
+    """Also by who has just lost the others, and by who knows of no leader any more."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        others = [one for one in world.alive() if one is not leader]
+        left = leader if asked == "the leader" else others[0]
+        for one in (leader, *others):
+            if one is not left:
+                one.power_off()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises((NoLeader, ProposalTimeout)):
+            await left.raft.add_member(member(30), timeout_s=4)
+        assert asyncio.get_running_loop().time() - began <= 4.1
+
+    run(scenario)
+
+
 def test_a_snapshot_holds_the_committed_configuration(run: Any):
     """A change that is not committed when the snapshot is taken is not in it."""
 
