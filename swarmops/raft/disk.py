@@ -7,6 +7,7 @@ in the files.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,6 +56,9 @@ class Disk(Protocol):
     def truncate(self, name: str, size: int) -> None:
         """Cut a file, durably."""
 
+    def rewrite(self, name: str) -> None:
+        """Write a file's bytes over themselves, durably; needs no room."""
+
     def replace(self, source: str, target: str) -> None:
         """Rename, durably."""
 
@@ -71,8 +75,11 @@ class Lanes(Protocol):
     def submit(self, lane: Lane, job: Callable[[], Any], done: Done) -> None:
         """Run the job elsewhere, then ``done(result, error)`` on the event loop's thread."""
 
-    def close(self) -> None:
-        """Finish what runs; no ``done`` comes after."""
+    async def close(self, last: Callable[[], None]) -> None:
+        """Finish what runs, then do a last job; no ``done`` comes after. Raises what the job does.
+
+        The event loop goes on meanwhile: a disk that hangs holds up nobody but who waits for this.
+        """
 
 
 class DirectoryFile:
@@ -140,6 +147,18 @@ class DirectoryDisk:
         finally:
             os.close(fd)
 
+    def rewrite(self, name: str) -> None:
+        """Write it in place and flush: pages that the kernel takes for clean are written again."""
+        data = self.read(name)
+        fd = os.open(self._path / name, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(fd, data[done:], done)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def replace(self, source: str, target: str) -> None:
         """Rename and flush the directory."""
         (self._path / source).replace(self._path / target)
@@ -184,8 +203,12 @@ class ThreadLanes:
         error = future.exception()
         done(None if error else future.result(), error)
 
-    def close(self) -> None:
+    async def close(self, last: Callable[[], None]) -> None:
         """Wait for both lanes; at most one sync and one chunk each."""
         self._closed = True
+        await asyncio.to_thread(self._end, last)
+
+    def _end(self, last: Callable[[], None]) -> None:
         for pool in self._pools.values():
             pool.shutdown(wait=True, cancel_futures=True)
+        last()

@@ -75,6 +75,8 @@ def _make_durable(disk: Disk, name: str) -> None:
 
     A run that was killed between a write and its sync leaves such a tail, and one whose sync
     failed leaves a tail that no later sync writes. The older segments were synced when they ended.
+    A copy is best: power that fails in the middle leaves the file as it was. Without room for one,
+    the same bytes are written over themselves.
     """
     try:
         file = disk.create(_COPY)
@@ -87,11 +89,7 @@ def _make_durable(disk: Disk, name: str) -> None:
         if error.errno != errno.ENOSPC:
             raise
         disk.remove(_COPY)
-        file = disk.open(name)
-        try:
-            file.sync()
-        finally:
-            file.close()
+        disk.rewrite(name)
     else:
         disk.replace(_COPY, name)
 

@@ -17,6 +17,8 @@ from swarmops.raft.messages import Forward, Message
 from swarmops.raft.seam import Clock, Timing
 
 _FORWARD_BYTES = 1024 * 1024
+_KEPT_BYTES = 1024
+"""What a proposal takes beside its data while it waits: many small ones are bounded too."""
 
 
 class _Pending:
@@ -72,7 +74,7 @@ class Proposals:
         number, self._next_number = self._next_number, self._next_number + 1
         self._pending[number] = _Pending(data, self._clock.time() + timeout_s, future)
         self._unsent[number] = None
-        self._bytes += len(data)
+        self._bytes += len(data) + _KEPT_BYTES
         return future
 
     def applied(self, number: int, result: object, error: BaseException | None) -> None:
@@ -173,7 +175,7 @@ class Proposals:
         pending = self._pending.pop(number, None)
         if pending is not None:
             self._unsent.pop(number, None)
-            self._bytes -= len(pending.data)
+            self._bytes -= len(pending.data) + _KEPT_BYTES
             self._admit()
         return pending
 

@@ -80,7 +80,7 @@ class Raft:
             opened = await open_member(environment, mode, known)
             sessions = await restore(environment, opened)
         except BaseException:
-            environment.lanes.close()
+            await environment.lanes.close(_nothing)
             raise
         self._lanes = environment.lanes
         self._run = Run(
@@ -114,9 +114,8 @@ class Raft:
         self._closed = True
         self._run.halt()
         await self._transport.stop()
-        self._lanes.close()
         try:
-            self._run.writer.close()
+            await self._lanes.close(self._run.writer.close)
         except OSError as error:
             _logger.warning("closing the log failed: %s", error)
 
@@ -220,3 +219,7 @@ class Raft:
         if self._run is None:
             raise RaftError(_NOT_STARTED)
         return self._run
+
+
+def _nothing() -> None:
+    """Do nothing: there is no file to close yet."""

@@ -178,6 +178,11 @@ class SimDisk:
         content.safe = len(content.data)
         content.spoilt = [(a, min(b, size)) for a, b in content.spoilt if a < size]
 
+    def rewrite(self, name: str) -> None:
+        self._operate()
+        content = self._files[name]
+        content.safe, content.spoilt = len(content.data), []
+
     def replace(self, source: str, target: str) -> None:
         self._operate()
         content = self._files[target] = self._files.pop(source)

@@ -149,6 +149,7 @@ class SimLanes:
         if not self._closed:
             done(result, error)
 
-    def close(self) -> None:
-        """Do nothing more."""
+    async def close(self, last: Callable[[], None]) -> None:
+        """Do nothing more but a last job."""
         self._closed = True
+        last()

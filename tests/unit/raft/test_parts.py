@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import swarmops.raft
 from swarmops.raft import BootClock, Timing, engine, engine_core
+from swarmops.raft.disk import ThreadLanes
 from swarmops.raft.errors import IncompatibleEngine, RaftError
 from swarmops.raft.messages import FRAME_BYTES_MAX
 from swarmops.raft.progress import Progress
@@ -178,3 +180,33 @@ async def test_room_that_a_caller_leaves_untaken_is_the_next_ones():
     async with asyncio.timeout(30):
         await second
     assert (first.cancelled(), await before) == (True, "done")
+
+
+async def test_a_disk_that_hangs_holds_up_only_who_waits_for_the_end():
+    """The loop goes on; the last job comes when the disk is back, on its thread."""
+    lanes = ThreadLanes(asyncio.get_running_loop().call_soon_threadsafe)
+    is_back, last = threading.Event(), list[tuple[bool, str]]()
+    lanes.submit("log", lambda: is_back.wait(60), lambda _result, _error: None)
+    closing = asyncio.ensure_future(
+        lanes.close(lambda: last.append((is_back.is_set(), threading.current_thread().name)))
+    )
+    await asyncio.sleep(0.05)
+    assert not closing.done(), "the loop stood still"
+    is_back.set()
+    await closing
+    assert [was_back for was_back, _ in last] == [True]
+    assert last[0][1] != threading.main_thread().name
+
+
+async def test_many_small_proposals_are_bounded_too():
+    """What each takes beside its data counts."""
+    proposals = Proposals(7, BootClock(), Timing(pending_bytes=100 * 1024))
+    count = 0
+    while not proposals.is_full():
+        proposals.add(b"", 60)
+        count += 1
+        assert count <= 100
+    for number in range(1, count + 1):
+        proposals.applied(number, None, None)
+    assert not proposals.is_full()
+    assert not proposals.any_pending()

@@ -100,6 +100,10 @@ class MemoryDisk:
         content.safe = len(content.data)
         self.note()
 
+    def rewrite(self, name: str) -> None:
+        self.files[name].safe = len(self.files[name].data)
+        self.note()
+
     def replace(self, source: str, target: str) -> None:
         self.files[target] = self.files.pop(source)
         self.note()

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,13 +24,14 @@ from swarmops.raft import (
     storage,
     termfile,
 )
-from swarmops.raft.disk import DirectoryDisk, DirectoryFile
+from swarmops.raft.disk import DirectoryDisk, DirectoryFile, Disk
 from swarmops.raft.errors import RaftError
 from swarmops.raft.logfile import segment_name
 from swarmops.raft.logwriter import Batch, LogWriter
 from swarmops.raft.sealing import Sealer
 from swarmops.raft.snapshots import SnapshotId, SnapshotReader
 from swarmops.raft.termfile import TermState
+from tests.sim.raft.disk import SimDisk
 
 KEY = bytes(range(32))
 ME = Member("00000000000000aa", "node", "10.0.0.1:2377")
@@ -53,7 +55,7 @@ def made(path: Path, batches: int = 3, *, close: bool = False) -> DirectoryDisk:
     return disk
 
 
-def opened_last(disk: DirectoryDisk) -> int:
+def opened_last(disk: Disk) -> int:
     """Open and say which entry is the last."""
     opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
     return opened.entries[-1][1] if opened.entries else opened.sentinel[1]
@@ -135,6 +137,34 @@ def test_a_note_of_the_end_that_could_not_be_written_harms_no_write(tmp_path: Pa
     state = termfile.load(disk)
     assert state is not None
     assert (state.term, state.vote) == (4, "me")
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["room", "full"])
+def test_what_a_failed_sync_left_is_written_again_before_it_is_promised(full: bool):  # noqa: FBT001 - a table
+    """The kernel takes its pages for clean: another sync writes nothing, and power takes them."""
+    for seed in range(10):
+        disk = SimDisk("disk", random.Random(seed), Counter())
+        storage.create(disk, KEY, RNG, ME, Timing(), alone=True)
+        opened = storage.open_member(disk, KEY, RNG, ME.raft_id, Timing())
+        opened.writer.commit(Batch(entries=entries(3, 5)))
+        disk.bad_syncs = 1
+        with pytest.raises(OSError, match="Input/output error"):
+            opened.writer.commit(Batch(entries=entries(8, 5)))
+        disk.is_full = full
+        last = opened_last(disk)
+        disk.lose_power()
+        disk.is_full = False
+        assert opened_last(disk) >= last == 12
+
+
+def test_without_room_the_log_is_written_over_itself(tmp_path: Path):
+    """Byte for byte, in the same file."""
+    disk = made(tmp_path)
+    log = newest_log(disk, tmp_path)
+    before, node = log.read_bytes(), log.stat().st_ino
+    disk.create = lambda name: (_ for _ in ()).throw(OSError(errno.ENOSPC, name))  # type: ignore[method-assign]
+    assert opened_last(disk) == 17
+    assert (log.read_bytes(), log.stat().st_ino) == (before, node)
 
 
 @pytest.mark.parametrize("damage", ["flip", "zero"])

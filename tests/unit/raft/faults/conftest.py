@@ -130,6 +130,10 @@ class MemoryDisk:
         del self.files[name][size:]
         self.synced[id(self.files[name])] = bytes(self.files[name])
 
+    def rewrite(self, name: str) -> None:
+        self.step(f"rewrite {name}", 0)
+        self.synced[id(self.files[name])] = bytes(self.files[name])
+
     def replace(self, source: str, target: str) -> None:
         self.step(f"rename {target}", 0)
         self.files[target] = self.files.pop(source)
@@ -184,8 +188,9 @@ class VirtualLanes:
             result, error = None, caught
         done(result, error)
 
-    def close(self) -> None:
+    async def close(self, last: Callable[[], None]) -> None:
         self._closed = True
+        last()
 
 
 class Machine:

@@ -293,7 +293,7 @@ def test_what_one_member_has_proposed_and_not_seen_applied_is_bounded(run: Any):
     """More waits outside, and is answered all the same."""
 
     async def scenario(world: Any) -> None:
-        world.timing = msgspec.structs.replace(world.timing, pending_bytes=1000)
+        world.timing = msgspec.structs.replace(world.timing, pending_bytes=10_000)
         await world.form(1)
         one = world.members[1]
         one.disk_delay_s = 0.05
@@ -303,7 +303,7 @@ def test_what_one_member_has_proposed_and_not_seen_applied_is_bounded(run: Any):
             most = max(most, one.raft._running.proposals._bytes)
             await asyncio.sleep(0.01)
         assert sorted(each.result() for each in asked) == list(range(1, 101))
-        assert 500 < most < 1000 + 100
+        assert 5000 < most < 10_000 + 100 + 1024
 
     run(scenario)
 

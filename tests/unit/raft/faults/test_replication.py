@@ -457,7 +457,7 @@ def test_more_proposals_than_any_queue_holds_are_all_answered(run: Any, count: i
     """Each is applied once."""
 
     async def scenario(world: Any) -> None:
-        world.timing = msgspec.structs.replace(world.timing, pending_bytes=2 * count)
+        world.timing = msgspec.structs.replace(world.timing, pending_bytes=400 * count)
         await world.form(1)
         one = world.members[1]
         results = await asyncio.gather(
