@@ -145,6 +145,7 @@ def generic_resources_are_given_out(case: Case) -> None:
         *("--replicas", "2", "--generic-resource", "fpga=1"),
         command=("sh", "-c", 'echo "$DOCKER_RESOURCE_FPGA"; sleep 1000'),
     )
+    case.running(web, 2)
     assert sorted(case.printed(web, 2)) == ["x", "y"]
     case.docker("service", "scale", "--detach", f"{web}=3")
     case.pending(web, POOR)
