@@ -9,49 +9,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-from swarmops.raft import membership
-from swarmops.raft.engine import ChangeBusy, Engine
-from swarmops.raft.errors import (
-    MembershipRefused,
-    NoLeader,
-    ProposalTimeout,
-    QuorumLoss,
-    RaftError,
-    Stopped,
-)
+from swarmops.raft.asking import Asking
+from swarmops.raft.changes import REFUSALS, RETRY, Changes
+from swarmops.raft.engine import Engine
+from swarmops.raft.errors import MembershipRefused, NoLeader, ProposalTimeout, Stopped
 from swarmops.raft.messages import Admin, AdminReply, Message, ReadIndex, ReadIndexReply
 from swarmops.raft.seam import Clock, Member, Timing
 from swarmops.raft.sharing import Shared
 from swarmops.raft.waiting import Waiters
 
-_Reply = TypeVar("_Reply", ReadIndexReply, AdminReply)
-_RETRY = "retry"
 _INSTANT_S = 1e-6
 """What is left of a bound may be less than a clock can tell: then it is over."""
-_REFUSALS: dict[str, Callable[[str], RaftError]] = {
-    "quorum": lambda _text: QuorumLoss(),
-    "refused": MembershipRefused,
-}
-
-
-class _Question:
-    """What was asked of a member, and its answer as soon as that is there."""
-
-    __slots__ = ("answered", "kind", "of", "reply")
-
-    def __init__(self, of: str, kind: type[Message]) -> None:
-        self.of = of
-        self.kind = kind
-        self.reply: Message | None = None
-        self.answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-    def answer(self, sender: str, message: Message) -> None:
-        """Take the first answer of the kind asked for, from whom was asked."""
-        if sender == self.of and type(message) is self.kind and not self.answered.done():
-            self.reply = message
-            self.answered.set_result(True)
 
 
 class Requests:
@@ -76,9 +46,8 @@ class Requests:
         self._timing = timing
         self._waiters = waiters
         self._send = send
-        # An answer to what a former run of this member asked must fit no question of this one.
-        self._number = rng.getrandbits(62)
-        self._asked: dict[int, _Question] = {}
+        self._asking = Asking(engine=engine, waiters=waiters, send=send, is_out=is_out, rng=rng)
+        self._changes = Changes(me=me, engine=engine, timing=timing, waiters=waiters)
         # Each costs messages, and waits to be looked at: many readers ask together.
         self._questions = Shared(clock, self._ask_leader, timing.heartbeat_s)
         self._rounds = Shared(clock, self._confirm, timing.heartbeat_s)
@@ -141,7 +110,7 @@ class Requests:
         leader = self._engine.leader()
         if leader is None or leader == self._me or self._is_out():
             return 0
-        reply = await self._ask(leader, ReadIndexReply, ReadIndex, timeout_s)
+        reply = await self._asking.ask(leader, ReadIndexReply, ReadIndex, timeout_s)
         return 0 if reply is None else reply.index
 
     async def change(
@@ -152,16 +121,16 @@ class Requests:
         was_asked = False
         while (left := deadline - self._clock.time()) > _INSTANT_S:
             leader = self._engine.leader()
-            error, text = _RETRY, ""
+            error, text = RETRY, ""
             if leader == self._me:
-                error, text = await self._act(action, member, raft_id, left)
+                error, text = await self._changes.make(action, member, raft_id, left)
             elif leader is not None:
                 bound_s = min(left, 5.0)
 
                 def build(number: int, bound_s: float = bound_s) -> Message:
                     return Admin(number, action, member, raft_id, bound_s)
 
-                reply = await self._ask(leader, AdminReply, build, bound_s)
+                reply = await self._asking.ask(leader, AdminReply, build, bound_s)
                 if reply is not None:
                     error, text = reply.error, reply.text
             was_asked = was_asked or leader is not None
@@ -169,8 +138,8 @@ class Requests:
                 return
             if self._is_out():
                 raise Stopped("this manager was stopped or removed: ask another one")
-            if error != _RETRY:
-                raise _REFUSALS.get(error, MembershipRefused)(text)
+            if error != RETRY:
+                raise REFUSALS.get(error, MembershipRefused)(text)
             await self._waiters.pause(min(0.05, left))
         if not was_asked:
             raise NoLeader
@@ -178,94 +147,11 @@ class Requests:
             "the managers did not agree on the change of membership in time: it may still be made"
         )
 
-    async def _act(
-        self, action: str, member: Member | None, raft_id: str, timeout_s: float
-    ) -> tuple[str, str]:
-        """As leader: do it; return the refusal's name and text."""
-        try:
-            if action == "add" and member is not None:
-                done = await self._change(
-                    membership.add(self._engine.configuration, member), timeout_s
-                )
-            elif action == "remove":
-                done = await self._remove(raft_id, timeout_s)
-            elif action == "transfer":
-                done = await self._transfer(raft_id or None, timeout_s)
-            else:
-                return "refused", f"no such change of the managers: {action}"
-        except ChangeBusy:
-            return _RETRY, ""
-        except QuorumLoss as error:
-            return "quorum", str(error)
-        except MembershipRefused as error:
-            return "refused", str(error)
-        return ("" if done else _RETRY), ""
-
-    async def _change(self, configuration: membership.Configuration, timeout_s: float) -> bool:
-        engine = self._engine
-        if configuration == engine.configuration:
-            index = engine.configuration_index()
-        else:
-            index = engine.change(configuration)
-        term = engine.term()
-
-        def lost() -> bool:
-            return engine.term() != term or not engine.is_leading()
-
-        await self._waiters.until(lambda: lost() or engine.applied_index() >= index, timeout_s)
-        return not lost() and engine.applied_index() >= index
-
-    async def _remove(self, raft_id: str, timeout_s: float) -> bool:
-        engine = self._engine
-        configuration = engine.configuration
-        if configuration.member(raft_id) is None:
-            return await self._change(configuration, timeout_s)
-        try:
-            membership.check_removal(configuration, raft_id, engine.reachable())
-        except QuorumLoss:
-            if engine.has_just_begun():
-                raise ChangeBusy("not all have answered this leader yet: ask again") from None
-            raise
-        if raft_id == self._me:
-            await self._transfer(None, timeout_s)
-            return False
-        return await self._change(membership.remove(configuration, raft_id), timeout_s)
-
-    async def _transfer(self, raft_id: str | None, timeout_s: float) -> bool:
-        engine = self._engine
-        if raft_id == self._me:
-            return True
-        if raft_id is not None and raft_id not in engine.configuration.voter_ids:
-            raise MembershipRefused(f"{raft_id} is no voting manager: it can't lead")
-        if not engine.transfer(raft_id):
-            raise ChangeBusy("nobody who could take over answers")
-        bound_s = min(timeout_s, 2 * self._timing.election_max_s)
-        return await self._waiters.until(lambda: not engine.is_leading(), bound_s)
-
-    async def _ask(
-        self, leader: str, kind: type[_Reply], build: Callable[[int], Message], timeout_s: float
-    ) -> _Reply | None:
-        """Send a numbered question; None when no answer of this kind comes from this leader."""
-        self._number += 1
-        number = self._number
-        if not self._send(leader, build(number)):
-            return None
-        question = self._asked[number] = _Question(leader, kind)
-        try:
-            engine = self._engine
-            await self._waiters.until(
-                lambda: engine.leader() != leader or self._is_out(), timeout_s, question.answered
-            )
-            return question.reply if isinstance(question.reply, kind) else None
-        finally:
-            del self._asked[number]
-
     def received(self, sender: str, message: Message) -> bool:
         """Take a question or an answer; False when it is neither."""
         match message:
             case ReadIndexReply() | AdminReply():
-                if question := self._asked.get(message.request):
-                    question.answer(sender, message)
+                self._asking.answered(sender, message)
             case ReadIndex():
                 if self._engine.is_settled() and self._engine.lease_reads():
                     index = int(self._engine.commit_index())
@@ -283,10 +169,12 @@ class Requests:
         self._send(sender, ReadIndexReply(message.request, index))
 
     async def _serve_admin(self, sender: str, message: Admin) -> None:
-        error, text = _RETRY, ""
+        error, text = RETRY, ""
         if self._engine.is_leading():
             bound_s = min(message.bound_s, 60.0)
-            error, text = await self._act(message.action, message.member, message.raft_id, bound_s)
+            error, text = await self._changes.make(
+                message.action, message.member, message.raft_id, bound_s
+            )
         self._send(sender, AdminReply(message.request, error, text))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from swarmops.raft import membership, recovery, requests, storage
+from swarmops.raft import membership, recovery, storage
+from swarmops.raft.changes import Changes
 from tests.unit.raft.faults import test_membership
 from tests.unit.raft.mutations.row import Mutation, replace
 
@@ -81,7 +82,7 @@ TABLE = [
     Mutation(
         "a leader removes itself",
         "a leader can't go: it must hand over first",
-        replace(requests.Requests, "_remove", _go_at_once),
+        replace(Changes, "_remove", _go_at_once),
         test_membership.test_removals_down_to_one_member_work,
     ),
 ]

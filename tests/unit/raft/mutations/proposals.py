@@ -8,6 +8,7 @@ import asyncio
 from typing import Any
 
 from swarmops.raft import commands, raft, requests, run
+from swarmops.raft.asking import Asking
 from swarmops.raft.messages import AdminReply
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.sessions import Sessions
@@ -65,15 +66,15 @@ def _number_from_zero(self, **parts: Any) -> None:
     self._number = 0
 
 
-_init = requests.Requests.__init__
+_init = Asking.__init__
 
 
-def _take_from_anybody(self, sender, message) -> bool:
+def _take_from_anybody(self, sender, message) -> None:
     asked = self._asked.get(message.request) if isinstance(message, AdminReply) else None
-    return bool(_received(self, asked.of if asked else sender, message))
+    _answered(self, asked.of if asked else sender, message)
 
 
-_received = requests.Requests.received
+_answered = Asking.answered
 
 
 async def _ask_alone(self, timeout_s) -> int:
@@ -148,13 +149,13 @@ TABLE = [
     Mutation(
         "every run numbers its questions from zero",
         "an answer to the killed run's question passes for one to this run's (ours)",
-        replace(requests.Requests, "__init__", _number_from_zero),
+        replace(Asking, "__init__", _number_from_zero),
         test_requests.test_an_answer_to_a_former_run_is_none_to_this_one,
     ),
     Mutation(
         "anybody's answer counts",
         "a change is reported done by a member that was not asked (ours)",
-        replace(requests.Requests, "received", _take_from_anybody),
+        replace(Asking, "answered", _take_from_anybody),
         test_requests.test_an_answer_counts_from_whom_was_asked_and_of_the_kind_asked_for,
     ),
     Mutation(
