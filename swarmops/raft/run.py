@@ -15,7 +15,7 @@ import msgspec
 
 from swarmops.raft import commands, storage
 from swarmops.raft.engine import Engine
-from swarmops.raft.errors import Stopped
+from swarmops.raft.errors import CannotApply, Stopped
 from swarmops.raft.journal import Journal
 from swarmops.raft.listener import Listener
 from swarmops.raft.messages import Message, SnapshotAck, SnapshotChunk
@@ -217,6 +217,8 @@ class Run:
         error: Exception | None = None
         try:
             result = self._environment.state_machine.apply(index, command[commands.HEADER_BYTES :])
+        except CannotApply:
+            raise
         except Exception as caught:  # noqa: BLE001 - whatever it is, it is the proposer's
             error = caught
             if not mine:

@@ -27,7 +27,11 @@ class StateMachine(Protocol):
     """What the log is applied to. All three methods are called on the event loop's thread."""
 
     def apply(self, index: int, data: bytes) -> object:
-        """Apply one command, deterministically; the result goes to the local proposer."""
+        """Apply one command, deterministically; the result goes to the local proposer.
+
+        What it raises goes there too and harms nothing else; but CannotApply, which says that this
+        member can't go on, stops it before it is another than the others.
+        """
 
     def snapshot(self) -> Iterable[bytes]:
         """Freeze the state now (copy shallowly) and return its chunks, each at most 1 MiB.

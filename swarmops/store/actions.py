@@ -17,11 +17,16 @@ from swarmops.model.secret import Config, Secret
 from swarmops.model.service import Service, TaskSpec
 from swarmops.model.swarm import Cluster
 from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.store.errors import WrittenByNewer
 
 RULES = 1
 """Which rules entries are written under now; apply knows them all, since old logs are read again.
 
 0: versions, names, ports and subnets. 1: references too.
+
+Raise it with every change of what is stored: a field that an older release doesn't know is lost in
+its replica without a word. A manager that reads of newer rules stops, so write the former ones
+until every manager runs a release that knows the new.
 """
 SPEC_KEPT = -1
 """``PutTask.spec``: the stored task's spec stays."""
@@ -143,7 +148,28 @@ TABLE_OF: dict[type[Object], str] = {
 }
 
 encode = msgspec.msgpack.Encoder().encode
-decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
+_decode_any = msgspec.msgpack.Decoder().decode
+_PLACE_OF_RULES = Entry.__struct_fields__.index("rules")
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Read an entry. Raises WrittenByNewer, or DecodeError for what no release writes."""
+    try:
+        entry = _decode_entry(data)
+    except msgspec.ValidationError:
+        parts = _decode_any(data)
+        if isinstance(parts, list) and len(parts) > _PLACE_OF_RULES:
+            check_rules(parts[_PLACE_OF_RULES])
+        raise
+    check_rules(entry.rules)
+    return entry
+
+
+def check_rules(rules: object) -> None:
+    """Raise WrittenByNewer for rules that a later release made."""
+    if isinstance(rules, int) and rules > RULES:
+        raise WrittenByNewer(rules, RULES)
 
 
 class SpecList:

@@ -5,10 +5,21 @@
 from __future__ import annotations
 
 from swarmops.errors import SwarmopsError
+from swarmops.raft import CannotApply
 
 
 class StoreError(SwarmopsError):
     """Base of the store's refusals: the transaction, or this action of it, changed nothing."""
+
+
+class WrittenByNewer(CannotApply):
+    """What was written under rules that this release doesn't know; its replica would go astray."""
+
+    def __init__(self, rules: int, known: int) -> None:
+        super().__init__(
+            "the swarm's log was written by a newer release than this manager runs "
+            f"(rules {rules}, known here: {known}): install that release here"
+        )
 
 
 class OutOfSequence(StoreError):

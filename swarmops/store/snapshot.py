@@ -31,6 +31,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True):
     applied: int
     fence: int
     slices: int
+    rules: int = 0
 
 
 _decode_header = msgspec.msgpack.Decoder(Header).decode
@@ -40,7 +41,7 @@ def dump(tables: Tables, applied: int) -> Iterator[bytes]:
     """Freeze the tables now; return an iterator that encodes them slice by slice."""
     frozen: list[list[Any]] = [list(table) for table in tables.by_table.values()]
     slices = sum(-(-len(rows) // SLICE_OBJECTS) for rows in frozen)
-    return _encoded(Header(applied, tables.fence, slices), frozen)
+    return _encoded(Header(applied, tables.fence, slices, actions.RULES), frozen)
 
 
 def _encoded(header: Header, frozen: list[list[Any]]) -> Iterator[bytes]:
@@ -58,10 +59,12 @@ def _encoded(header: Header, frozen: list[list[Any]]) -> Iterator[bytes]:
 def load(tables: Tables, chunks: Iterable[bytes]) -> int:
     """Fill empty tables; return the index of the last entry in the snapshot.
 
-    Raises ValueError for a snapshot that is cut short or not one of ours.
+    Raises ValueError for a snapshot that is cut short or not one of ours, WrittenByNewer for one
+    that a newer release made.
     """
     frames = _frames(chunks)
     header = _decode_header(next(frames, b""))
+    actions.check_rules(header.rules)
     tables.fence = header.fence
     count = 0
     for frame in frames:

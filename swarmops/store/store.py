@@ -14,7 +14,7 @@ from swarmops.model.object import Object
 from swarmops.model.swarm import Cluster
 from swarmops.store import actions, snapshot
 from swarmops.store.apply import apply_entry
-from swarmops.store.errors import NotFound, OutOfSequence
+from swarmops.store.errors import NotFound, OutOfSequence, WrittenByNewer
 from swarmops.store.table import Table
 from swarmops.store.tables import Tables
 from swarmops.store.transaction import Applied, Failure, Transaction
@@ -64,12 +64,17 @@ class Store:
         """Apply one committed entry; return what ``propose`` must resolve with.
 
         Raises what an entry raises that can't be read or says what none of ours does: it counts as
-        applied, having changed nothing, as it does on every other replica.
+        applied, having changed nothing, as it does on every other replica. Raises WrittenByNewer
+        for one that a newer release reads: then it does not count.
         """
         try:
             applied, events = apply_entry(self._tables, index, actions.decode_entry(data))
-        finally:
+        except WrittenByNewer:
+            raise
+        except BaseException:
             self.applied = index
+            raise
+        self.applied = index
         if events:
             self._hub.publish(events)
         return applied

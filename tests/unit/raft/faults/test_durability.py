@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from swarmops.raft import (
+    CannotApply,
     OutcomeUnknown,
     ProposalTimeout,
     Stopped,
@@ -304,6 +305,33 @@ def test_what_one_member_has_proposed_and_not_seen_applied_is_bounded(run: Any):
             await asyncio.sleep(0.01)
         assert sorted(each.result() for each in asked) == list(range(1, 101))
         assert 5000 < most < 10_000 + 100 + 1024
+
+    run(scenario)
+
+
+def test_who_cannot_apply_what_others_have_stops_and_goes_on_once_it_can(run: Any):
+    """It is never another than they are: what it left out it applies as soon as it can read it."""
+
+    async def scenario(world: Any) -> None:
+        await world.form(3)
+        leader = await world.leader()
+        old = next(m for m in world.alive() if m is not leader)
+        apply = old.machine.apply
+
+        def apply_old(index: int, data: bytes) -> object:
+            if data == b"new":
+                raise CannotApply("written by a newer release")
+            return apply(index, data)
+
+        old.machine.apply = apply_old
+        await leader.raft.propose(b"new")
+        await world.eventually(lambda: old.raft.status().failure)
+        assert old.raft.status().failure == "written by a newer release"
+        await leader.raft.propose(b"more")
+        assert old.machine.applied == []
+        old.power_off()
+        await old.start("open")
+        assert await world.converge() == [b"new", b"more"]
 
     run(scenario)
 
