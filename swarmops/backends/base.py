@@ -226,6 +226,8 @@ class Missing(msgspec.Struct, frozen=True):
 
     what: str
     reason: str
+    backward: bool = False
+    """What is there is newer than what would come: a person is asked first."""
 
 
 class Artifact(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ systemd is process 1, a unit; a local node runs the operator's own interpreter a
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import threading
 from pathlib import Path
@@ -54,7 +55,10 @@ class NativeBackend:
         check_possible(facts, place)
         found = []
         if artifact.release and not (facts.current == artifact.release and facts.release_ok):
-            found.append(Missing("runtime", _why_runtime(facts, artifact)))
+            newer = _newer_version(facts)
+            reason = f"; it goes back from {newer} to {swarmops.__version__}" if newer else ""
+            reason = _why_runtime(facts, artifact) + reason
+            found.append(Missing("runtime", reason, backward=bool(newer)))
         if _under_systemd(facts, place):
             text = unit_text(facts, place)
             unit = facts.unit
@@ -267,6 +271,19 @@ def _why_runtime(facts: Facts, artifact: Artifact) -> str:
     if facts.current == artifact.release:
         return f"release {facts.current} is damaged"
     return f"release {facts.current} is there, {artifact.release} is wanted"
+
+
+def _newer_version(facts: Facts) -> str:
+    """Return the version that runs on the host if it is newer than this tool's, else ''."""
+    told = str(((facts.api.info if facts.api else None) or {}).get("ServerVersion") or "")
+    return told if _numbers(told) > _numbers(swarmops.__version__) else ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return what versions are ordered by: the numbers before anything else, without last zeros."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    text = re.sub(r"(\.0)+$", "", found[0]) if found else ""
+    return tuple(int(part) for part in text.split(".") if part)
 
 
 def _why_process(facts: Facts) -> str:

@@ -17,6 +17,7 @@ from swarmops.cli.settings import Settings, common, formatted, on_fleet
 @click.option("-l", "--limit", metavar="PATTERN", shell_complete=hosts, help="Only these hosts")
 @click.option("--serial", metavar="N|N%", help="So many hosts at a time")
 @click.option("--check", is_flag=True, help="Change nothing, show what would be done")
+@click.option("--yes", is_flag=True, help="Don't ask before a host goes back to an older version")
 @common
 @formatted
 @on_fleet
@@ -29,6 +30,7 @@ def upgrade(
     limit: str | None,
     serial: str | None,
     check: bool,
+    yes: bool,
 ) -> None:
     """Install this machine's release on the hosts and restart their runtimes; tasks go on.
 
@@ -47,5 +49,6 @@ def upgrade(
         only="runtime",
         serial=serial,
         check=check,
+        yes=yes,
         reason="upgrade",
     )

@@ -134,4 +134,5 @@ def _install(view: HostView) -> Step | None:
         target=view.name,
         reason="; ".join(reasons),
         proof="the wanted release is switched on and supervised",
+        destructive=any(item.backward for item in view.missing),
     )

@@ -39,6 +39,8 @@ STOPPED = (Missing("process", "it does not run"),)
 AWAY = ("silent", "stopped", "wiped", "sick", "troubled", "sealed")
 OLD = (Missing("runtime", "an older release"), Missing("process", "it runs an older release"))
 
+NEWER = (msgspec.structs.replace(OLD[0], backward=True), OLD[1])
+
 
 def node(host: str, kind: str) -> Node:
     """Return the node that a kind of host has in the swarm."""
@@ -79,7 +81,7 @@ def view(host: str, kind: str) -> HostView:
         name=host,
         running=True,
         had_state=True,
-        missing=OLD if "old" in kind else (),
+        missing=NEWER if "newer" in kind else OLD if "old" in kind else (),
         swarm=swarm,
         cluster_id=("other" if "other" in kind else "swarm") if swarm.control_available else "",
     )
@@ -350,10 +352,11 @@ def test_a_dead_manager_is_replaced_after_its_time():
         ("a=leader, b=worker, c=worker", M3, set()),
         ("a=leader, b=manager, c=manager, d=worker", M3 + "\nnodes: {a: {role: worker}}", set()),
         ("a=leader, b=manager, c=wiped manager, d=worker", M3, set()),
+        ("a=leader, b=old worker, c=newer worker", M1, {"install:c"}),
     ],
 )
 def test_asked_first(world: str, playbook: str, asked: set[str]):
-    """Demotions are asked about only where the swarm could bear fewer losses afterwards."""
+    """Demotions after which the swarm could bear fewer losses, and the way to an older version."""
     assert {step.id for step in plan(world, playbook).steps if step.destructive} == asked
 
 

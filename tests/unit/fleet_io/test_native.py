@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import swarmops
 from swarmops.backends.base import (
     ApiFacts,
     Artifact,
@@ -69,6 +70,30 @@ def test_only_what_is_missing_is_named(facts: Facts, missing: list[str]) -> None
     found = NativeBackend().missing(facts, PLACE, WANTED)
     assert [item.what for item in found] == missing
     assert all(item.reason for item in found)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "backward"),
+    [
+        ("0.2.0", True),
+        ("0.1.1rc1", True),
+        ("1.0", True),
+        (swarmops.__version__, False),
+        ("0.1", False),
+        ("0.0.9", False),
+        ("unknown", False),
+        (None, False),
+    ],
+)
+def test_a_runtime_that_would_go_back_to_an_older_version_is_said_to(
+    theirs: str | None,
+    backward: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Somebody applied with a newer tool than this one; the order is of numbers."""
+    old = but(DONE, current="r0", api=ApiFacts(info={"Swarm": {}, "ServerVersion": theirs}))
+    (runtime, _) = NativeBackend().missing(old, PLACE, WANTED)
+    assert runtime.backward is backward
+    assert (f"it goes back from {theirs} to {swarmops.__version__}" in runtime.reason) is backward
 
 
 @pytest.mark.parametrize("api", [None, ApiFacts(info={})])
