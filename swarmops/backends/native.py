@@ -186,7 +186,6 @@ def unit_text(facts: Facts, place: Place) -> str:
     return f"""# Written by swarmops: the next apply writes it again.
 [Unit]
 Description=swarmops node
-Documentation=man:swarmops(1)
 Wants=network-online.target
 After=network-online.target docker.service podman.service
 StartLimitIntervalSec=0

@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 
-from swarmops.cli import completing, main, reference
+from swarmops.cli import completing, main, reference, shells
 from swarmops.cli.app import swarmops
 from swarmops.cli.settings import COMPLETE
 from swarmops.fleet.docker_context import write_context
@@ -52,6 +52,15 @@ ACCESS = {
     ],
 }
 Offer = Callable[..., list[str]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nowhere() -> Iterator[None]:
+    """Close what a process that completes keeps open until its end."""
+    yield
+    for mode in ("r", "w"):
+        shells._nowhere(mode).close()
+    shells._nowhere.cache_clear()
 
 
 @pytest.fixture(autouse=True)
