@@ -47,3 +47,10 @@ class ApiError(SwarmopsError):
         super().__init__(message)
         self.status = status
         self.message = message
+
+
+class CannotApply(SwarmopsError):  # noqa: N818 - named after what happened
+    """What is agreed can't be done here, where others may have done it: this manager must stop.
+
+    Raised by the store and known to consensus, which import nothing of each other for it.
+    """

@@ -5,7 +5,6 @@ The store and the manager use what is exported here and nothing else of this pac
 
 from swarmops.raft.clock import BootClock
 from swarmops.raft.errors import (
-    CannotApply,
     MembershipRefused,
     NoLeader,
     OutcomeUnknown,
@@ -26,7 +25,6 @@ from swarmops.raft.transport import Transport
 __all__ = [
     "COMMAND_BYTES_MAX",
     "BootClock",
-    "CannotApply",
     "Clock",
     "Member",
     "MembershipRefused",

@@ -56,10 +56,6 @@ class Stopped(RaftError):  # noqa: N818 - a state, not a mistake
     """This member was stopped or removed; ask another manager."""
 
 
-class CannotApply(RaftError):  # noqa: N818 - named after what happened
-    """A state machine can't do here what others may have done: this member must stop."""
-
-
 class StorageCorrupt(RaftError):  # noqa: N818 - a state of the disk
     """What is on disk can't be trusted; the text names file, offset and cure."""
 

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from swarmops.errors import CannotApply
 from swarmops.raft import commands, storage
 from swarmops.raft.engine import Engine
-from swarmops.raft.errors import CannotApply, Stopped
+from swarmops.raft.errors import Stopped
 from swarmops.raft.journal import Journal
 from swarmops.raft.listener import Listener
 from swarmops.raft.messages import Message, SnapshotAck, SnapshotChunk

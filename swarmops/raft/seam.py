@@ -29,8 +29,8 @@ class StateMachine(Protocol):
     def apply(self, index: int, data: bytes) -> object:
         """Apply one command, deterministically; the result goes to the local proposer.
 
-        What it raises goes there too and harms nothing else; but CannotApply, which says that this
-        member can't go on, stops it before it is another than the others.
+        What it raises goes there too and harms nothing else; but ``errors.CannotApply``, which says
+        that this member can't go on, stops it before it is another than the others.
         """
 
     def snapshot(self) -> Iterable[bytes]:

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from swarmops.errors import SwarmopsError
-from swarmops.raft import CannotApply
+from swarmops.errors import CannotApply, SwarmopsError
 
 
 class StoreError(SwarmopsError):

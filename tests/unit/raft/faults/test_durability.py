@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from swarmops.errors import CannotApply
 from swarmops.raft import (
-    CannotApply,
     OutcomeUnknown,
     ProposalTimeout,
     Stopped,
