@@ -34,7 +34,7 @@ STORIES = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_the_story_ends_well(story: Story, seed: int):
     """Each promises what its docstring says, in worlds of several timings."""

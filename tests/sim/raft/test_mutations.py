@@ -12,6 +12,7 @@ from tests.sim.raft import stories
 from tests.sim.raft.mutations import TABLE, Mutation, noticed, notices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", TABLE, ids=lambda mutation: mutation.name)
 def test_the_simulation_notices(mutation: Mutation):
     """Without the correction, the fault that it prevents is seen."""

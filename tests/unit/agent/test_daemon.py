@@ -119,6 +119,7 @@ async def gone(tasks: Path) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_tasks_outlive_a_killed_daemon(node: Node, image: str, tmp_path: Path):
     """Same process, still RUNNING, and later the right exit code: also a code from in between."""
     flag, other_flag = tmp_path / "end", tmp_path / "other"
@@ -146,6 +147,7 @@ async def test_tasks_outlive_a_killed_daemon(node: Node, image: str, tmp_path: P
     assert (after.exit_code, after.err) == ("7", "task: non-zero exit (7)")
 
 
+@pytest.mark.slow
 async def test_a_task_is_started_once_however_often_the_daemon_dies(
     node: Node, image: str, tmp_path: Path
 ):

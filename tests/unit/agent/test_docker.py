@@ -147,6 +147,7 @@ async def test_other_containers_are_nobodys_business(
     await other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.root
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 async def test_an_engine_that_restarts_is_found_again(context: ExecutorContext, work: MakeWork):

@@ -241,6 +241,7 @@ async def test_preparing_can_be_cancelled(bench: Bench):
         await bench.executor.wait(work)
 
 
+@pytest.mark.slow
 async def test_many_start_and_stop_at_once(bench: Bench):
     """Twelve tasks with a grace are stopped side by side, not one after the other."""
     works = await asyncio.gather(

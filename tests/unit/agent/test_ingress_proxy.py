@@ -310,6 +310,7 @@ async def test_a_task_that_reads_slowly_makes_its_client_wait(world: World):
         assert int(await loop.sock_recv(client, 100)) >= sent
 
 
+@pytest.mark.slow
 async def test_a_port_that_is_taken_is_said_the_others_are_served_and_it_is_tried_again(
     world: World,
 ):

@@ -227,6 +227,7 @@ async def test_half_an_answer_never_looks_whole(behind: Behind):
         await behind.ask("GET", "/containers/x/export")
 
 
+@pytest.mark.slow
 async def test_a_client_that_left_a_silent_stream_is_noticed(behind: Behind):
     """Then the engine's stream ends too."""
     assert behind.node.engine_socket

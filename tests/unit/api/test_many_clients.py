@@ -63,6 +63,7 @@ async def connections(api: Api, count: int) -> AsyncIterator[list[asyncio.Stream
                 await writer.wait_closed()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("files")
 async def test_1000_idle_connections_are_held_and_disturb_nobody(manager: Api):
     """Each answers again afterwards; others are answered promptly meanwhile."""
@@ -73,6 +74,7 @@ async def test_1000_idle_connections_are_held_and_disturb_nobody(manager: Api):
         assert time.process_time() - begun < PROMPT_S
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("files")
 async def test_200_followers_of_events_all_hear_and_disturb_nobody(told: Api):  # noqa: F811
     """Every one hears of every change, in order; a write is as prompt as without them."""

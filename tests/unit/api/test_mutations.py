@@ -82,6 +82,7 @@ def mutated(value: Any, rng: random.Random) -> Any:
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_mutation_is_an_internal_error(manager: Api, seed: int):
     """Whatever is stored can be listed, inspected, sent back and removed."""

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -378,6 +379,7 @@ def settled(world: World, playbook: Playbook, problems: Collection[str]) -> None
     assert not playbook.prune or "a" not in world.services
 
 
+@pytest.mark.slow
 @settings(OFTEN, max_examples=120)
 @given(st.data())
 def test_parts_of_plans_keep_the_quorum_too(data: st.DataObject):

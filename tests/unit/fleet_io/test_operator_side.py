@@ -171,6 +171,7 @@ def test_ssh_gets_what_the_inventory_says(tmp_path: Path, said: str | None, mode
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hops", [0, 2])
 def test_ssh_goes_the_way_that_the_inventory_says(server: Server, tmp_path: Path, hops: int):
     """The real ssh, through real hops of which only our own known hosts and keys are known."""

@@ -134,6 +134,7 @@ def test_a_socket_that_nobody_serves_is_one_sentence(shell: Shell, tmp_path: Pat
         shell.open_socket(str(tmp_path / "absent"))
 
 
+@pytest.mark.slow
 def test_closed_sockets_give_their_place_back(
     server: Server, shells: Shells, tmp_path: Path
 ) -> None:
@@ -264,6 +265,7 @@ def test_a_lost_connection_is_opened_again(server: Server, shells: Shells) -> No
     assert shell.run("true").ok
 
 
+@pytest.mark.slow
 def test_sshd_that_turns_us_away_at_first_is_asked_again(tmp_path: Path, known: KnownHosts) -> None:
     """More hosts at once than MaxStartups admits all get through."""
     server = Server(tmp_path, extra="MaxStartups 2:100:2")

@@ -161,6 +161,7 @@ def _locked(path: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut_at", [0.3, 0.6, 0.95])
 def test_a_cut_bundle_goes_on_where_it_stopped(
     server: Server, wire: Wire, shell: Shell, cut_at: float
@@ -183,6 +184,7 @@ def test_a_cut_bundle_goes_on_where_it_stopped(
     assert [path.name for path in releases.iterdir()] == ["r1"]
 
 
+@pytest.mark.slow
 def test_a_bundle_cut_twice_loses_nothing(server: Server, wire: Wire, shell: Shell) -> None:
     """A transfer that went on and was cut again leaves what both brought."""
     content, files = bundle(8, seed=2)
@@ -200,6 +202,7 @@ def test_a_bundle_cut_twice_loses_nothing(server: Server, wire: Wire, shell: She
     assert {n: (releases / "r1" / n).read_bytes() for n in files} == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoilt_at", "kept"), [(10, 0), (2 * MIB + 5, 2 * MIB), (5 * MIB - 1, 4 * MIB)]
 )
@@ -234,6 +237,7 @@ def test_a_bundle_that_begins_alike_takes_the_others_part(
     assert list(releases.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", ["same", "smaller"])
 def test_a_cut_file_goes_on_where_it_stopped(
     wire: Wire, shell: Shell, tmp_path: Path, again: str

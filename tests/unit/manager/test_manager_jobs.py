@@ -253,6 +253,7 @@ def run_number(swarm: Lab) -> int:
     return given(swarm.store.services["job"].job_status, JobStatus()).job_iteration.index
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_scheduled_job_runs_at_its_creation_and_at_each_of_its_times() -> None:
     """Once for each time, within a second of it."""
@@ -268,6 +269,7 @@ async def test_a_scheduled_job_runs_at_its_creation_and_at_each_of_its_times() -
         await swarm.until(lambda: len(done(swarm, 2)) == 1)
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_time_during_a_run_waits_for_its_end() -> None:
     """Two times passed while it ran: one run follows at once, not two."""
@@ -281,6 +283,7 @@ async def test_a_time_during_a_run_waits_for_its_end() -> None:
         assert run_number(swarm) == 1
 
 
+@pytest.mark.slow
 @virtual
 async def test_with_replace_a_time_ends_the_run_before_it() -> None:
     """The old run's task goes, the new one's starts."""
@@ -310,6 +313,7 @@ def test_of_the_times_missed_without_a_leader_the_latest_counts(away_s: float, r
     run()
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_missed_time_beyond_the_starting_deadline_is_left_out() -> None:
     """With a deadline of one minute, one that is five minutes late does not begin."""

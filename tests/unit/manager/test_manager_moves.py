@@ -195,6 +195,7 @@ async def test_zones_are_made_even_before_nodes() -> None:
         assert len(seen.new) == 3
 
 
+@pytest.mark.slow
 @virtual
 async def test_a_move_that_fails_costs_nothing_and_is_not_tried_again_at_once() -> None:
     """The old task runs on; the node where one failed is left alone for five minutes."""

@@ -47,6 +47,7 @@ def test_a_request_is_applied_the_first_time_only():
     assert copy.dump() != sessions.dump()
 
 
+@pytest.mark.slow
 def test_a_table_of_proposers_that_died_under_load_fits_a_frame():
     """Each had 5,000 in flight, some of them lost; the table is the same after its way."""
     sessions = Sessions()

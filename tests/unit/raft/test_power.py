@@ -231,6 +231,7 @@ def keeps(found: State, promised: State) -> bool:
     ) and log_kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_power_may_go_at_any_byte(way: str):
     """Opened again and once more, the directory has what it had promised, and can go on."""
@@ -250,6 +251,7 @@ def test_power_may_go_at_any_byte(way: str):
     assert len(seen) > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_power_may_go_while_a_new_cluster_is_forced(way: str):
     """The survivor's disk has its old group or the new one, alone; forced again, the new one."""

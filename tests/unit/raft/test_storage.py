@@ -71,6 +71,7 @@ def test_what_was_committed_is_read_again(tmp_path: Path):
     assert opened_last(made(tmp_path)) == 17
 
 
+@pytest.mark.slow
 def test_a_log_cut_at_any_byte_opens_with_what_came_after_the_note_torn_off(tmp_path: Path):
     """After a crash, all from the note on may be a torn tail; nothing before it is lost unseen."""
     disk = made(tmp_path)
@@ -86,6 +87,7 @@ def test_a_log_cut_at_any_byte_opens_with_what_came_after_the_note_torn_off(tmp_
             assert opened_last(disk) == 2 + 5 * sum(1 for end in ends if end <= size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "zero"])
 def test_a_closed_log_without_its_end_is_refused_with_file_and_offset(tmp_path: Path, damage: str):
     """Cut at any byte, or zeroed from it on: after a clean stop there is no torn tail."""
@@ -276,6 +278,7 @@ def _snapshot(disk: DirectoryDisk, index: int) -> Path:
     return Path(disk.label) / SnapshotId(index, 1).name
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_read_again_and_any_damage_noticed(tmp_path: Path):
     """Cut at any byte, or with any byte flipped, it is refused with its name."""
     disk = made(tmp_path)

@@ -358,6 +358,7 @@ async def test_a_port_in_use_is_refused_in_dockers_words(world: World, tmp_path:
         await port.listen(host, int(number))
 
 
+@pytest.mark.slow
 async def test_a_manager_reads_the_logs_of_another_s_node(world: World, tmp_path: Path):
     """Frame by frame, to their end; one that goes away ends the reading."""
     tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER).client(ALPN_AGENT)

@@ -115,6 +115,7 @@ def test_absent_joiners_change_no_majority(run: Any):
     run(scenario)
 
 
+@pytest.mark.slow
 def test_a_joiner_votes_only_once_it_has_caught_up(run: Any):
     """While its disk is slow it stays a learner; then it becomes a voter by itself."""
 

@@ -20,6 +20,7 @@ _BAD_STAND_IN = (TypeError, AttributeError, NameError)
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", TABLE, ids=lambda mutation: mutation.name)
 def test_the_unit_test_notices(mutation: Mutation, request: pytest.FixtureRequest):
     """Without the correction, the test that shows it fails."""
