@@ -31,10 +31,10 @@ def doctor(settings: Settings, inventory: Path | None, forks: int, *, everything
     from swarmops.cli.output import print_json, print_table
     from swarmops.fleet import doctor_services
     from swarmops.fleet.access import host_client
-    from swarmops.fleet.apply import manager_hosts
     from swarmops.fleet.backend_of import backend_name, inventory_of
     from swarmops.fleet.doctor import Grade, examine, findings
     from swarmops.fleet.managers import Managers
+    from swarmops.fleet.observation import manager_hosts
     from swarmops.fleet.observe import observe
     from swarmops.fleet.opened import counted
     from swarmops.fleet.pool import run_on

@@ -115,6 +115,11 @@ class Shown(Progress):
         """Note how a step ended."""
         self.log(f"{ended.step.id}: {ending(ended)}")
 
+    @property
+    def asks(self) -> bool:
+        """Whether somebody is asked: not after ``--yes``."""
+        return not self._yes
+
     def allow(self, steps: Sequence[Step]) -> None:
         """Ask about what would be taken away, unless ``--yes`` said so already."""
         if self._yes:

@@ -22,11 +22,11 @@ from swarmops.fleet.converge import missing_nodes, services_lack
 from swarmops.fleet.execute import Ended, Executed, State, execute
 from swarmops.fleet.hooks import run_hooks
 from swarmops.fleet.lease import Lease
+from swarmops.fleet.locked_look import LockedLook
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.observation import Observation
 from swarmops.fleet.observe import Seen
-from swarmops.fleet.opened import Fleet, Progress, counted, look
-from swarmops.fleet.plan_file import refuse_moved
+from swarmops.fleet.opened import Fleet, Progress, counted
 from swarmops.fleet.revision import read_revision, record_revision, revision_now
 from swarmops.fleet.rows import NodeRow, ServiceRow, node_rows, service_rows
 from swarmops.fleet.selection import Selection
@@ -37,7 +37,6 @@ from swarmops.model import defaults
 from swarmops.model.base import given
 
 ROUNDS_MAX = 3
-LOOKS_MAX = 5
 CONVERGE_PATIENCE = Patience(bound_s=60, period_s=0.1)
 
 
@@ -73,7 +72,7 @@ def _rounds(
     lock: ApplyLock,
 ) -> Applied:
     ended: list[Ended] = []
-    look_locked = _LookLocked(fleet, progress, managers, lock, options.reviewed)
+    look_locked = LockedLook(fleet, progress, managers, lock, options.reviewed)
     for _ in range(ROUNDS_MAX):
         seen, plan = look_locked()
         if plan.refusals:
@@ -140,66 +139,10 @@ def _record(fleet: Fleet, applied: Applied, managers: Managers, seen: Observatio
         record_revision(managers, wanted)
 
 
-class _LookLocked:
-    """Looks, and locks the swarm if there is something to do; again while others still change it.
-
-    What takes something away is asked about before, so that nobody is locked out meanwhile.
-    """
-
-    def __init__(
-        self,
-        fleet: Fleet,
-        progress: Progress,
-        managers: Managers,
-        lock: ApplyLock,
-        reviewed: Plan | None,
-    ) -> None:
-        self._fleet = fleet
-        self._progress = progress
-        self._managers = managers
-        self._lock = lock
-        self._reviewed = reviewed
-        self._allowed: set[str] = set()
-
-    def __call__(self) -> tuple[Seen, Plan]:
-        for _ in range(LOOKS_MAX):
-            seen, plan = look(self._fleet, self._progress)
-            self._managers.know(manager_hosts(seen.observation))
-            if self._reviewed is not None:
-                refuse_moved(self._reviewed, plan)
-            if plan.empty and not plan.refusals:
-                self._lock.sweep(seen.observation)
-            if plan.refusals or plan.empty:
-                return seen, plan
-            self._allow(plan)
-            if self._lock.take(seen.observation, plan):
-                return seen, plan
-        raise SwarmopsError("the swarm's settings change all the time: find out who does that")
-
-    def _allow(self, plan: Plan) -> None:
-        asked = [s for s in plan.steps if s.destructive and s.id not in self._allowed]
-        if asked:
-            self._progress.allow(asked)
-            self._allowed |= {step.id for step in asked}
-
-
 def _look_again(seen: Seen, plan: Plan) -> bool:
     """Whether what was started may turn out to be something else: a member that lost its state."""
     started = any(step.kind is StepKind.START for step in plan.steps)
     return not plan.empty and (plan.again or (started and seen.observation.swarm is not None))
-
-
-def manager_hosts(observation: Observation) -> list[str]:
-    """Return the hosts whose nodes are managers, the one that told of the swarm first."""
-    if observation.swarm is None:
-        return []
-    first = observation.swarm.seen_from
-    hosts = [
-        name
-        for name, view in observation.hosts.items()
-        if view.usable and view.state == "active" and view.swarm.control_available
-    ]
-    return sorted(hosts, key=lambda host: host != first)
 
 
 def _run(fleet: Fleet, plan: Plan, actions: Actions, progress: Progress) -> Executed:

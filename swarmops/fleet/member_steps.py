@@ -10,7 +10,7 @@ import msgspec
 
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.playbook import Playbook
-from swarmops.fleet.quorum import Members, is_reachable
+from swarmops.fleet.quorum import Members, is_heard, is_reachable
 from swarmops.fleet.roster import Roster
 from swarmops.fleet.steps import Change, Gate, Step, StepKind
 from swarmops.model.node import Availability, Node, Role
@@ -76,6 +76,12 @@ def join(draft: Draft, host: str, role: Role) -> None:
     """Let a host join in a role; a manager after the one before it."""
     manager = role is Role.MANAGER
     left = (_leave_id(host),) if host in draft.roster.leaving else ()
+    # Of one host there shall not be two nodes because nobody allowed to remove the first.
+    instead = tuple(
+        step.id
+        for step in draft.steps
+        if step.kind is StepKind.REMOVE_NODE and step.target == host and step.destructive
+    )
     availability = draft.playbook.wish(host).availability
     changes = [Change("role", None, role.value)]
     if availability not in {None, Availability.ACTIVE}:
@@ -84,10 +90,10 @@ def join(draft: Draft, host: str, role: Role) -> None:
         id=_join_id(host),
         kind=StepKind.JOIN,
         target=host,
-        reason="it was wiped" if host in draft.roster.lost else "it is in no swarm",
+        reason="it is in no swarm" if instead or host not in draft.roster.lost else "it was wiped",
         proof="its manager answers" if manager else "its node is ready",
         changes=tuple(changes),
-        after=(*(left or own(draft, host)), *draft.root),
+        after=(*(left or own(draft, host)), *draft.root, *instead),
         follows=tuple(i for i in draft.chain if i not in draft.root) if manager else (),
         gate=Gate.ADD_MANAGER if manager else Gate.NONE,
         role=role,
@@ -115,7 +121,7 @@ def set_role(
         id=_role_id(host, node if old else None),
         kind=StepKind.UPDATE_NODE,
         target=host,
-        reason=reason or _reason(draft, host, role, old=old),
+        reason=(_gone(node, "manager") if old else reason) or _reason(draft, host, role),
         proof="its manager answers" if promotes else "it is no member of the managers any more",
         changes=(Change("role", _other(role).value, role.value),),
         after=after,
@@ -123,30 +129,39 @@ def set_role(
         gate=Gate.ADD_MANAGER if promotes else Gate.REMOVE_MANAGER,
         node_id=node.id,
         role=role,
+        destructive=old and is_heard(node),
     )
     draft.steps.append(step)
     draft.chain = (step.id,)
 
 
 def remove(draft: Draft, host: str, node: Node, after: tuple[str, ...]) -> None:
-    """Have the swarm forget a node that its machine lost."""
+    """Have the swarm forget a node that its machine lost; one that is still heard, if allowed."""
     draft.steps.append(
         Step(
             id=f"{StepKind.REMOVE_NODE.value}:{host}:{node.id}",
             kind=StepKind.REMOVE_NODE,
             target=host,
-            reason="the machine was wiped, and this node with it",
+            reason=_gone(node, "node"),
             proof="the swarm doesn't list it",
             changes=(Change("node", node.id, None),),
             after=after,
             node_id=node.id,
+            destructive=is_heard(node),
         )
     )
 
 
-def _reason(draft: Draft, host: str, role: Role, *, old: bool) -> str:
-    if old:
-        return "the machine was wiped, and this manager with it"
+def _gone(node: Node, what: str) -> str:
+    if is_heard(node):
+        return (
+            f"this {what} is not that of the machine at the host's address, though the swarm"
+            " counts it as alive: that machine was wiped a moment ago, or is another one"
+        )
+    return f"the machine was wiped, and this {what} with it"
+
+
+def _reason(draft: Draft, host: str, role: Role) -> str:
     if draft.playbook.wish(host).role is role:
         return f"the playbook gives it role: {role.value}"
     if not draft.inventory.may_manage(host):

@@ -138,6 +138,19 @@ def build_observation(views: Iterable[HostView], answers: dict[str, ApiFacts]) -
     return Observation(hosts=hosts, swarm=max(seen, key=_newest))
 
 
+def manager_hosts(observation: Observation) -> list[str]:
+    """Return the hosts whose nodes are managers, the one that told of the swarm first."""
+    if observation.swarm is None:
+        return []
+    first = observation.swarm.seen_from
+    hosts = [
+        name
+        for name, view in observation.hosts.items()
+        if view.usable and view.state == "active" and view.swarm.control_available
+    ]
+    return sorted(hosts, key=lambda host: host != first)
+
+
 def _release(facts: Facts) -> str:
     told = (facts.api.info if facts.api is not None else None) or {}
     return facts.running_release or str(told.get("ServerVersion", ""))

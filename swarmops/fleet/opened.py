@@ -34,6 +34,11 @@ class Progress(Watcher):
     def host(self, name: str, error: str) -> None:
         """Learn that a host was looked at, and why that failed ('' if it did not)."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether ``allow`` may ask somebody, or refuse."""
+        return False
+
     def allow(self, steps: Sequence[Step]) -> None:
         """Say whether steps that take something away may be done; raise SwarmopsError if not."""
 

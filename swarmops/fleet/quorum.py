@@ -12,7 +12,7 @@ import msgspec
 
 from swarmops.fleet.steps import Gate
 from swarmops.model.base import given
-from swarmops.model.node import Node, Reachability, Role
+from swarmops.model.node import Node, NodeState, Reachability, Role
 
 
 def quorum(managers: int) -> int:
@@ -34,6 +34,11 @@ def is_reachable(node: Node) -> bool:
     """Say whether a manager answers."""
     status = given(node.manager_status, None)
     return status is not None and status.reachability is Reachability.REACHABLE
+
+
+def is_heard(node: Node) -> bool:
+    """Say whether the swarm still hears a node, or has not yet found that it doesn't."""
+    return node.status.state is not NodeState.DOWN or is_reachable(node)
 
 
 def is_leader(node: Node) -> bool:

@@ -20,7 +20,7 @@ class Roster(msgspec.Struct):
     members: dict[str, Node] = {}
     """Host → its node in the swarm."""
     lost: dict[str, list[Node]] = {}
-    """Host → nodes that carry its name and have no machine any more: it was wiped."""
+    """Host → nodes that carry its name and are not its machine's: it was wiped, or is another."""
     strangers: list[Node] = []
     """Nodes of no host of the inventory."""
     joining: list[str] = []

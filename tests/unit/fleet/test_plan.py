@@ -18,6 +18,7 @@ from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmV
 from swarmops.fleet.plan import make_plan
 from swarmops.fleet.plan_nodes import only_names
 from swarmops.fleet.playbook import Playbook, build_playbook
+from swarmops.fleet.selection import spared
 from swarmops.fleet.spec_diff import labelled
 from swarmops.fleet.steps import Gate, Plan, Step, StepKind
 from swarmops.model.node import (
@@ -67,7 +68,7 @@ def view(host: str, kind: str) -> HostView:
     """Return how a kind of host looks from outside."""
     if kind in {"unreachable", "silent manager", "silent worker"}:
         return HostView(name=host, error="connection refused")
-    if kind == "bare" or kind.startswith("wiped"):
+    if kind == "bare" or kind.startswith(("wiped", "moved")):  # moved: its node lives elsewhere
         return HostView(name=host, missing=BARE)
     if kind.startswith(("stopped", "deaf")):  # a deaf one's process lives, its socket is gone
         alive = kind.startswith("deaf")
@@ -353,11 +354,28 @@ def test_a_dead_manager_is_replaced_after_its_time():
         ("a=leader, b=manager, c=manager, d=worker", M3 + "\nnodes: {a: {role: worker}}", set()),
         ("a=leader, b=manager, c=wiped manager, d=worker", M3, set()),
         ("a=leader, b=old worker, c=newer worker", M1, {"install:c"}),
+        ("a=leader, b=moved worker", M1, {"remove_node:b:id-b"}),
+        (
+            "a=leader, b=manager, c=moved manager",
+            M3,
+            {"update_node:c:id-c:role", "remove_node:c:id-c"},
+        ),
     ],
 )
 def test_asked_first(world: str, playbook: str, asked: set[str]):
     """Demotions after which the swarm could bear fewer losses, and the way to an older version."""
     assert {step.id for step in plan(world, playbook).steps if step.destructive} == asked
+
+
+@pytest.mark.parametrize("kind", ["worker", "manager"])
+def test_a_node_that_is_heard_is_not_taken_for_wiped(kind: str):
+    """An address that names another machine: who allows nothing gets no second node of the host."""
+    result = plan(f"a=leader, b=manager, c=moved {kind}", M3)
+    asked = [step for step in result.steps if step.destructive]
+    assert all("wiped a moment ago, or is another one" in step.reason for step in asked)
+    kept, left = spared(result.steps)
+    assert {step.id for step in kept} == {"install:c", "start:c"}
+    assert {"remove_node:c:id-c", "join:c"} <= {step.id for step in left}
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import pytest
 
 from swarmops.errors import Interrupted, SwarmopsError
 from swarmops.fleet import apply as apply_module
-from swarmops.fleet import opened
+from swarmops.fleet import locked_look, opened
 from swarmops.fleet.applied import Applied
-from swarmops.fleet.apply import apply, manager_hosts
+from swarmops.fleet.apply import apply
 from swarmops.fleet.current import choose
 from swarmops.fleet.execute import Ended, State
 from swarmops.fleet.host import Host
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.lock import LOCK_LABEL, Lock, encode
-from swarmops.fleet.observation import HostView, Observation, SwarmView
+from swarmops.fleet.observation import HostView, Observation, SwarmView, manager_hosts
 from swarmops.fleet.observe import Seen
 from swarmops.fleet.opened import Fleet, Progress, look
 from swarmops.fleet.playbook import Playbook
@@ -106,7 +106,7 @@ def lab(fake: FakeSwarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab
     path = tmp_path / "i.yml"
     path.write_text("all:\n")
     made = Lab(fake, path)
-    monkeypatch.setattr(apply_module, "look", made.look)
+    monkeypatch.setattr(locked_look, "look", made.look)
     monkeypatch.setattr(apply_module, "host_client", lambda _i, _s, h: fake.client(h))
     monkeypatch.setattr(apply_module, "CONVERGE_PATIENCE", Patience(bound_s=0))
     return made
@@ -191,7 +191,7 @@ def test_failure(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails is named with its reason, and so is each step that needed it."""
     lab.fake.dead.add("h1")
     lab.plans = [Plan(steps=(INIT, JOIN))]
-    monkeypatch.setattr(apply_module, "look", lambda *_: (_nothing(), lab.plans.pop(0)))
+    monkeypatch.setattr(locked_look, "look", lambda *_: (_nothing(), lab.plans.pop(0)))
     applied = lab.apply()
     assert applied.exit_code == 3
     assert "does not answer" in applied.failures["h1"]
