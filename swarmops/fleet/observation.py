@@ -123,6 +123,7 @@ def build_observation(views: Iterable[HostView], answers: dict[str, ApiFacts]) -
     most managers are in.
     """
     hosts = {view.name: view for view in views}
+    answers = {name: api for name, api in answers.items() if hosts[name].usable}
     # An answer that broke off lacks services that are there.
     whole = {name: api for name, api in answers.items() if _whole(api)}
     ids = [hosts[name].cluster_id for name in whole]

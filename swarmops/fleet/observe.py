@@ -15,6 +15,7 @@ from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet.facts import gather
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import HostView, Observation, build_observation, host_view
+from swarmops.fleet.one_machine import refused
 from swarmops.fleet.pool import FORKS, run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
@@ -55,18 +56,21 @@ def observe(
         artifact = backend.artifact(facts, target.place)
         return Looked(facts, artifact, backend.missing(facts, target.place, artifact))
 
+    targets = {name: target_of(host) for name, host in inventory.hosts.items()}
     outcome = run_on(
-        [target_of(host) for host in inventory.hosts.values()],
+        targets.values(),
         look,
         forks=forks,
         on_done=lambda name, result: on_host(
             name, reason_of(result) if isinstance(result, SwarmopsError) else ""
         ),
     )
+    errors = {name: reason_of(error) for name, error in outcome.errors.items()}
+    errors |= refused({name: one.facts for name, one in outcome.results.items()}, targets)
     views = []
     for name in inventory.hosts:
-        if name in outcome.errors:
-            views.append(HostView(name=name, error=reason_of(outcome.errors[name])))
+        if name in errors:
+            views.append(HostView(name=name, error=errors[name]))
             continue
         looked = outcome.results[name]
         try:

@@ -29,7 +29,7 @@ _FIRST_LINE = (
     "import sys; sys.version_info < (3, 11) and sys.exit(97); "
     "i = sys.stdin.buffer; exec(i.read(int(i.readline())))"
 )
-_SENT_WITH = {"put": ("arriving",), "install": ("arriving",)}
+_SENT_WITH = {"facts": ("asking",), "put": ("arriving",), "install": ("arriving",)}
 """Modules of this package that a program imports: the host's Python finds them as if installed."""
 _HARNESS = """
 import json, sys

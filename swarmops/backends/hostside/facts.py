@@ -18,9 +18,9 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-_ANSWER_BYTES_MAX = 64 << 20
+from swarmops.backends.hostside.asking import ask, words
+
 _PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/snap/bin")
-_MANAGER_PATHS = ("swarm", "nodes", "services")
 
 
 def _read(path: str) -> str:
@@ -115,45 +115,6 @@ def _daemon_pid(unit: dict[str, Any] | None, data_dir: str, supervisor: int | No
     return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
-def _get(path: str, target: str, timeout_s: float) -> tuple[int, Any]:
-    """HTTP/1.0 by hand: no chunks, no keep-alive, and no import of http.client."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(timeout_s)
-        sock.connect(path)
-        sock.sendall(f"GET {target} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
-        answer = bytearray()
-        while part := sock.recv(1 << 18):
-            answer += part
-            if len(answer) > _ANSWER_BYTES_MAX:
-                raise OSError(f"the answer to GET {target} is larger than 64 MiB")
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    return int(head.split(None, 2)[1]), json.loads(body)
-
-
-def _api(path: str, timeout_s: float, also: list[str]) -> dict[str, Any]:
-    """Ask the node's socket; what a later request doesn't get leaves what earlier ones told."""
-    status, info = _get(path, "/info", timeout_s)
-    if status != 200:  # noqa: PLR2004 - HTTP's OK
-        return {"error": str(info.get("message", info))}
-    api: dict[str, Any] = {"info": info}
-    if (info.get("Swarm") or {}).get("ControlAvailable"):
-        for name in (*_MANAGER_PATHS, *also):
-            try:
-                status, answer = _get(path, f"/{name}", timeout_s)
-            except (OSError, ValueError) as error:
-                api["error"] = f"GET /{name}: {_words(error)}"
-                break
-            if status != 200:  # noqa: PLR2004 - HTTP's OK
-                api["error"] = str(answer.get("message", answer))
-                break
-            api[name] = answer
-    return api
-
-
-def _words(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
 def _address(text: str) -> str:
     """Decode an address of /proc/net/tcp: 32-bit words in the host's byte order."""
     address, port = text.split(":")
@@ -212,6 +173,18 @@ def _user() -> str:
         return str(os.geteuid())
 
 
+def _machine_id() -> str:
+    """Name the machine as its network sees it: containers of one kernel have each their own.
+
+    Its own IDs would not do: machines that were made from one image may share them.
+    """
+    try:
+        booted = _read("/proc/sys/kernel/random/boot_id").strip()
+        return f"{booted} {os.readlink('/proc/self/ns/net')}" if booted else ""
+    except OSError:
+        return ""
+
+
 def _group(name: str) -> bool:
     return any(line.startswith(f"{name}:") for line in _read("/etc/group").splitlines())
 
@@ -232,14 +205,15 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
     daemon = _daemon_pid(unit, data_dir, supervisor)
     api, api_error, silent = None, None, False
     try:
-        api = _api(args["socket"], args["timeout_s"], args.get("also", []))
+        api = ask(args["socket"], args["timeout_s"], args.get("also", []))
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        api_error = _words(error)
+        api_error = words(error)
         silent = isinstance(error, TimeoutError)
     return {
         "hostname": uname.nodename,
+        "machine_id": _machine_id(),
         "python": python(),
         "system": uname.sysname.lower(),
         "machine": uname.machine,

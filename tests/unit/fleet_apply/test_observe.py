@@ -140,6 +140,33 @@ def test_observe(inventory: Inventory) -> None:
     assert heard["bare"] == ""
 
 
+def test_two_hosts_that_are_one_machine_are_left_alone(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is meant for the one would be done to the other; nodes beside each other are none."""
+    wrong = "the same machine as {}: correct the ansible_host that is wrong, or give each its own"
+
+    def gather(shell: Any, place: Any, also: Any = ()) -> Facts:
+        del shell, also
+        answer = ANSWERS["manager" if place.host in {"bare", "manager"} else "deaf"]
+        assert isinstance(answer, Facts)
+        where = {"bare": "m1", "manager": "m1", "deaf": "", "slow": ""}.get(place.host, "m2")
+        return msgspec.structs.replace(answer, machine_id=where)
+
+    monkeypatch.setattr(observe_module, "gather", gather)
+    hosts = inventory.hosts | {
+        name: msgspec.structs.replace(inventory.hosts[name], data_dir=f"/nodes/{name}")
+        for name in ("odd", "dead", "mips")
+    }
+    beside = msgspec.structs.replace(inventory, hosts=hosts)
+    seen = observe(beside, fake_backend()[1], Shells()).observation
+    errors = {name: view.error for name, view in seen.hosts.items() if view.error}
+    assert set(errors) == {"bare", "manager"}
+    assert wrong.format("manager") in errors["bare"]
+    assert wrong.format("bare") in errors["manager"]
+    assert seen.swarm is None
+
+
 def test_status(inventory: Inventory) -> None:
     """Each host's row says what runs there and what is wrong with it."""
     rows = host_rows(observe(inventory, fake_backend()[1], Shells()).observation)

@@ -126,3 +126,10 @@ def test_a_daemon_is_alive_only_under_its_supervisor(tmp_path: Path) -> None:
         assert looked(tmp_path)["daemon_pid"] == os.getpid()
         (data_dir / "daemon.pid").write_text(json.dumps({"pid": 0}))
         assert looked(tmp_path)["daemon_pid"] == 0
+
+
+def test_a_machine_is_known_again(tmp_path: Path) -> None:
+    """It says the same of itself each time: its boot, and the network that it is in."""
+    (first, second) = (looked(tmp_path)["machine_id"] for _ in range(2))
+    assert first == second
+    assert str(Path("/proc/self/ns/net").readlink()) in first
