@@ -22,6 +22,7 @@ from swarmops.fleet.lease import Lease
 from swarmops.fleet.managers import Managers
 from swarmops.fleet.names import host_of
 from swarmops.fleet.node_waits import wait_for_drain, wait_for_role
+from swarmops.fleet.observation import HOST_LABEL
 from swarmops.fleet.observe import reason_of
 from swarmops.fleet.pool import FORKS, run_on
 from swarmops.fleet.quorum import gate_refusal
@@ -31,6 +32,7 @@ from swarmops.fleet.steps import Gate
 from swarmops.fleet.target import Target
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
+from swarmops.model.base import given
 from swarmops.model.node import Availability, Node, NodeState, Role
 
 Say = Callable[[str, str], None]
@@ -68,7 +70,8 @@ def retire(
     hosts = [name for name, facts in looked.results.items() if facts.api and facts.api.swarm]
     hosts.sort(key=lambda name: name in names)
     managers = Managers(lambda name: target_client(targets[name], shells, TIMEOUT_S), hosts)
-    work = _Retiring(managers, targets, shells, backend, say=say, patiences=patiences)
+    own = {name: node_id for name, facts in looked.results.items() if (node_id := _node_id(facts))}
+    work = _Retiring(managers, targets, shells, backend, own=own, say=say, patiences=patiences)
     errors = {}
     with contextlib.closing(managers), Lease(f"take out {', '.join(names)}") as lease:
         lease.extend(SwarmKeeper(managers))
@@ -84,6 +87,16 @@ def retire(
     return errors
 
 
+def _node_id(facts: Facts) -> str:
+    """Return the ID of the node that a machine says it is, '' if it is none."""
+    told = (facts.api.info if facts.api is not None else None) or {}
+    return str((told.get("Swarm") or {}).get("NodeID", ""))
+
+
+def _label(node: Node) -> str:
+    return given(node.spec.labels, {}).get(HOST_LABEL, "")
+
+
 class _Retiring:
     def __init__(
         self,
@@ -92,6 +105,7 @@ class _Retiring:
         shells: Shells,
         backend: Backend,
         *,
+        own: Mapping[str, str],
         say: Say,
         patiences: Patiences,
     ) -> None:
@@ -99,32 +113,44 @@ class _Retiring:
         self._targets = targets
         self._shells = shells
         self._backend = backend
+        self._own = own
         self._say = say
         self._patiences = patiences
 
     def one(self, name: str, facts: Facts | None) -> None:
-        """Take one host out; without facts it can't be reached, and only its node goes."""
+        """Take one host out; without facts it can't be reached, and only its node goes.
+
+        Its node is the one that its machine says it is; others of its name are from earlier lives.
+        """
         nodes = self._managers.ask(lambda manager: manager.nodes())
+        own = next((node for node in nodes if node.id == self._own.get(name)), None)
+        if own is not None and (other := _label(own)) != name and other in self._targets:
+            raise HostError(
+                name,
+                f"the machine at its address is {other}'s: nothing was done to it; correct the"
+                " ansible_host that is wrong",
+            )
         for node in nodes:
-            if host_of(node) == name:
-                self._take_out(name, node, facts)
+            if node is not own and host_of(node) == name and node.id not in self._own.values():
+                self._take_out(name, node)
+        if own is not None:
+            self._take_out(name, own, facts)
+        elif facts is not None:
+            self._leave(name, facts)
         if facts is not None:
             self._say(name, "removing what apply brought")
             target = self._targets[name]
             self._backend.remove(self._shells.of(target), facts, target.place)
 
-    def _take_out(self, name: str, node: Node, facts: Facts | None) -> None:
+    def _take_out(self, name: str, node: Node, facts: Facts | None = None) -> None:
         self._pass(name, node.id)
         if node.status.state is not NodeState.DOWN:
             self._drain(name, node.id)
         if role_lack(node, Role.WORKER):
             self._pass(name, node.id)  # the drain took its time: another may have died meanwhile
             self._demote(name, node.id)
-        if facts is not None and facts.running:
-            self._say(name, "leaving the swarm")
-            with target_client(self._targets[name], self._shells, TIMEOUT_S) as client:
-                if client.info().swarm.local_node_state != "inactive":
-                    client.leave(force=True)
+        if facts is not None:
+            self._leave(name, facts)
         self._say(name, "forgetting its node")
         try:
             wait_until(lambda: self._still_there(node.id), self._patiences.leave)
@@ -132,6 +158,14 @@ class _Retiring:
         except ApiError as error:
             if error.status != _NOT_FOUND:
                 raise
+
+    def _leave(self, name: str, facts: Facts) -> None:
+        if not facts.running:
+            return
+        with target_client(self._targets[name], self._shells, TIMEOUT_S) as client:
+            if client.info().swarm.local_node_state != "inactive":
+                self._say(name, "leaving the swarm")
+                client.leave(force=True)
 
     def _pass(self, name: str, node_id: str) -> None:
         nodes = self._managers.ask(lambda manager: manager.nodes())

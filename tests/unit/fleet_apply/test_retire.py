@@ -18,7 +18,7 @@ from swarmops.fleet.retire import Patiences, retire
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.target import Target
 from swarmops.fleet.waiting import Patience
-from swarmops.model.node import NodeState, Reachability, Role
+from swarmops.model.node import NodeState, NodeStatus, Reachability, Role
 from swarmops.model.task import Task, TaskState, TaskStatus
 from tests.unit.fleet_apply.conftest import REACHABLE
 
@@ -45,6 +45,8 @@ class Scene:
     def __init__(self, fake: FakeSwarm, path: Path) -> None:
         self.fake = fake
         self.away: set[str] = set()
+        self.at: dict[str, str] = {}
+        """Host → the machine that its address names, where that is another's."""
         self.heard: list[str] = []
         self.removed: list[str] = []
         hosts = {name: Host(name=name, connection="local", address=name) for name in NAMES}
@@ -57,9 +59,10 @@ class Scene:
         del shell
         if place.host in self.away:
             raise HostError(place.host, "out of reach")
-        node = self.fake.nodes.get(f"id-{place.host}")
+        node = self.fake.nodes.get(f"id-{self.at.get(place.host, place.host)}")
         manager = node is not None and node.manager_status is not None
-        api = ApiFacts(info={"Name": place.host}, swarm={"ID": "s"} if manager else None)
+        info = {"Name": place.host, "Swarm": {"NodeID": node.id if node is not None else ""}}
+        api = ApiFacts(info=info, swarm={"ID": "s"} if manager else None)
         return msgspec.structs.replace(FACTS, api=api)
 
     def retire(self, *names: str) -> dict[str, str]:
@@ -164,6 +167,39 @@ def test_a_dead_hosts_node_goes_and_the_host_is_named(scene: Scene) -> None:
     assert scene.retire("h4") == {"h4": "out of reach"}
     assert "id-h4" not in scene.fake.nodes
     assert calls(scene, "leave") == []
+
+
+def test_a_host_whose_address_names_anothers_machine_is_left_alone(scene: Scene) -> None:
+    """The other one's node would leave, and its files would go."""
+    scene.at["h4"] = "h2"
+    assert "the machine at its address is h2's" in scene.retire("h4")["h4"]
+    assert len(scene.fake.nodes) == 4
+    assert calls(scene, "leave") == []
+    assert scene.removed == []
+
+
+def test_a_node_of_an_earlier_life_goes_without_the_host_leaving_for_it(scene: Scene) -> None:
+    """The manager that lives is demoted before it leaves, whichever is listed first."""
+    status = NodeStatus(state=NodeState.DOWN)
+    older = msgspec.structs.replace(scene.fake.nodes["id-h4"], id="id-old", status=status)
+    labels = {"swarmops.host": "h2"}
+    spec = msgspec.structs.replace(older.spec, labels=labels)
+    older = msgspec.structs.replace(older, spec=spec)
+    scene.fake.nodes = {"id-old": older, **scene.fake.nodes}
+    assert scene.retire("h2") == {}
+    assert set(scene.fake.nodes) == {"id-h1", "id-h3", "id-h4"}
+    assert calls(scene, "leave") == ["leave"]
+    doing = [text.removeprefix("h2: ") for text in scene.heard]
+    assert doing.index("giving up its place among the managers") < doing.index("leaving the swarm")
+
+
+def test_a_node_is_known_by_its_id_whatever_its_label_says(scene: Scene) -> None:
+    """The host was called otherwise when it joined."""
+    node = scene.fake.nodes["id-h4"]
+    spec = msgspec.structs.replace(node.spec, labels={"swarmops.host": "former"})
+    scene.fake.nodes["id-h4"] = msgspec.structs.replace(node, spec=spec)
+    assert scene.retire("h4") == {}
+    assert "id-h4" not in scene.fake.nodes
 
 
 def test_locked(scene: Scene) -> None:
