@@ -12,11 +12,10 @@ import io
 import logging
 import re
 import resource
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,13 @@ from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.known_hosts import KnownHosts, host_id
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
 from swarmops.fleet.ssh_includes import expanded
+from swarmops.fleet.ssh_transport import make_transport
 from swarmops.fleet.target import Target
 
 # Its threads log tracebacks of refused connections; ours are sentences.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _log = logging.getLogger(__name__)
-WINDOW_BYTES = 16 << 20
 _STARTS = threading.BoundedSemaphore(30)
 """Handshakes at once, whatever the forks: sshd's MaxStartups begins to refuse early."""
 _DROPS_MAX = 5
@@ -45,8 +44,6 @@ _PROXY_END_S = 2.0
 _ACCEPT_NEW = "accept-new"
 _KEEPALIVE_S = 15
 _TIMEOUT_S = 10
-_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
-"""First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
 
 
 def raise_file_limit() -> None:
@@ -254,7 +251,7 @@ def _prepare(
         kwargs["passphrase"] = opened[-1]
     hop.connect_kwargs = kwargs | {
         "key_filename": there,
-        "transport_factory": functools.partial(_transport_of, types),
+        "transport_factory": functools.partial(make_transport, types),
         "banner_timeout": timeout_s,
         "auth_timeout": 3 * timeout_s,
         "channel_timeout": 3 * timeout_s,
@@ -275,21 +272,3 @@ def _checking(target: Target, hop: fabric.Connection) -> str:
     said = target.host_key_checking or hop.ssh_config.get("stricthostkeychecking")
     word = str(said or _ACCEPT_NEW).lower()
     return {"off": "no", "false": "no", "true": "yes"}.get(word, word)
-
-
-def _transport_of(known_types: Sequence[str], sock: Any, **kwargs: Any) -> paramiko.Transport:
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    transport = paramiko.Transport(sock, default_window_size=WINDOW_BYTES, **kwargs)
-    options = transport.get_security_options()
-    available = tuple(options.ciphers)
-    fast = [cipher for cipher in _CIPHERS if cipher in available]
-    options.ciphers = [*fast, *(c for c in available if c not in fast)]
-    names = {
-        name
-        for key_type in known_types
-        for name in ((key_type,) if key_type != "ssh-rsa" else ("rsa-sha2-512", "rsa-sha2-256"))
-    }
-    offered = tuple(options.key_types)
-    options.key_types = [n for n in offered if n in names] + [n for n in offered if n not in names]
-    return transport

@@ -12,6 +12,7 @@ import paramiko
 
 from swarmops.fleet.credentials import Credentials
 from swarmops.fleet.known_hosts import KnownHosts, Verdict, judge
+from swarmops.fleet.ssh_transport import Transport
 
 
 class KeyRefusedError(Exception):
@@ -42,11 +43,11 @@ class KeyPolicy(paramiko.MissingHostKeyPolicy):
         self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey
     ) -> None:
         """Accept the key by returning; KeyRefusedError says why not."""
-        del client
         blob = key.asbytes()
         hostname = self.alias or hostname
         verdict = judge(self.known.entries(hostname, self.files), blob)
         if verdict.state == "changed" and self.mode == "no":
+            _withhold_password(client, verdict)
             return
         if verdict.state == "unknown" and (
             self.mode in {"accept-new", "no"} or (self.mode == "ask" and self._asked(hostname, key))
@@ -66,6 +67,16 @@ class KeyPolicy(paramiko.MissingHostKeyPolicy):
     def _asked(self, hostname: str, key: paramiko.PKey) -> bool:
         offered = f"{key.get_name()} {key.fingerprint}"
         return self.credentials.confirmed(f"The key of {hostname} is {offered}: trust it?")
+
+
+def _withhold_password(client: paramiko.SSHClient, verdict: Verdict) -> None:
+    transport = client.get_transport()
+    if isinstance(transport, Transport) and verdict.entry is not None:
+        transport.withheld = (
+            f"its host key is not the one in {verdict.entry.path} line {verdict.entry.line}, and to"
+            " such a host no password is sent: remove that line if the host was reinstalled, or"
+            " log in with a key"
+        )
 
 
 def _refusal(verdict: Verdict, hostname: str, key: paramiko.PKey, own: Path, mode: str) -> str:

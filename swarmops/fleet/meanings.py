@@ -136,7 +136,7 @@ VARIABLES: dict[str, Meaning] = {
     "ansible_ssh_extra_args": _M("More of the same."),
     "ansible_host_key_checking": _M(
         "`accept-new` records an unknown host and refuses a changed key, `yes` refuses unknown ones"
-        " too, `ask` asks you, `no` checks nothing.",
+        " too, `ask` asks you, `no` checks nothing, but sends no password where a key has changed.",
         "ssh_config's `StrictHostKeyChecking`, else `accept-new`",
     ),
     "ansible_ssh_timeout": _M("Seconds to wait for a connection.", "10"),

@@ -12,6 +12,7 @@ import fabric
 import paramiko
 
 from swarmops.fleet.host_keys import KeyRefusedError
+from swarmops.fleet.ssh_transport import PasswordWithheldError
 
 _NOT_OPENED = "Invalid key"
 """What the library calls a key that the passphrase given does not open."""
@@ -19,7 +20,7 @@ _NOT_OPENED = "Invalid key"
 
 def reason_of(error: Exception, connection: fabric.Connection) -> str:
     """Return why a connection could not be opened, and what to do; ``connection`` is the hop."""
-    if isinstance(error, KeyRefusedError):
+    if isinstance(error, KeyRefusedError | PasswordWithheldError):
         return str(error)
     if isinstance(error, paramiko.SSHException):
         return _ssh_reason(error, connection)
