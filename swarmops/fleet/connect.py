@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import logging
 import re
 import resource
@@ -27,8 +26,15 @@ from swarmops.fleet.credentials import Credentials
 from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.known_hosts import KnownHosts, host_id
+from swarmops.fleet.ssh_config import (
+    TIMEOUT_S,
+    checking,
+    config_of,
+    keepalive_s,
+    known_files,
+    timeout_s,
+)
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
-from swarmops.fleet.ssh_includes import expanded
 from swarmops.fleet.ssh_transport import make_transport
 from swarmops.fleet.target import Target
 
@@ -41,9 +47,6 @@ _STARTS = threading.BoundedSemaphore(30)
 _DROPS_MAX = 5
 _RETRY_S_MAX = 10.0
 _PROXY_END_S = 2.0
-_ACCEPT_NEW = "accept-new"
-_KEEPALIVE_S = 15
-_TIMEOUT_S = 10
 
 
 def raise_file_limit() -> None:
@@ -52,21 +55,6 @@ def raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(OSError, ValueError):  # macOS says "unlimited" and means less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-@functools.cache
-def _read_config() -> fabric.Config:
-    """Read ssh_config once a run, not once a host; the user's lines are stronger."""
-    own = Path("~/.ssh").expanduser()
-    config = paramiko.SSHConfig()
-    for folder, name in ((own, "config"), (Path("/etc/ssh"), "ssh_config")):
-        config.parse(io.StringIO(expanded(folder / name, folder)))
-    return fabric.Config(ssh_config=config)
-
-
-def _fabric_config() -> fabric.Config:
-    """Return a connection's own config: making the connection empties it for a moment."""
-    return _read_config().clone()
 
 
 class Ways:
@@ -119,13 +107,7 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
 def _open(hop: fabric.Connection) -> None:
     with _STARTS:
         hop.open()
-    hop.transport.set_keepalive(_keepalive_s(hop))
-
-
-def _keepalive_s(hop: fabric.Connection) -> int:
-    """Return how often to show that the connection is there; ssh_config's word counts."""
-    said = str(hop.ssh_config.get("serveraliveinterval", ""))
-    return int(said) if said.isdigit() and int(said) else _KEEPALIVE_S
+    hop.transport.set_keepalive(keepalive_s(hop))
 
 
 def disconnect(connection: fabric.Connection) -> None:
@@ -194,9 +176,9 @@ def _make_connection(
         target.address,
         user=target.user,
         port=target.port,
-        config=_fabric_config(),
+        config=config_of(target),
         gateway=_gateway(target),
-        connect_timeout=target.connect_timeout_s or _TIMEOUT_S,
+        connect_timeout=target.connect_timeout_s or TIMEOUT_S,
         connect_kwargs=kwargs,
     )
     hop = connection
@@ -212,7 +194,7 @@ def _gateway(target: Target) -> fabric.Connection | str | None:
         return _filled(target)
     gateway: fabric.Connection | None = None
     for hop in target.jump.split(","):
-        gateway = fabric.Connection(hop.strip(), config=_fabric_config(), gateway=gateway)
+        gateway = fabric.Connection(hop.strip(), config=config_of(target), gateway=gateway)
     return gateway
 
 
@@ -236,39 +218,25 @@ def _prepare(
     A hop on the way (ProxyJump) may be opened with the host's keys too, beside its own.
     """
     alias = hop.ssh_config.get("hostkeyalias")
-    said = str(hop.ssh_config.get("userknownhostsfile", "")).split()
-    files = tuple(Path(name).expanduser() for name in said)
-    policy = KeyPolicy(ways.known, ways.credentials, _checking(target, hop), alias, files)
+    files = known_files(hop)
+    policy = KeyPolicy(ways.known, ways.credentials, checking(target, hop), alias, files)
     hop.client.set_missing_host_key_policy(policy)
     name = alias or host_id(hop.host, hop.port)
     types = [entry.key_type for entry in ways.known.entries(name, files)]
     kwargs = dict(hop.connect_kwargs)
     keys = [*kwargs.get("key_filename", ()), *_key_files(target)]
     there = [key for key in dict.fromkeys(keys) if Path(key).is_file()]
-    timeout_s = _timeout_s(target, hop)
+    patience_s = timeout_s(target, hop)
     opened = [passphrases[key] for key in there if key in passphrases]
     if opened:
         kwargs["passphrase"] = opened[-1]
     hop.connect_kwargs = kwargs | {
         "key_filename": there,
         "transport_factory": functools.partial(make_transport, types),
-        "banner_timeout": timeout_s,
-        "auth_timeout": 3 * timeout_s,
-        "channel_timeout": 3 * timeout_s,
+        "banner_timeout": patience_s,
+        "auth_timeout": 3 * patience_s,
+        "channel_timeout": 3 * patience_s,
     }
-    hop.connect_timeout = timeout_s
+    hop.connect_timeout = patience_s
     if hop.ssh_config.get("identitiesonly") == "yes":
         hop.connect_kwargs["allow_agent"] = False
-
-
-def _timeout_s(target: Target, hop: fabric.Connection) -> int:
-    """Return how long the hop may be silent: the inventory's word, then ssh_config's, then ours."""
-    said = str(hop.ssh_config.get("connecttimeout", ""))
-    return target.connect_timeout_s or (int(said) if said.isdigit() else 0) or _TIMEOUT_S
-
-
-def _checking(target: Target, hop: fabric.Connection) -> str:
-    """Return how the hop's key is judged: the inventory's word, then ssh_config's, then ours."""
-    said = target.host_key_checking or hop.ssh_config.get("stricthostkeychecking")
-    word = str(said or _ACCEPT_NEW).lower()
-    return {"off": "no", "false": "no", "true": "yes"}.get(word, word)

@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 
 from swarmops.fleet.credentials import Credentials
-from swarmops.fleet.known_hosts import KnownHosts, Verdict, judge
+from swarmops.fleet.known_hosts import KnownHosts, Verdict, forgotten, judge
 from swarmops.fleet.ssh_transport import Transport
 
 
@@ -52,6 +52,8 @@ class KeyPolicy(paramiko.MissingHostKeyPolicy):
         if verdict.state == "unknown" and (
             self.mode in {"accept-new", "no"} or (self.mode == "ask" and self._asked(hostname, key))
         ):
+            if forgotten(self.files):
+                return
             try:
                 verdict = self.known.record(hostname, key.get_name(), blob)
             except OSError as error:

@@ -119,9 +119,14 @@ class KnownHosts:
     def entries(self, name: str, files: Iterable[Path] = ()) -> list[Entry]:
         """Return what is listed for a host (see ``host_id``), swarmops' own file last.
 
-        ``files`` are read too: what ssh_config says for that host.
+        ``files`` are read too: what ssh_config says for that host. Where they are ``/dev/null``
+        nothing of it is to be remembered, and the system's files alone count.
         """
+        files = tuple(files)
         with self._lock:
+            if forgotten(files):
+                system = [one for one in self._fixed if Path(one.path) in _SYSTEM_FILES]
+                return [entry for entry in system if entry.matches(name)]
             more = [entry for path in files for entry in self._file(path)]
             return [e for e in (*more, *self._fixed, *self._recorded) if e.matches(name)]
 
@@ -146,6 +151,11 @@ class KnownHosts:
                     _append(self.own, line)
                     self._recorded = _read(self.own)
                 return verdict
+
+
+def forgotten(files: Iterable[Path]) -> bool:
+    """Say whether these UserKnownHostsFiles mean that no key is to be remembered."""
+    return {str(path) for path in files} == {"/dev/null"}
 
 
 def _append(path: Path, line: str) -> None:

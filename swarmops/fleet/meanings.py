@@ -130,8 +130,10 @@ VARIABLES: dict[str, Meaning] = {
     ),
     "ansible_password": _M("SSH password; `--ask-pass` asks for it, a key is better."),
     "ansible_ssh_common_args": _M(
-        "Of ssh's options `-J`, `-i`, `-p`, `-l` and `-o` with `ProxyJump`, `ProxyCommand`,"
-        " `StrictHostKeyChecking`; others are left alone."
+        "Of ssh's options `-F`, `-J`, `-i`, `-p`, `-l` and `-o` with `ProxyJump`, `ProxyCommand`,"
+        " `IdentityFile`, `User`, `Port`, `StrictHostKeyChecking`, `ConnectTimeout`,"
+        " `ServerAliveInterval`, `UserKnownHostsFile`, `HostKeyAlias`, `IdentitiesOnly`; others are"
+        " left alone."
     ),
     "ansible_ssh_extra_args": _M("More of the same."),
     "ansible_host_key_checking": _M(

@@ -12,6 +12,7 @@ from pathlib import Path
 from swarmops.errors import InputError
 from swarmops.fleet.target import Target
 
+_NO_FILE = ("/dev/null", "none")
 _MODES = {"true": "yes", "false": "no", "off": "no"}
 
 
@@ -23,7 +24,7 @@ def ssh_argv(target: Target, known_hosts: Path, command: Sequence[str] = ()) -> 
     if target.connection == "local":
         raise InputError(f"{target.name} is this machine (connection: local): no SSH is needed")
     options = _options(target, known_hosts)
-    argv = ["ssh", *options]
+    argv = ["ssh", *_own(target, known_hosts), *options]
     if (proxy := _proxy(target, options)) is not None:
         argv += ["-o", f"ProxyCommand={proxy}"]
     if target.port is not None:
@@ -37,14 +38,28 @@ def _options(target: Target, known_hosts: Path) -> list[str]:
     """Return what holds for the host and for each host on the way to it."""
     user_files = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
     said = (target.host_key_checking or "accept-new").lower()
-    own = str(known_hosts).replace("%", "%%")
-    options = ["-o", f'UserKnownHostsFile="{own}" {user_files}']
+    options = [] if target.ssh_config is None else ["-F", target.ssh_config]
+    options += ["-o", f"UserKnownHostsFile={_quoted(known_hosts)} {user_files}"]
     options += ["-o", f"StrictHostKeyChecking={_MODES.get(said, said)}"]
     if target.connect_timeout_s is not None:
         options += ["-o", f"ConnectTimeout={target.connect_timeout_s}"]
     for key in target.private_key_files:
         options += ["-i", key]
     return options
+
+
+def _own(target: Target, known_hosts: Path) -> list[str]:
+    """Return what holds for the host alone; ssh takes the first word on each thing."""
+    own = _quoted(known_hosts)
+    words: list[str] = []
+    for name, value in target.ssh_options:
+        met = f"{own} " if name == "userknownhostsfile" and value not in _NO_FILE else ""
+        words += ["-o", f"{name}={met}{value}"]
+    return words
+
+
+def _quoted(path: Path) -> str:
+    return '"{}"'.format(str(path).replace("%", "%%"))
 
 
 def _proxy(target: Target, options: Sequence[str]) -> str | None:

@@ -11,6 +11,8 @@ import shlex
 
 import msgspec
 
+_AS_IN_CONFIG = ("hostkeyalias", "identitiesonly", "serveraliveinterval", "userknownhostsfile")
+"""Options that are read as the first lines of ssh_config."""
 _WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
 """ssh's options that take a value, so that it isn't taken for one."""
 
@@ -25,6 +27,9 @@ class SshArgs(msgspec.Struct, frozen=True, kw_only=True):
     user: str | None = None
     port: int | None = None
     connect_timeout_s: int | None = None
+    config: str | None = None
+    """``-F``: the file that is read instead of the user's and the system's ssh_config."""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def parse_ssh_args(text: str) -> SshArgs:
@@ -56,4 +61,8 @@ def parse_ssh_args(text: str) -> SshArgs:
         user=found.get("l") or found.get("user"),
         port=int(port) if port.isdigit() else None,
         connect_timeout_s=int(patience) if patience.isdigit() and int(patience) else None,
+        config=found.get("F"),
+        options=tuple(
+            (name, " ".join(found[name].split())) for name in _AS_IN_CONFIG if found.get(name)
+        ),
     )

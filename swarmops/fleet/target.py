@@ -37,6 +37,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     jump: str | None = None
     """As ssh's ProxyJump; None: as ssh_config says."""
     proxy_command: str | None = None
+    ssh_config: str | None = None
+    """The file that is read instead of the user's and the system's; ``none``: no file."""
+    ssh_options: tuple[tuple[str, str], ...] = ()
+    """Lines of ssh_config, by lower-case names, that come before it for this host."""
     place: Place
 
     def __repr__(self) -> str:

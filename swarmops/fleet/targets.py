@@ -24,6 +24,8 @@ def target_of(host: Host) -> Target:
         host_key_checking=host.host_key_checking or host.ssh_args.host_key_checking,
         jump=host.ssh_args.jump,
         proxy_command=host.ssh_args.proxy_command,
+        ssh_config=host.ssh_args.config,
+        ssh_options=host.ssh_args.options,
         password=host.password,
         become=host.become,
         become_password=host.become_password,

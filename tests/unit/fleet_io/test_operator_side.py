@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from swarmops.backends.base import HostSocket, Place
@@ -169,6 +170,21 @@ def test_ssh_gets_what_the_inventory_says(tmp_path: Path, said: str | None, mode
         *("ssh", *options, "-i", "/k1", "-p", "2222", "-l", "ops"),
         *("10.0.0.1", "--", "ls", "-l"),
     ]
+
+
+def test_ssh_gets_the_inventorys_options_before_ours(tmp_path: Path):
+    """What apply met is known beside what the inventory names, unless nothing is to be known."""
+    options = (("serveraliveinterval", "5"), ("userknownhostsfile", "/mine"))
+    target = Target(
+        name="h1", address="h", ssh_config="a.cfg", ssh_options=options, place=Place(host="h1")
+    )
+    assert ssh_argv(target, tmp_path / "known")[:7] == [
+        *("ssh", "-o", "serveraliveinterval=5"),
+        *("-o", f'userknownhostsfile="{tmp_path}/known" /mine', "-F", "a.cfg"),
+    ]
+    nothing = (("userknownhostsfile", "/dev/null"),)
+    argv = ssh_argv(msgspec.structs.replace(target, ssh_options=nothing), tmp_path / "known")
+    assert argv[1:3] == ["-o", "userknownhostsfile=/dev/null"]
 
 
 @pytest.mark.slow

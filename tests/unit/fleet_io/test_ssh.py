@@ -16,10 +16,10 @@ import pytest
 
 from swarmops.backends.base import Shell
 from swarmops.errors import HostError, HostTimeoutError
-from swarmops.fleet import connect
 from swarmops.fleet.facts import gather
 from swarmops.fleet.known_hosts import KnownHosts, parse
 from swarmops.fleet.shells import Shells
+from swarmops.fleet.ssh_config import read_config
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -370,11 +370,11 @@ def test_a_host_behind_others_is_reached_as_ssh_config_says(
         f"Host inner\n HostName localhost\n Port {server.port}\n ProxyJump {hop},{hop}\n"
     )
     monkeypatch.setenv("HOME", str(server.folder))
-    connect._read_config.cache_clear()
+    read_config.cache_clear()
     try:
         target = server.target(address="inner", port=None)
         assert shells.of(target).run("echo there").stdout == b"there\n"
     finally:
-        connect._read_config.cache_clear()
+        read_config.cache_clear()
     names = {entry.patterns for entry in parse(known.own.read_text(), "")}
     assert names == {f"[localhost]:{server.port}", f"[127.0.0.1]:{server.port}"}

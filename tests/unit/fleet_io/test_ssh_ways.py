@@ -21,6 +21,7 @@ from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
+from swarmops.fleet.ssh_config import keepalive_s, read_config
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -32,11 +33,11 @@ def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
 
     def write(text: str) -> None:
         (tmp_path / ".ssh" / "config").write_text(text)
-        connect._read_config.cache_clear()
+        read_config.cache_clear()
 
     write("")
     yield write
-    connect._read_config.cache_clear()
+    read_config.cache_clear()
 
 
 def locked_key(server: Server, passphrase: str) -> str:
@@ -188,6 +189,55 @@ def test_the_users_own_known_hosts_file_counts(
         " StrictHostKeyChecking yes\n"
     )
     assert shells.of(server.target()).run("true").ok
+
+
+def test_the_inventorys_options_come_before_ssh_configs(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """For the host alone: its known hosts, its name there, and how often it is asked for life."""
+    words = (server.folder / "host_key.pub").read_text().split()
+    (server.folder / "mine").write_text(f"the-host {words[0]} {words[1]}\n")
+    ssh_config("Host *\n HostKeyAlias another\n ServerAliveInterval 60\n")
+    said = f"-o UserKnownHostsFile={server.folder}/mine -o HostKeyAlias=the-host"
+    options = parse_ssh_args(f"{said} -o ServerAliveInterval=7").options
+    target = server.target(host_key_checking="yes", ssh_options=options)
+    assert shells.of(target).run("true").ok
+    ways = connect.Ways(KnownHosts(), Credentials())
+    assert keepalive_s(connect._make_connection(target, ways, {})) == 7
+    beside = server.target(address="localhost", ssh_options=())
+    assert keepalive_s(connect._make_connection(beside, ways, {})) == 60
+
+
+def test_a_host_that_is_not_to_be_remembered_is_met_each_time(
+    server: Server, known: KnownHosts, ssh_config: Callable[[str], None]
+) -> None:
+    """UserKnownHostsFile=/dev/null, as for machines that come and go at one address."""
+    ssh_config("")
+    options = parse_ssh_args("-o UserKnownHostsFile=/dev/null").options
+    name = f"[127.0.0.1]:{server.port}"
+    with Shells(known) as shells:
+        assert shells.of(server.target(ssh_options=options)).run("true").ok
+        assert known.entries(name) == []
+        assert shells.of(server.target(name="h2")).run("true").ok
+    assert len(known.entries(name)) == 1
+    server.stop()
+    server.new_key("host_key")
+    server.start()
+    with Shells(known) as shells:
+        assert shells.of(server.target(ssh_options=options)).run("true").ok
+
+
+def test_another_ssh_config_is_read_instead(
+    server: Server, shells: Shells, ssh_config: Callable[[str], None]
+) -> None:
+    """What -F names; a file that is not there is said."""
+    ssh_config("Host web\n HostName 127.0.0.1\n Port 1\n")
+    (server.folder / "web.cfg").write_text(f"Host web\n HostName 127.0.0.1\n Port {server.port}\n")
+    there = server.target(address="web", port=None, ssh_config=f"{server.folder}/web.cfg")
+    assert shells.of(there).run("true").ok
+    gone = server.target(name="h2", ssh_config="gone.cfg")
+    with pytest.raises(HostError, match=r"no file gone.cfg: see -F in ansible_ssh_common_args"):
+        shells.of(gone).run("true")
 
 
 @pytest.mark.parametrize("hops", [1, 2])
@@ -360,7 +410,7 @@ def test_ssh_config_includes(
     (folder / "1").write_text(f"Host web\n  HostName 127.0.0.1\n  Port {server.port}\n")
     (folder / "2").write_text("Include conf.d/2 nowhere\nHost other\n  User nobody\n")
     ssh_config('# ours\ninclude = conf.d/* \'un\nInclude "conf.d/*"\nConnectTimeout 7\n')
-    found = connect._read_config().base_ssh_config.lookup("web")
+    found = read_config().base_ssh_config.lookup("web")
     assert found["connecttimeout"] == "7"
     assert "user" not in found
     with Shells(known) as shells:
@@ -379,6 +429,12 @@ def test_ssh_config_includes(
         ("-o 'StrictHostKeyChecking no'", SshArgs(host_key_checking="no")),
         ("-i a -i b -p 2222 -l ops", SshArgs(keys=("a", "b"), port=2222, user="ops")),
         ("-o ControlMaster=auto -o ControlPersist=60s -J none", SshArgs()),
+        ("-F a.cfg -F b.cfg", SshArgs(config="a.cfg")),
+        ("-o ServerAliveInterval=5", SshArgs(options=(("serveraliveinterval", "5"),))),
+        (
+            "-o 'UserKnownHostsFile a  b' -oHostKeyAlias=c",
+            SshArgs(options=(("hostkeyalias", "c"), ("userknownhostsfile", "a b"))),
+        ),
     ],
 )
 def test_ansibles_ssh_args(text: str, found: SshArgs) -> None:
