@@ -52,13 +52,13 @@ def logs_raw_and_tail(case: Case) -> None:
 @scenario
 def logs_timestamps_and_since(case: Case) -> None:
     """`--timestamps` begins each line with its time; `--since` takes what came after."""
-    web = case.create(command=("sh", "-c", "echo early; sleep 3; echo late; sleep 1000"))
+    web = case.create(command=("sh", "-c", "echo early; sleep 6; echo late; sleep 1000"))
     case.running(web, 1)
     _until(case, web, "late")
     stamped = case.logs(web, "--raw", "--timestamps").splitlines()
     times = [datetime.fromisoformat(line.split()[0][:26].rstrip("Z")) for line in stamped]
     assert [line.split()[1] for line in stamped] == ["early", "late"]
-    assert 2 < (times[1] - times[0]).total_seconds() < 60
+    assert (times[1] - times[0]).total_seconds() > 2
     since = (times[1].replace(tzinfo=UTC) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     assert case.logs(web, "--raw", "--since", since) == "late"
 

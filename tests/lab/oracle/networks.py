@@ -35,13 +35,14 @@ def shown(case: Case, name: str) -> dict[str, Any]:
 
 def virtual(case: Case, service: str, count: int) -> dict[str, str]:
     """Return a service's virtual IPs by network, once there are so many."""
+    found: list[dict[str, str]] = []
 
-    def look() -> list[dict[str, str]] | None:
-        found = case.service(service)["Endpoint"].get("VirtualIPs") or []
-        return found if len(found) == count else None
+    def look() -> bool:
+        found[:] = case.service(service)["Endpoint"].get("VirtualIPs") or []
+        return len(found) == count
 
-    found = look() if count == 0 else case.until(look, f"{count} virtual IPs of {service}")
-    return {each["NetworkID"]: each.get("Addr", "") for each in found or []}
+    case.until(look, f"{count} virtual IPs of {service}")
+    return {each["NetworkID"]: each.get("Addr", "") for each in found}
 
 
 @scenario

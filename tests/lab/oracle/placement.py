@@ -158,8 +158,7 @@ def host_port_taken(case: Case) -> None:
     """A port of the host is one task's; the fourth on three nodes waits."""
     web = case.create("--replicas", "4", "--publish", "mode=host,target=80,published=18080")
     case.pending(web, "no suitable node (host-mode port already in use on 3 nodes)")
-    tasks = [task for task in case.tasks(web) if task["Status"]["State"] != "pending"]
-    assert len({task["NodeID"] for task in tasks}) == 3
+    assert len({task["NodeID"] for task in case.reach(web, "running", 3)}) == 3
 
 
 @scenario
@@ -167,8 +166,7 @@ def max_replicas_per_node(case: Case) -> None:
     """No node gets more tasks of a service than it may have."""
     web = case.create("--replicas", "4", "--replicas-max-per-node", "1")
     case.pending(web, "no suitable node (max replicas per node limit exceed)")
-    tasks = [task for task in case.tasks(web) if task["Status"]["State"] != "pending"]
-    assert len({task["NodeID"] for task in tasks}) == 3
+    assert len({task["NodeID"] for task in case.reach(web, "running", 3)}) == 3
     assert case.inspect(web)["Spec"]["TaskTemplate"]["Placement"] == {"MaxReplicas": 1}
 
 

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from tests.lab.hosts import Host
+from tests.lab.waiting import wait_for
 
 Kind = Literal["ours", "docker"]
 COMMAND_WITHIN_S = 120.0
+STALE = "update out of sequence"
+STALE_WITHIN_S = 30.0
 ANSWER_WITHIN_S = 60.0
 
 
@@ -64,8 +67,19 @@ class Side:
         return {"PATH": os.environ["PATH"], "HOME": str(self.at.parent)}
 
     def docker(self, *words: str, stdin: str = "") -> str:
-        """Run the docker CLI and return what it printed; AssertionError if it fails."""
-        done = self.run(*words, stdin=stdin)
+        """Run the docker CLI and return what it printed; AssertionError if it fails.
+
+        The CLI reads what it changes, and is refused if a manager wrote to it in between, as an
+        allocator does to a new service: then it is told again, as its user would.
+        """
+
+        def tell() -> Done | None:
+            done = self.run(*words, stdin=stdin)
+            return None if STALE in done.err else done
+
+        what = f"docker {' '.join(words)} between two writes of others"
+        done = wait_for(tell, what, within_s=STALE_WITHIN_S)
+        assert done is not None
         assert done.rc == 0, f"docker {' '.join(words)} exited {done.rc}: {done.err}"
         return done.out
 

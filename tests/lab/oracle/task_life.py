@@ -113,7 +113,7 @@ def history_is_kept_and_reaped(case: Case) -> None:
 
     case.until(look, "seven tasks made")
     case.update(web, "--replicas", "0")
-    case.until(lambda: len(case.tasks(web)) <= 5, "at most five left", within_s=20)
+    case.until(lambda: len(case.tasks(web)) <= 5, "at most five left")
 
 
 @scenario
@@ -122,6 +122,6 @@ def removal(case: Case) -> None:
     web = case.create("--replicas", "2")
     case.running(web, 2)
     assert case.docker("service", "rm", web) == web
-    case.until(lambda: not case.tasks(web), "its tasks gone", within_s=30)
+    case.until(lambda: not case.tasks(web), "its tasks gone")
     refused = case.refused("service", "ps", web)
     assert refused == (1, f"no such service: {web}")

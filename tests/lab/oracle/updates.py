@@ -10,6 +10,9 @@ FAST = ("--update-monitor", "300ms", "--update-delay", "0s")
 WATCHED = ("--update-monitor", "10s", "--update-delay", "0s")
 """Long enough that a failure is seen while it counts, however busy the machine is."""
 
+SLOWLY = ("sh", "-c", "trap 'sleep 4; exit 0' TERM; sleep 100000 & wait")
+"""Runs until it is told to stop, and takes its time then."""
+
 BAD = ("--args", "sh -c 'exit 1'")
 """Options that make every new task fail."""
 
@@ -57,8 +60,8 @@ def update_one_at_a_time(case: Case) -> None:
 
 @scenario
 def update_all_at_once(case: Case) -> None:
-    """With parallelism 0 every old task is told to stop before a new one runs."""
-    web = case.create("--replicas", "3", *FAST, "--update-parallelism", "0")
+    """With parallelism 0 every new task is made before an old one has stopped."""
+    web = case.create("--replicas", "3", *FAST, "--update-parallelism", "0", command=SLOWLY)
     old = case.running(web, 3)
     case.update(web, "--force")
     case.updated(web, "completed")
@@ -84,14 +87,14 @@ def update_two_at_a_time(case: Case) -> None:
     """With parallelism 2 two slots are updated side by side, and the delay lies before the next."""
     web = case.create(
         *("--replicas", "4", "--update-parallelism", "2"),
-        *("--update-delay", "4s", "--update-monitor", "100ms"),
+        *("--update-delay", "8s", "--update-monitor", "100ms"),
     )
     case.running(web, 4)
     case.update(web, "--force")
     case.updated(web, "completed")
     created = sorted(_when(task["CreatedAt"]) for task in case.running(web, 4))
     since = [(each - created[0]).total_seconds() for each in created]
-    assert since[1] < 4 <= since[2]
+    assert since[1] < 8 <= since[2]
 
 
 @scenario
@@ -127,7 +130,7 @@ def update_start_first(case: Case) -> None:
 def update_pauses(case: Case) -> None:
     """Action pause, the default: a failing task halts the update; the other slots keep theirs."""
     web = case.create(
-        "--replicas", "3", *WATCHED, "--update-delay", "5s", "--restart-condition", "none"
+        "--replicas", "3", *WATCHED, "--update-delay", "30s", "--restart-condition", "none"
     )
     old = case.running(web, 3)
     case.update(web, *BAD)
@@ -189,16 +192,20 @@ def update_rollback_fails(case: Case) -> None:
     """A rollback whose own tasks fail is paused.
 
     The new spec fails in one slot only: in Docker a slot that is empty when the rollback comes to
-    it is filled outside of the rollback, and nobody watches that task.
+    it is filled outside of the rollback, and nobody watches that task. The old one fails once the
+    new one was there, which a volume tells it.
     """
     web = case.create(
         *("--replicas", "2", *WATCHED, "--update-parallelism", "2", "--restart-delay", "1s"),
         *("--update-failure-action", "rollback", "--rollback-monitor", "20s"),
-        *("--env", "SLOT={{.Task.Slot}}"),
-        command=("sh", "-c", "sleep 4; exit 1"),
+        *("--env", "SLOT={{.Task.Slot}}", "--constraint", f"node.hostname=={case.node(1)}"),
+        *("--mount", f"type=volume,source={case.name('seen')},target=/seen"),
+        command=("sh", "-c", f"test -e /seen/it && exit 1; {SLEEP[-1]}"),
     )
     case.running(web, 2)
-    case.update(web, "--args", "sh -c 'sleep 2; test $SLOT = 1 && exit 1; sleep 1000'")
+    case.update(
+        web, "--args", "sh -c 'touch /seen/it; sleep 2; test $SLOT = 1 && exit 1; sleep 1000'"
+    )
     message = case.updated(web, "rollback_paused")
     what = case.by_side(ours="rollback", docker="update", because="Rollback")
     assert message.startswith(f"{what} paused due to failure or early termination of task ")
@@ -221,7 +228,7 @@ def update_failure_ratio(case: Case) -> None:
 def update_failure_ratio_between(case: Case) -> None:
     """Half of the tasks may fail where the ratio is a half, and no more."""
     web = case.create(
-        *("--replicas", "4", "--update-monitor", "20s", "--update-delay", "4s"),
+        *("--replicas", "4", "--update-monitor", "20s", "--update-delay", "8s"),
         *("--update-max-failure-ratio", "0.5", "--restart-condition", "none"),
     )
     old = _ids(case.running(web, 4))
@@ -298,7 +305,7 @@ def scaling_is_no_update(case: Case) -> None:
 @scenario
 def scaling_during_an_update(case: Case) -> None:
     """Scaled up while an update runs, a service ends with every task of the new spec."""
-    web = case.create("--replicas", "2", "--update-delay", "2s", "--update-monitor", "100ms")
+    web = case.create("--replicas", "2", "--update-delay", "6s", "--update-monitor", "100ms")
     case.running(web, 2)
     case.update(web, "--env-add", "X=1")
     case.until(lambda: case.update_status(web)[0] == "updating", "the update begun")
