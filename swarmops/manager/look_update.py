@@ -19,13 +19,6 @@ from swarmops.store import Store
 
 log = structlog.get_logger(__name__)
 
-_IN_PROGRESS = ("updating", "rollback_started")
-
-
-def updating(service: Service) -> bool:
-    """Whether an update, or a rollback, goes on."""
-    return given(given(service.update_status, UpdateStatus()).state, "") in _IN_PROGRESS
-
 
 class UpdateLook:
     """What an update does next, by what is seen of its places: of all, then of what changes."""

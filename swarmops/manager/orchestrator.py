@@ -15,11 +15,11 @@ from datetime import datetime
 
 from swarmops.manager import global_, jobs, rebalance, restarts
 from swarmops.manager.look import Key, Turn
-from swarmops.manager.look_update import updating
 from swarmops.manager.loop import Step
 from swarmops.manager.places import is_job, live, stranded, unfit
 from swarmops.manager.restarts import PlaceStep
 from swarmops.manager.service_look import CHANGED, ServiceLook
+from swarmops.manager.update_survey import updating
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name
 from swarmops.model.node import Node, NodeInternal

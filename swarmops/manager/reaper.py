@@ -1,8 +1,9 @@
 """The reaper: deletes tasks that are of no use any more.
 
 A control loop; a key is one place of a service. Of a place it keeps as many tasks as the swarm's
-history limit says, the newest; tasks that shall be removed it deletes once they have ended, were
-never assigned, or their node can't answer for them. It alone deletes tasks.
+history limit says, the newest, and what an update that goes on still reads; tasks that shall be
+removed it deletes once they have ended, were never assigned, or their node can't answer for them.
+It alone deletes tasks.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from swarmops.manager.places import (
     service_run,
     spec_version,
 )
+from swarmops.manager.update_history import read_by_update, update_ended
 from swarmops.model.base import given
 from swarmops.model.defaults import TASK_HISTORY_LIMIT, restart_max_attempts
 from swarmops.model.node import Node, NodeState
@@ -36,7 +38,7 @@ Key = tuple[str, str]
 class Reaper:
     """The loop; it remembers nothing between steps."""
 
-    tables = ("tasks", "nodes", "clusters")
+    tables = ("tasks", "nodes", "clusters", "services")
 
     def reset(self, store: Store) -> Iterator[Key | None]:
         """Yield every place but those with one task that stays."""
@@ -57,6 +59,8 @@ class Reaper:
             gone = new is None or (isinstance(new, Node) and new.status.state is NodeState.DOWN)
             tasks = store.tasks.by_node(node.id) if gone and node is not None else ()
             return [(task.service_id, place_of(task)) for task in tasks]
+        if isinstance(new, Service):
+            return _history(store, new.id) if update_ended(event.old, new) else ()
         if isinstance(new, Cluster) and (
             not isinstance(event.old, Cluster) or event.old.spec != new.spec
         ):
@@ -92,6 +96,12 @@ def _removable(store: Store, task: Task) -> bool:
     return node is None or node.status.state is NodeState.DOWN
 
 
+def _history(store: Store, service_id: str) -> Iterator[Key | None]:
+    """Yield the places of a service that have any."""
+    for task in list(store.tasks.by_service(service_id)):
+        yield (service_id, place_of(task)) if task.status.state.terminal else None
+
+
 def _surplus(service: Service | None, tasks: Sequence[Task], limit: int) -> list[Task]:
     """Return the oldest ended tasks beyond the limit, which counts the live ones too.
 
@@ -100,10 +110,11 @@ def _surplus(service: Service | None, tasks: Sequence[Task], limit: int) -> list
     """
     if not tasks or limit < 0:
         return []
+    read = read_by_update(service, tasks) if service is not None else frozenset[str]()
     attempts = restart_max_attempts(tasks[-1].spec)
     keep = attempts + 1 if attempts else limit
     most = max(len(tasks) - keep, 0)
-    ended = [task for task in tasks[:-1] if _is_history(service, task)]
+    ended = [task for task in tasks[:-1] if _is_history(service, task) and task.id not in read]
     if not attempts:
         return ended[:most]
     counted = {task.id for task in tasks if _is_attempt(task, tasks[-1])}

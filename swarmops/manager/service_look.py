@@ -12,8 +12,9 @@ from collections.abc import Iterable
 
 from swarmops.manager import look_places, rebalance
 from swarmops.manager.look import Look, Slices, Turn
-from swarmops.manager.look_update import UpdateLook, move, updating
+from swarmops.manager.look_update import UpdateLook, move
 from swarmops.manager.places import Places, is_job, made
+from swarmops.manager.update_survey import updating
 from swarmops.model.defaults import mode_name
 from swarmops.model.service import Service
 from swarmops.store import Store, place_of

@@ -28,6 +28,7 @@ from swarmops.store import NodeTable
 MONITOR_S = 5.0
 BY_ITSELF = (TaskState.COMPLETE, TaskState.FAILED, TaskState.REJECTED)
 _ROLLBACK = "rollback_"
+_IN_PROGRESS = ("updating", "rollback_started")
 
 Difference = Literal["none", "placement", "any"]
 """In what two specs differ: in the placement alone, or in more than that."""
@@ -90,8 +91,8 @@ class UpdateSurvey:
             return dirty
         self._replaced.add(place)
         # As in Docker, what the restart policy brings then is none of the update's failures.
-        if failed := next((task for task in tasks if self._failed(task)), None):
-            self.failed[place] = failed
+        if first := next((task for task in tasks if failed(self._service, task)), None):
+            self.failed[place] = first
         if dirty and not self._is_given_up(tasks, now):
             self.tried[place] = tasks
             return True
@@ -119,16 +120,6 @@ class UpdateSurvey:
         """
         newest = max((t for t in tasks if spec_version(t) == self._version), key=made)
         return newest.status.state in BY_ITSELF and not should_restart(newest, tasks, now)
-
-    def _failed(self, task: Task) -> bool:
-        """Whether a new task ended by itself before it ran for the monitor time."""
-        if spec_version(task) != self._version or task.status.state not in BY_ITSELF:
-            return False
-        internal = given(task.internal, TaskInternal())
-        if internal.running_at is UNSET or internal.ended_at is UNSET:
-            return True
-        ran_s = (internal.ended_at - internal.running_at).total_seconds()
-        return ran_s < monitor_s(self.config)
 
     def _tried_since(self, tasks: Sequence[Task]) -> datetime | None:
         """Return when a new task of the place first ran, or ended by itself; None before that.
@@ -183,6 +174,22 @@ def still_dirty(service: Service, tasks: Sequence[Task], nodes: NodeTable) -> bo
     """Whether every task of the place that counts is of an old spec."""
     old = {task.id for task in tasks if is_dirty(service, task, nodes)}
     return _dirty(tasks, old)
+
+
+def failed(service: Service, task: Task) -> bool:
+    """Whether a task of the present spec ended by itself before it ran for the monitor time."""
+    if spec_version(task) != service_version(service) or task.status.state not in BY_ITSELF:
+        return False
+    internal = given(task.internal, TaskInternal())
+    if internal.running_at is UNSET or internal.ended_at is UNSET:
+        return True
+    ran_s = (internal.ended_at - internal.running_at).total_seconds()
+    return ran_s < monitor_s(config_of(service))
+
+
+def updating(service: Service) -> bool:
+    """Whether an update, or a rollback, goes on."""
+    return given(given(service.update_status, UpdateStatus()).state, "") in _IN_PROGRESS
 
 
 def rolling_back(service: Service) -> bool:

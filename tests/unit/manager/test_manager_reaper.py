@@ -6,17 +6,25 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from swarmops.manager.reaper import Reaper
-from swarmops.model.service import RestartPolicy, Service, TaskSpec
+from swarmops.model.service import (
+    RestartPolicy,
+    Service,
+    TaskSpec,
+    UpdateStatus,
+)
 from swarmops.model.swarm import Cluster, OrchestrationConfig, SwarmSpec
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
-from swarmops.store import Store, Transaction
+from swarmops.store import Event, Store, Transaction
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def kept(kinds: str, *, limit: int | None = None, max_attempts: int = 0) -> str:
+def kept(
+    kinds: str, *, limit: int | None = None, max_attempts: int = 0, update: str = "completed"
+) -> str:
     """Return which tasks of a slot stay, the oldest first; all but the last shall not run.
 
     ``f`` failed, ``m`` moved another and ended, ``o`` is of the spec before, as is ``s``, which
@@ -28,8 +36,10 @@ def kept(kinds: str, *, limit: int | None = None, max_attempts: int = 0) -> str:
     )
     tx = Transaction()
     tx.put(Cluster(id="c", spec=SwarmSpec(orchestration=orchestration)))
-    tx.put(Service(id="web"))
     store.apply(1, tx.encode(NOW))
+    tx = Transaction()
+    tx.put(Service(id="web", update_status=UpdateStatus(state=update)))
+    store.apply(2, tx.encode(NOW))  # the version of its spec, then
     spec = TaskSpec(restart_policy=RestartPolicy(max_attempts=max_attempts))
     for number, kind in enumerate(kinds):
         last = number == len(kinds) - 1
@@ -85,3 +95,34 @@ def test_the_history_limit_counts_the_live_task(kinds: str, limit: int | None, s
 def test_what_counts_as_an_attempt_is_kept(kinds: str, max_attempts: int, stay: str) -> None:
     """Whatever the limit: else the attempts would never be used up. Other history goes first."""
     assert kept(kinds, limit=1, max_attempts=max_attempts) == stay
+
+
+@pytest.mark.parametrize(
+    ("kinds", "limit", "stay"),
+    [("oof", 0, "of"), ("oofff", 1, "off"), ("oofffffffffff", 5, "offff"), ("omf", 0, "omf")],
+)
+@pytest.mark.parametrize("state", ["updating", "rollback_started"])
+def test_what_an_update_goes_by_is_kept_until_it_ends(
+    kinds: str, limit: int, stay: str, state: str
+) -> None:
+    """Of each place the last task of the spec before, and the first of the new one that failed."""
+    assert kept(kinds, limit=limit, update=state) == stay
+    assert len(kept(kinds, limit=limit, update="paused")) == max(limit, 1)
+
+
+def test_the_end_of_an_update_is_when_its_history_goes() -> None:
+    """Then the places of the service that have any are looked at."""
+    store = Store(now=lambda: NOW)
+    tx = Transaction()
+    for slot, state in enumerate((TaskState.RUNNING, TaskState.SHUTDOWN), start=1):
+        tx.put(Task(id=f"t{slot}", service_id="web", slot=slot, status=TaskStatus(state=state)))
+    store.apply(1, tx.encode(NOW))
+    going = Service(id="web", update_status=UpdateStatus(state="updating"))
+    ended = replace(going, update_status=UpdateStatus(state="completed"))
+
+    def looked_at(old: Service, new: Service) -> list[tuple[str, str]]:
+        event = Event(table="services", kind="update", old=old, new=new, index=2)
+        return [key for key in Reaper().observe(store, event) if key is not None]
+
+    assert looked_at(going, ended) == [("web", "2")]
+    assert looked_at(ended, going) == looked_at(ended, ended) == []

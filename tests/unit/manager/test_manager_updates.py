@@ -30,7 +30,9 @@ from swarmops.model.service import (
     UpdateConfig,
     UpdateStatus,
 )
+from swarmops.model.swarm import OrchestrationConfig
 from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, lab
 from tests.sim.virtual_loop import virtual
 
@@ -458,6 +460,50 @@ async def test_a_place_that_fails_again_counts_once_in_the_ratio() -> None:
         await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
         failed = [t for t in swarm.store.tasks if t.status.state is TaskState.FAILED]
         assert len(failed) > 1
+
+
+async def keep_history(swarm: Lab, limit: int) -> None:
+    """Set the swarm's history limit."""
+    cluster = swarm.store.cluster
+    assert cluster is not None
+    orchestration = OrchestrationConfig(task_history_retention_limit=limit)
+    tx = Transaction()
+    tx.put(replace(cluster, spec=replace(cluster.spec, orchestration=orchestration)))
+    await swarm.store.commit(tx)
+
+
+@virtual
+async def test_an_update_keeps_its_pace_where_no_history_is_kept() -> None:
+    """A place whose old task is deleted already is still one that is being updated."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        await keep_history(swarm, 0)
+        for agent in swarm.agents.values():
+            agent.stop_s, agent.step_s = 0.0, 0.2
+        await update(swarm, "new", parallelism=1, monitor=SECOND)
+        least = 4
+
+        def done() -> bool:
+            nonlocal least
+            tasks = swarm.store.tasks.by_service("web")
+            least = min(least, sum(task.status.state is TaskState.RUNNING for task in tasks))
+            return status(swarm).state == "completed"
+
+        await swarm.until(done, within_s=30)
+        assert least == 3
+        await swarm.until(lambda: len(swarm.store.tasks.by_service("web")) == 4)
+
+
+@virtual
+async def test_an_update_remembers_its_failures_where_no_history_is_kept() -> None:
+    """Half of the tasks may fail: with the third it stands still, however often they failed."""
+    async with lab(managers=1, workers=3) as swarm:
+        await with_old(swarm)
+        await keep_history(swarm, 1)
+        break_new(swarm)
+        await update(swarm, "new", parallelism=1, delay=3 * SECOND, max_failure_ratio=0.5)
+        await swarm.until(lambda: status(swarm).state == "paused", within_s=30)
+        assert len(running(swarm, "old")) == 1
 
 
 @virtual
