@@ -81,10 +81,16 @@ class Alone:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def restore(self) -> None:
-        """Go on with what the former daemon was about to do, unless a manager answers soon."""
-        for runner in self._runners.values():
+        """Go on with what the former daemon was about to do, unless a manager answers soon.
+
+        A task that ended while a manager was there, and is wanted all the same, ended just before
+        the two were killed.
+        """
+        for runner in list(self._runners.values()):
             if runner.record.attempts.due is not None:
                 self._wait(runner.record, PATIENCE_S)
+            else:
+                self.ended(runner.record)
 
     def ended(self, record: Record) -> None:
         """Hear of a task's end, and have it attempted again if there is nobody else to decide."""

@@ -211,6 +211,25 @@ async def test_a_restarted_daemon_without_a_manager_goes_on(
     await until(lambda: starts(bench, other) == 2)
 
 
+async def test_an_end_that_nobody_decided_about_is_not_forgotten(bench: Bench):
+    """Managers and daemon died together, after the task ended and before it was replaced."""
+    task, over = make_task(restart_policy=SOON), make_task(restart_policy=SOON)
+    await bench.start(task, over)
+    for each in (task, over):
+        await bench.manager.reported(each, S.RUNNING)
+        bench.executor.end(each, 3)
+        await bench.manager.reported(each, S.FAILED)
+    bench.manager.up = False
+    await bench.stop()
+    records = bench.database._records
+    assert records[task.id].attempts.due is None
+    replaced = replace(records[over.id].task, desired_state=S.SHUTDOWN)
+    records[over.id] = replace(records[over.id], task=replaced)
+    await bench.start()
+    await until(lambda: starts(bench, task) == 2)
+    assert starts(bench, over) == 1
+
+
 async def test_an_end_that_was_confirmed_is_the_managers(bench: Bench):
     """History is not brought back to life when the manager goes away."""
     task, end = make_task(restart_policy=SOON), make_task(restart_policy=SOON)
