@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import random
 import re
 import resource
 import subprocess
@@ -43,8 +44,11 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _log = logging.getLogger(__name__)
 _STARTS = threading.BoundedSemaphore(30)
-"""Handshakes at once, whatever the forks: sshd's MaxStartups begins to refuse early."""
-_DROPS_MAX = 5
+"""Handshakes at once, whatever the forks."""
+_STARTS_EACH = 8
+"""Handshakes at once with one sshd: from ten on it turns away at random (MaxStartups 10:30:100)."""
+_DROPS_MAX = 7
+_DROP_PAUSE_S_MAX = 3.2
 _RETRY_S_MAX = 10.0
 _PROXY_END_S = 2.0
 
@@ -92,7 +96,9 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
             late = time.monotonic() - before >= connection.connect_timeout
             if was_dropped(error) and not late and dropped < _DROPS_MAX:
                 dropped += 1
-                time.sleep(0.1 * 2**dropped)
+                # Not all at the same time again: others were turned away together with this one.
+                pause_s = min(_DROP_PAUSE_S_MAX, 0.1 * 2**dropped)
+                time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
                 continue
             if is_silent(error) and silent < target.connect_retries:
                 silent += 1
@@ -105,9 +111,15 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
 
 
 def _open(hop: fabric.Connection) -> None:
-    with _STARTS:
+    with _starts_with(hop.host, hop.port), _STARTS:
         hop.open()
     hop.transport.set_keepalive(keepalive_s(hop))
+
+
+@functools.cache
+def _starts_with(host: str, port: int) -> threading.BoundedSemaphore:
+    del host, port
+    return threading.BoundedSemaphore(_STARTS_EACH)
 
 
 def disconnect(connection: fabric.Connection) -> None:
