@@ -32,6 +32,9 @@ STARTING_DEADLINE = "swarmops.schedule.starting-deadline"
 PROGRESS_DEADLINE_S = 600.0
 STARTING_DEADLINE_S = 3600.0
 
+_SHOWN_MAX = 100
+"""Of a label that is refused; it may be megabytes."""
+
 V = TypeVar("V")
 
 
@@ -159,7 +162,8 @@ def _services(name: str, text: str) -> tuple[Constraint, ...]:
 
 
 def _refuse(name: str, text: str, wanted: str) -> NoReturn:
-    raise InputError(f"label {name}: {text!r} is not {wanted}")
+    shown = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "…"
+    raise InputError(f"label {name}: {shown!r} is not {wanted}")
 
 
 _READERS: dict[str, Callable[[str, str], object]] = {

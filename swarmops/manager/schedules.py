@@ -21,6 +21,8 @@ _NAMES = {
     "@annually": "0 0 1 1 *",
 }
 _FIELDS = 5
+_LENGTH_MAX = 1000
+"""More than the longest that makes sense, with each minute, hour, day, month and weekday named."""
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -29,6 +31,8 @@ class Schedule:
 
     def __init__(self, expression: str) -> None:
         self._expression = _NAMES.get(expression.strip().lower(), expression.strip())
+        if len(self._expression) > _LENGTH_MAX:  # it is read anew each time it is asked
+            raise InputError(f"at most {_LENGTH_MAX} characters are needed")
         if len(self._expression.split()) != _FIELDS:
             raise InputError("five fields are needed: minute, hour, day, month, weekday")
         try:

@@ -16,7 +16,11 @@ BACKOFF_MAX = "swarmops.restart.backoff-max"
 BACKOFF_MAX_S = 300.0
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h|d)")
+_DURATION = re.compile(rf"(?:{_PART.pattern})+")
+_LENGTH_MAX = 100
+_SECONDS_MAX = 2**63 / 1e9
+"""As long as Docker's own durations can be; what adds it to a date must find that there is one."""
 
 
 class Backoff(msgspec.Struct, frozen=True):
@@ -51,12 +55,16 @@ def backoff_of(labels: Mapping[str, str]) -> Backoff:
 
 def seconds(text: str) -> float:
     """Read a duration. Raises ``ValueError``, whose text is what it should look like."""
-    parts = _DURATION.findall(text)
-    if text.strip() == "0":
+    text = text.strip()
+    if text == "0":
         return 0.0
-    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+    # As a whole, and not long: to search a row of digits takes the square of its length.
+    if len(text) > _LENGTH_MAX or not _DURATION.fullmatch(text):
         raise ValueError("a duration like 90s or 10m")
-    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    found_s = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
+    if found_s > _SECONDS_MAX:
+        raise ValueError("a duration of at most 292 years, 106751d")
+    return found_s
 
 
 def factor(text: str) -> float:
