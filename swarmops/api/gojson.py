@@ -39,7 +39,11 @@ _CHOICES = {"RestartPolicy.Condition": "RestartCondition"}
 
 def decode(raw: bytes | str, kind: type) -> Any:
     """Decode JSON to the type. Raises ValueError with Go's or Docker's text."""
-    value = parse(raw)
+    return convert(parse(raw), kind)
+
+
+def convert(value: Any, kind: type) -> Any:
+    """Make the type of what was parsed. Raises ValueError with Go's or Docker's text."""
     respelled = _respelled(value, _shape_of(kind))
     try:
         return msgspec.convert(respelled, type=kind)

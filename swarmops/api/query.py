@@ -44,15 +44,17 @@ def _parsed(text: str) -> dict[str, list[str]]:
         parsed = gojson.parse(text)
     except ValueError as error:
         raise errors.bad_request(str(error)) from None
+    if parsed is None:
+        return {}
     if not isinstance(parsed, dict):
         raise _wrong_form(parsed, "map[string]map[string]bool")
     for values in parsed.values():
-        if not isinstance(values, dict | list):
+        if not isinstance(values, dict | list | None):
             raise _wrong_form(values, "map[string]bool")
-        for value in values:
+        for value in values or ():
             if not isinstance(value, str):
                 raise _wrong_form(value, "string")
-    return {key: list(values) for key, values in parsed.items()}
+    return {key: list(values or ()) for key, values in parsed.items()}
 
 
 def _wrong_form(value: object, wanted: str) -> ApiError:

@@ -159,6 +159,17 @@ async def test_unknown_objects_are_404_by_kind_and_reference(
             'invalid RestartCondition: "x"',
         ),
         (b"[" * 100_000, "exceeded max depth"),
+        pytest.param(
+            b'{"TaskTemplate":{"ContainerSpec":{"Image":"a","Privileges":{"a":%s}}}}'
+            % (b"[" * 200 + b"]" * 200),
+            "exceeded max depth",
+            id="hundreds-deep",
+        ),
+        pytest.param(
+            b'{"EndpointSpec":{"Ports":[%s{}]}}' % (b"{}," * 10_000),
+            "the request's body has more than 10000 values: leave some out",
+            id="thousands-of-values",
+        ),
     ],
 )
 async def test_bad_bodies_are_400_with_the_reason(manager: Api, body: bytes, message: str):
@@ -271,6 +282,13 @@ async def test_bad_paths_and_queries(
     """Versions, routes, filters and booleans are refused in Docker's words."""
     answer = await manager.ask(method, path)
     assert (answer.status, answer.message) == (status, message)
+
+
+@pytest.mark.parametrize("filters", ["null", '{"name":null}', '{"name":[]}', "{}"])
+async def test_filters_that_name_nothing_keep_all(manager: Api, filters: str):
+    """Null is to Go what is not there."""
+    answer = await manager.ask("GET", f"/nodes?filters={filters}")
+    assert (answer.status, len(answer.body)) == (200, 1)
 
 
 @pytest.mark.parametrize("kind", ["service", "node", "swarm", "secret", "config"])
