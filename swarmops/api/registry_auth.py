@@ -28,7 +28,7 @@ def sent(request: web.Request) -> str:
         return ""
     try:
         content = json.loads(base64.urlsafe_b64decode(value + "=="))
-    except ValueError:  # not chained: the cause would show what was sent
+    except (ValueError, RecursionError):  # not chained: the cause would show what was sent
         content = ""
     if content is not None and not isinstance(content, dict):
         raise bad_request(f"the header {HEADER} is not base64 of a JSON object: log in again")

@@ -94,7 +94,14 @@ async def test_a_client_without_credentials_sends_none(manager: Api, nothing: st
     assert kept(manager) == ""
 
 
-@pytest.mark.parametrize("nonsense", ["hunter2", "aHVudGVyMg==", "Imh1bnRlcjIi"])
+DEEP = base64.urlsafe_b64encode(b'{"hunter2":' + b"[" * 3000).decode()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["hunter2", "aHVudGVyMg==", "Imh1bnRlcjIi", DEEP],
+    ids=("no-base64", "no-json", "no-object", "thousands-deep"),
+)
 async def test_nonsense_is_refused_without_being_shown(manager: Api, nonsense: str):
     """With 400, before anything is stored."""
     status, text = await post(manager, "/services/create", SPEC, nonsense)
