@@ -23,6 +23,8 @@ Kind = Literal["secret", "config"]
 Fill = Callable[[str, Mapping[str, Callable[[str], str]]], str]
 """Fills in a template; the functions that it may call, each with one string, come by name."""
 SECRETS_DIR = "/run/secrets"
+ID_MAX = 2**31 - 1
+"""Of users and groups, as Docker bounds them: Linux would have twice as many."""
 
 
 class Dependencies(msgspec.Struct, frozen=True):
@@ -130,8 +132,10 @@ def _part(
 
 def _file(part: _Part, fill: Callable[[str], str]) -> TaskFile:
     target = part.target
-    if not (target.uid.isdecimal() and target.gid.isdecimal()):
-        raise InputError(f"{part.kind} {target.name}: uid and gid of its file must be numbers.")
+    if not (_is_id(target.uid) and _is_id(target.gid)):
+        raise InputError(
+            f"{part.kind} {target.name}: uid and gid of its file must be numbers up to {ID_MAX}."
+        )
     data = part.data
     if part.template:
         try:
@@ -144,3 +148,7 @@ def _file(part: _Part, fill: Callable[[str], str]) -> TaskFile:
     return TaskFile(
         part.kind, target.name, data, int(target.uid), int(target.gid), target.mode & 0o7777
     )
+
+
+def _is_id(text: str) -> bool:
+    return text.isdecimal() and len(text) <= len(str(ID_MAX)) and int(text) <= ID_MAX

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from swarmops.agent.executors.base import TaskError
 from swarmops.agent.executors.launch import Identity
+from swarmops.agent.task_files import ID_MAX
 
 
 def identity(user: str, groups: Sequence[str]) -> Identity | None:
@@ -47,8 +48,8 @@ def home(uid: int) -> str:
 def _user(name: str) -> pwd.struct_passwd | None:
     """Look a user up by name or number; a number needs no entry."""
     try:
-        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
-    except KeyError:
+        return pwd.getpwuid(_number(name)) if name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, ValueError):  # no such, or none that could be: with a NUL in it
         if name.isdecimal():
             return None
         raise TaskError(f"unable to find user {name}: no matching entries in passwd file") from None
@@ -56,8 +57,15 @@ def _user(name: str) -> pwd.struct_passwd | None:
 
 def _group(name: str) -> int:
     if name.isdecimal():
-        return int(name)
+        return _number(name)
     try:
         return grp.getgrnam(name).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):
         raise TaskError(f"unable to find group {name}: no matching entries in group file") from None
+
+
+def _number(name: str) -> int:
+    """Read the number of a user or group. Raises ``TaskError``, in Docker's words."""
+    if len(name) > len(str(ID_MAX)) or int(name) > ID_MAX:
+        raise TaskError(f"uids and gids must be in range 0-{ID_MAX}")
+    return int(name)

@@ -99,7 +99,9 @@ def refuse_what_no_process_has(work: Work) -> None:
 
 def signal_number(name: str) -> int:
     """Return the number of ``SIGTERM``, ``TERM`` or ``15``. Raises ``TaskError``."""
-    if name.isdecimal():
+    if name.isdecimal() and len(name) <= len(str(signals.SIGRTMAX)):
+        if int(name) not in signals.valid_signals():
+            raise TaskError(f"Invalid signal: {name}")
         return int(name)
     try:
         return signals.Signals[f"SIG{name.upper().removeprefix('SIG')}"]

@@ -110,6 +110,8 @@ def test_a_templated_config_is_filled_in():
         ({"configs": [config_ref()]}, [], "config not found: conf"),
         ({"secrets": [secret_ref("../x")]}, [secret()], "is no name for a file"),
         ({"secrets": [secret_ref(uid="www")]}, [secret()], "must be numbers"),
+        ({"secrets": [secret_ref(uid="2147483648")]}, [secret()], "must be numbers up to 21474836"),
+        ({"secrets": [secret_ref(gid="9" * 5000)]}, [secret()], "must be numbers up to 2147483647"),
         ({"secrets": [secret_ref()]}, [secret("{{" + CLEAR + "}}", templating=GOLANG)], "filled"),
         ({"secrets": [secret_ref()]}, [secret(templating=Driver(name="x"))], "driver"),
     ],
