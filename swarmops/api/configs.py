@@ -28,6 +28,7 @@ from swarmops.store.references import check_unused
 SECRET_BYTES_MAX = 500 * 1024
 CONFIG_BYTES_MAX = 1000 * 1024
 NAME_LENGTH_MAX = 64
+REMOVE_ATTEMPTS = 20
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
 
 
@@ -179,14 +180,20 @@ async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
 async def _remove(kind: Kind, request: web.Request) -> web.StreamResponse:
     store = await manager_store(node_of(request))
     stored = kind.find(store, request.match_info["id"])
-    check_unused(stored, store.services)
-    tx = Transaction()
-    tx.delete(stored)
-    try:
-        await store.commit(tx)
-    except NotFound:
-        raise errors.not_found(kind.name, request.match_info["id"]) from None
-    return nothing(status=204)
+    for _ in range(REMOVE_ATTEMPTS):
+        check_unused(stored, store.services)
+        tx = Transaction()
+        tx.delete(stored)
+        try:
+            await store.commit(tx)
+        except OutOfSequence:
+            # Somebody changed its labels meanwhile; the client named no version.
+            stored = kind.find(store, stored.id)
+            continue
+        except NotFound:
+            raise errors.not_found(kind.name, request.match_info["id"]) from None
+        return nothing(status=204)
+    raise OutOfSequence
 
 
 def _check(kind: Kind, spec: Any) -> None:

@@ -172,7 +172,10 @@ async def remove(request: web.Request) -> web.StreamResponse:
     store = await manager_store(node_of(request))
     network = resolve.network(store, reference)
     _check_removable(network, store)
-    await _delete(store, network, reference)
+    try:
+        await _delete(store, network)
+    except NotFound:
+        raise errors.not_found("network", reference) from None
     return nothing(status=204)
 
 
@@ -191,9 +194,9 @@ async def prune(request: web.Request) -> web.StreamResponse:
             continue
         try:
             _check_removable(network, store)
-            await _delete(store, network, network.id)
-        except NetworkInUse:
-            continue
+            await _delete(store, network)
+        except (NetworkInUse, NotFound):
+            continue  # also one that somebody else removed meanwhile
         deleted.append(name_of(network))
     return reply(NetworksDeleted(networks_deleted=deleted or None))
 
@@ -209,13 +212,10 @@ def _prunable(network: Network, filters: query.Filters, until: datetime | None) 
     )
 
 
-async def _delete(store: Store, network: Network, reference: str) -> None:
+async def _delete(store: Store, network: Network) -> None:
     tx = Transaction()
     tx.delete(network)
-    try:
-        await store.commit(tx)
-    except NotFound:
-        raise errors.not_found("network", reference) from None
+    await store.commit(tx)
 
 
 def _check_removable(network: Network, store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 from swarmops.model.base import given
 from swarmops.model.session import Assignments
 from swarmops.model.swarm import ClusterInternal
+from swarmops.store import Transaction
 from swarmops.store.actions import PutSecret
 from tests.unit.api.conftest import Api
 
@@ -184,3 +185,26 @@ async def test_a_file_that_is_in_use_stays(manager: Api, kind: str):
     await manager.ask("DELETE", "/services/two")
     answer = await manager.ask("DELETE", f"/{kind}s/s1")
     assert answer.message == f"{INVALID}{kind} 's1' is in use by the following service: one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_file_whose_labels_change_meanwhile_is_removed_all_the_same(
+    manager: Api, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    """Who removes it has named no version."""
+    await create(manager, kind)
+    index = (await manager.get(f"/{kind}s/s1"))["Version"]["Index"]
+    store = manager.node.store
+    assert store is not None
+    commit = store.commit
+
+    async def after_another(tx: Transaction) -> None:
+        monkeypatch.setattr(store, "commit", commit)
+        labels = {"Name": "s1", "Labels": {"a": "b"}}
+        answer = await manager.ask("POST", f"/{kind}s/s1/update?version={index}", labels)
+        assert answer.status == 200
+        await commit(tx)
+
+    monkeypatch.setattr(store, "commit", after_another)
+    assert (await manager.ask("DELETE", f"/{kind}s/s1")).status == 204
+    assert await manager.get(f"/{kind}s") == []

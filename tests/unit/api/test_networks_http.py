@@ -11,6 +11,7 @@ from swarmops.model.ids import new_id
 from swarmops.model.network import Network, NetworkAttachment, NetworkSpec
 from swarmops.model.service import Endpoint, VirtualIP
 from swarmops.model.task import Task, TaskState, TaskStatus
+from swarmops.store import Transaction
 from tests.unit.api.conftest import Answer, Api
 
 REFUSED = "rpc error: code = FailedPrecondition desc = "
@@ -401,6 +402,26 @@ async def test_pruning_removes_what_nothing_uses(manager: Api):
     assert await prune() is None
     assert [one["Name"] for one in await manager.get("/networks")] == ["ingress", "used"]
     assert (await manager.ask("POST", "/networks/prune", bad=["x"])).status == 400
+
+
+async def test_pruning_goes_on_where_another_has_removed_one_meanwhile(
+    manager: Api, monkeypatch: pytest.MonkeyPatch
+):
+    """It tells of those that it has removed itself."""
+    for name in ("first", "second", "third"):
+        await made(manager, name)
+    store = manager.node.store
+    assert store is not None
+    commit = store.commit
+
+    async def after_another(tx: Transaction) -> None:
+        monkeypatch.setattr(store, "commit", commit)
+        assert (await manager.ask("DELETE", "/networks/first")).status == 204
+        await commit(tx)
+
+    monkeypatch.setattr(store, "commit", after_another)
+    answer = await manager.ask("POST", "/networks/prune")
+    assert (answer.status, answer.body) == (200, {"NetworksDeleted": ["second", "third"]})
 
 
 @pytest.mark.parametrize(
