@@ -7,6 +7,7 @@ the same, and no task is restarted for a difference that is none.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import Any, TypeVar, get_args
 
@@ -70,14 +71,9 @@ def in_stored_order(spec: ServiceSpec, stored: ServiceSpec) -> ServiceSpec:
 
 def _ordered(wanted: L, stored: L) -> L:
     """Return the stored list if it has the same members, as often."""
-    if not isinstance(wanted, list) or not isinstance(stored, list) or len(wanted) != len(stored):
+    if not isinstance(wanted, list) or not isinstance(stored, list):
         return wanted
-    rest = list(stored)
-    for each in wanted:
-        if each not in rest:
-            return wanted
-        rest.remove(each)
-    return stored
+    return stored if Counter(wanted) == Counter(stored) else wanted
 
 
 def without_zeros(model: M) -> M:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
@@ -72,7 +73,7 @@ def _check_pools(pools: Sequence[str], size: int) -> None:
     """Refuse what no network could get a subnet from."""
     if not 0 < size <= IPV4_BITS:
         raise bad_request(f"subnet size is out of range: {size}")
-    seen: list[IPv4Network] = []
+    seen: list[tuple[IPv4Network, str]] = []
     for text in pools:
         try:
             pool = IPv4Network(text, strict=False)
@@ -80,9 +81,11 @@ def _check_pools(pools: Sequence[str], size: int) -> None:
             raise bad_request(f"invalid base pool {text}: invalid CIDR address: {text}") from None
         if size < pool.prefixlen:
             raise bad_request(f'invalid CIDR: "{text}". Subnet size is too small for pool: {size}')
-        if any(pool.overlaps(other) for other in seen):
+        seen.append((pool, text))
+    # In order, for what overlaps anything overlaps its neighbour: there may be very many.
+    for (before, _), (pool, text) in pairwise(sorted(seen)):
+        if pool.overlaps(before):
             raise bad_request(f"invalid base pool {text}: it overlaps with another one")
-        seen.append(pool)
 
 
 def checked(stored: SwarmSpec, wanted: SwarmSpec) -> SwarmSpec:
