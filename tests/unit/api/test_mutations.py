@@ -21,7 +21,22 @@ FULL: dict[str, Any] = {
             "Init": True,
             "StopGracePeriod": 1,
             "Healthcheck": {"Test": ["CMD", "true"], "Interval": 10**9, "Retries": 3},
-            "Mounts": [{"Type": "tmpfs", "Target": "/x", "TmpfsOptions": {"SizeBytes": 1}}],
+            "Mounts": [
+                {
+                    "Type": "tmpfs",
+                    "Target": "/x",
+                    "TmpfsOptions": {"SizeBytes": 1, "Options": [["noexec"], ["uid", "1"]]},
+                },
+                {
+                    "Type": "volume",
+                    "Source": "v",
+                    "Target": "/v",
+                    "VolumeOptions": {
+                        "Labels": {"a": "b"},
+                        "DriverConfig": {"Name": "local", "Options": {"type": "nfs", "o": "ro"}},
+                    },
+                },
+            ],
             "DNSConfig": {"Nameservers": ["10.0.0.1"]},
             "Privileges": {"SELinuxContext": {"Disable": True}},
             "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 2}],
@@ -48,6 +63,24 @@ FULL: dict[str, Any] = {
     "Mode": {"Replicated": {"Replicas": 2}},
     "UpdateConfig": {"Parallelism": 1, "Delay": 1, "MaxFailureRatio": 0.5, "Order": "stop-first"},
     "EndpointSpec": {"Mode": "vip", "Ports": [{"TargetPort": 80, "PublishedPort": 80}]},
+}
+NETWORK: dict[str, Any] = {
+    "Name": "full",
+    "Driver": "overlay",
+    "Labels": {"a": "b"},
+    "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4097", "encrypted": ""},
+    "IPAM": {
+        "Driver": "default",
+        "Options": {"a": "b"},
+        "Config": [
+            {
+                "Subnet": "10.9.0.0/16",
+                "IPRange": "10.9.1.0/24",
+                "Gateway": "10.9.0.1",
+                "AuxiliaryAddresses": {"a": "10.9.0.2"},
+            }
+        ],
+    },
 }
 ODD: list[Any] = [
     None,
@@ -106,3 +139,29 @@ async def test_no_mutation_is_an_internal_error(manager: Api, seed: int):
         assert again.status == 200, (again, spec)
         assert (await manager.ask("DELETE", f"/services/{service_id}")).status == 200
     assert stored > 10
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_no_mutation_of_a_network_is_an_internal_error(manager: Api, seed: int):
+    """Its options and its subnets' too; one that was made is shown, joined and removed."""
+    rng = random.Random(seed)
+    stored = 0
+    for _ in range(100):
+        spec = mutated(NETWORK, rng)
+        answer = await manager.ask("POST", "/networks/create", spec)
+        assert "internal error" not in str(answer.body), spec
+        if answer.status != 201:
+            continue
+        stored += 1
+        shown = await manager.get(f"/networks/{answer.body['Id']}?verbose=true")
+        options = {"Target": shown["Id"], "DriverOpts": {"a": "b"}}
+        template = {"ContainerSpec": {"Image": "busybox"}, "Networks": [options]}
+        joined = await manager.ask(
+            "POST", "/services/create", {"Name": "joins", "TaskTemplate": template}
+        )
+        assert joined.status == 201, (joined, spec)
+        found = await manager.get("/services/joins")
+        assert found["Spec"]["TaskTemplate"]["Networks"] == [options]
+        assert (await manager.ask("DELETE", "/services/joins")).status == 200
+        assert (await manager.ask("DELETE", f"/networks/{shown['Id']}")).status == 204
+    assert stored > 5
