@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
@@ -122,8 +123,8 @@ def _part(
     driver = given(given(templating, Driver()).name, "")
     if driver not in {"", "golang"}:
         raise InputError(f'{kind} {target.name}: the template driver "{driver}" is unknown.')
-    if not target.name or ".." in PurePosixPath(target.name).parts:
-        raise InputError(f'{kind}: "{target.name}" is no name for a file.')
+    if not target.name or "\0" in target.name or ".." in PurePosixPath(target.name).parts:
+        raise InputError(f"{kind}: {json.dumps(target.name)} is no name for a file.")
     try:
         return _Part(kind, target, base64.b64decode(data), bool(driver))
     except (binascii.Error, ValueError):  # not chained: the cause would show what it saw

@@ -109,6 +109,7 @@ def test_a_templated_config_is_filled_in():
         ({"secrets": [secret_ref()]}, [], "secret not found: pw"),
         ({"configs": [config_ref()]}, [], "config not found: conf"),
         ({"secrets": [secret_ref("../x")]}, [secret()], "is no name for a file"),
+        ({"secrets": [secret_ref("a\0b")]}, [secret()], "is no name for a file"),
         ({"secrets": [secret_ref(uid="www")]}, [secret()], "must be numbers"),
         ({"secrets": [secret_ref(uid="2147483648")]}, [secret()], "must be numbers up to 21474836"),
         ({"secrets": [secret_ref(gid="9" * 5000)]}, [secret()], "must be numbers up to 2147483647"),
