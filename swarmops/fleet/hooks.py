@@ -19,18 +19,25 @@ from swarmops.fleet.entry import Entry
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.patterns import match_hosts
 from swarmops.fleet.pool import run_on
+from swarmops.fleet.selection import Selection
 from swarmops.fleet.shells import Shells
+from swarmops.fleet.steps import AREAS
 from swarmops.fleet.targets import target_of
 
 WHEN = ("before", "after")
+PARTS = tuple(sorted(set(AREAS.values())))
 _TIMEOUT_NS = 60 * 10**9
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. ``hosts`` empty: on the operator's machine, in the playbook's folder."""
+    """One command. ``hosts`` empty: on the operator's machine, in the playbook's folder.
+
+    ``areas`` are what ``--only`` calls the parts of an apply that it belongs to; empty: any.
+    """
 
     command: tuple[str, ...]
     hosts: tuple[str, ...] = ()
+    areas: tuple[str, ...] = ()
     timeout_s: float = 60.0
 
     @property
@@ -46,9 +53,9 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     before: tuple[Hook, ...] = ()
     after: tuple[Hook, ...] = ()
 
-    def within(self, hosts: frozenset[str]) -> Hooks:
-        """Return what a limited apply runs: on the chosen hosts alone, and on this machine."""
-        return Hooks(before=_within(self.before, hosts), after=_within(self.after, hosts))
+    def within(self, selection: Selection) -> Hooks:
+        """Return what an apply of a part runs: on the chosen hosts alone, and on this machine."""
+        return Hooks(before=_within(self.before, selection), after=_within(self.after, selection))
 
     def lines(self) -> Iterator[str]:
         """Yield each hook in a line, in the order in which they are run."""
@@ -56,8 +63,12 @@ class Hooks(msgspec.Struct, frozen=True, kw_only=True):
         yield from (f"after, {hook.text}" for hook in self.after)
 
 
-def _within(hooks: Sequence[Hook], hosts: frozenset[str]) -> tuple[Hook, ...]:
-    cut = ((hook, tuple(name for name in hook.hosts if name in hosts)) for hook in hooks)
+def _within(hooks: Sequence[Hook], selection: Selection) -> tuple[Hook, ...]:
+    hosts, areas = selection.hosts, selection.areas
+    kept = [h for h in hooks if areas is None or not h.areas or areas.intersection(h.areas)]
+    if hosts is None:
+        return tuple(kept)
+    cut = ((hook, tuple(name for name in hook.hosts if name in hosts)) for hook in kept)
     return tuple(
         msgspec.structs.replace(hook, hosts=chosen)
         for hook, chosen in cut
@@ -82,6 +93,7 @@ def _hook(entry: Entry, inventory: Inventory) -> Hook:
         "command": ("command", words),
         "hosts": ("hosts", Entry.name),
         "timeout": ("timeout_ns", duration),
+        "only": ("areas", _areas),
     }
     found = fields(entry, table)
     if not found.get("command"):
@@ -93,8 +105,15 @@ def _hook(entry: Entry, inventory: Inventory) -> Hook:
     return Hook(
         command=tuple(found["command"]),
         hosts=tuple(hosts),
+        areas=tuple(found.get("areas", ())),
         timeout_s=found.get("timeout_ns", _TIMEOUT_NS) / 1e9,
     )
+
+
+def _areas(entry: Entry) -> list[str]:
+    """Return the parts that a name or a list of names says."""
+    items = entry.items() if isinstance(entry.value, list) else [entry]
+    return [item.choice(*PARTS) for item in items]
 
 
 def run_hooks(

@@ -88,6 +88,11 @@ _HOOK = {
         "Run it on these hosts instead, as the inventory's user.", "the operator's machine"
     ),
     "timeout": _M("It fails after this time.", "`60s`"),
+    "only": _M(
+        "The parts that it belongs to, as `--only` has them: one or a list of `runtime`, `nodes`,"
+        " `services`. An apply of other parts leaves it out.",
+        "any",
+    ),
 }
 _MATERIAL = {
     "file": _M("Content: a file, relative to the playbook."),

@@ -73,9 +73,8 @@ def open_fleet(
     if wanted.replace_dead:
         playbook = msgspec.structs.replace(playbook, replace_dead_after_s=0)
     selection = read_selection(inventory, wanted)
-    if selection.hosts is not None:
-        hooks = playbook.hooks.within(selection.hosts)
-        playbook = msgspec.structs.replace(playbook, hooks=hooks)
+    hooks = playbook.hooks.within(selection)
+    playbook = msgspec.structs.replace(playbook, hooks=hooks)
     backend = load_backend(playbook.backend)
     return Fleet(on_backend(inventory, backend), playbook, backend, shells, forks, selection)
 

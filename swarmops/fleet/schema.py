@@ -42,7 +42,15 @@ def playbook_schema() -> Schema:
         "name": ref("text"),
         materials.WORKING_DIR: ref("text"),
     }
-    hook = mapping({"command": ref("texts"), "hosts": ref("text"), "timeout": ref("duration")})
+    part = choice(*hooks.PARTS)
+    hook = mapping(
+        {
+            "command": ref("texts"),
+            "hosts": ref("text"),
+            "timeout": ref("duration"),
+            "only": either(part, list_of(part)),
+        }
+    )
     parts: dict[str, Schema] = {
         "swarm": mapping(table(SWARM) | {"replace_dead_after": ref("duration")}),
         "nodes": map_of(

@@ -157,6 +157,7 @@ def test_a_mistake_in_one_of_several_playbooks_is_told_with_its_file(
         ("include: playbook.yml", "include goes in a circle"),
         ("hooks: {befor: []}", "did you mean 'before'"),
         ("hooks: {before: [{hosts: a}]}", "needs a command"),
+        ("hooks: {before: [{command: x, only: service}]}", "nodes, runtime or services"),
         ("hooks: {before: [{command: x, hosts: nobody}]}", "no host or group"),
     ],
 )
@@ -186,6 +187,30 @@ def test_a_limited_apply_runs_no_hook_on_other_hosts(inventory: Inventory):
         f"after, on this machine: three {bound}",
     ]
     assert len(list(whole.playbook.hooks.lines())) == 3
+
+
+@pytest.mark.parametrize(
+    ("only", "ran"),
+    [
+        (None, ["any", "served", "both"]),
+        ("services", ["any", "served", "both"]),
+        ("nodes", ["any", "both"]),
+        ("runtime", ["any"]),
+    ],
+)
+def test_an_apply_of_a_part_runs_no_hook_of_other_parts(
+    inventory: Inventory, only: str | None, ran: list[str]
+):
+    """What says nothing belongs to all of them."""
+    play(
+        inventory,
+        "hooks:\n  before:\n  - {command: any}\n  - {command: served, only: services}\n"
+        "  - {command: both, only: [nodes, services]}\n",
+    )
+    path = Path(inventory.path)
+    with Shells() as shells:
+        fleet = open_fleet(path, [path.parent / "playbook.yml"], shells, wanted=Wanted(only=only))
+    assert [hook.command[0] for hook in fleet.playbook.hooks.before] == ran
 
 
 def test_hooks_run_in_order_here_and_on_hosts(inventory: Inventory, tmp_path: Path):
