@@ -27,21 +27,23 @@ class Sudo(msgspec.Struct, frozen=True):
 
     def command(self, script: str) -> str:
         """Return the line that runs the script as the user, for the login shell."""
-        how = "-n" if self.password is None else "-S -p ''"
-        skip = (
-            ""
-            if self.password is None
-            else f'while read -r l && [ "$l" != {self.marker} ]; do :; done; '
-        )
-        inner = f"echo {self.marker} >&2; {skip}{script}"
-        return f"exec sudo -H {how} -u {shlex.quote(self.user)} -- sh -c {shlex.quote(inner)}"
+        as_user = f"-u {shlex.quote(self.user)} -- sh -c"
+        if self.password is None:
+            return f"exec sudo -H -n {as_user} {shlex.quote(f'echo {self.marker} >&2; {script}')}"
+        inner = f'while read -r l && [ "$l" != {self.marker} ]; do :; done; {script}'
+        sudo = f"sudo -H -S -p '' {as_user}"
+        # Tried first where no more than the password can be read: sudo takes three lines for three
+        # passwords, and a mistyped one would cost three of the tries after which users are locked.
+        tried = f"IFS= read -r p; printf '%s\\n' \"$p\" | {sudo} : || exit"
+        run = f"exec {sudo} {shlex.quote(f'echo {self.marker} >&2; {inner}')}"
+        return f"exec sh -c {shlex.quote(f'{tried}; {run}')}"
 
     @property
     def first_input(self) -> bytes:
-        """What goes to stdin before the command's own input."""
+        """What goes to stdin before the command's own input: the password is tried, then used."""
         if self.password is None:
             return b""
-        return f"{self.password}\n{self.marker}\n".encode()
+        return f"{self.password}\n{self.password}\n{self.marker}\n".encode()
 
     def strip(self, result: Result, host: str) -> Result:
         """Return the command's own result. Raises HostError if sudo didn't let it run."""

@@ -295,11 +295,17 @@ def test_a_password_never_shows(server: Server) -> None:
 
 
 _SUDO = """#!/bin/sh
-# As sudo with a password: reads one line, and refuses what is wrong.
+# As sudo with a password: reads up to three lines, and refuses what is wrong.
 while [ "$1" != -- ]; do shift; done; shift
-read -r given
-[ "$given" = right ] || { echo "sudo: 1 incorrect password attempt" >&2; exit 1; }
-exec "$@"
+tries=0
+while [ $tries -lt 3 ] && read -r given; do
+    [ "$given" = right ] && exec "$@"
+    tries=$((tries + 1))
+    echo "$given" >> "${0%/bin/sudo}/tried"
+    echo "Sorry, try again." >&2
+done
+echo "sudo: $tries incorrect password attempts" >&2
+exit 1
 """
 
 
@@ -345,10 +351,11 @@ def test_a_local_command_that_may_not_be_killed_is_a_timeout_all_the_same(
 
 @pytest.mark.usefixtures("sudo")
 def test_a_wrong_sudo_password_is_one_sentence(server: Server, shells: Shells) -> None:
-    """Sudo's refusal is told apart from the command's own failure."""
+    """Sudo's refusal is told apart from the command's own failure; it costs a single try."""
     target = server.target(connection="local", become=True, become_password="wrong")
     with pytest.raises(HostError, match=r"sudo refused .*incorrect.*check ansible_become_password"):
-        shells.of(target).run("true")
+        shells.of(target).run("cat", stdin=b"one\ntwo\nthree\n")
+    assert (server.folder / "tried").read_text() == "wrong\n"
     target = msgspec.structs.replace(target, name="h2", become_password="right")
     assert shells.of(target).run("exit 7").rc == 7
 
