@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from swarmops.fleet import compose_container
-from swarmops.fleet.compose_deploy import read_deploy
+from swarmops.fleet.compose_deploy import DEPLOY_KEYS, read_deploy
 from swarmops.fleet.compose_fields import fields, pairs
 from swarmops.fleet.compose_ports import ports
 from swarmops.fleet.entry import Entry
@@ -85,6 +85,8 @@ def _check_keys(entry: Entry) -> tuple[str, ...]:
             continue
         if key in INSTEAD:
             item.fail(f"{item.key} is not read here: {INSTEAD[key]}")
+        if key in DEPLOY_KEYS:
+            item.fail(f"{item.key} is not read here: write deploy.{key}")
         if key not in IGNORED:
             item.fail(f"unknown key '{item.key}': {did_you_mean(key, KEYS)}")
         warnings.append(f"{item.where}: {item.key} is ignored: a swarm has no such thing")

@@ -163,11 +163,12 @@ TASK_PART: Table = {
     "placement": ("placement", _placement),
 }
 _OWN = ("mode", "replicas", "endpoint_mode")
+DEPLOY_KEYS = frozenset({*SERVICE_PART, *TASK_PART, *_OWN})
 
 
 def read_deploy(entry: Entry) -> tuple[dict[str, Any], dict[str, Any], ServiceMode, str | None]:
     """Return fields of the ServiceSpec, fields of the TaskSpec, the mode, the endpoint's mode."""
-    section = entry.section({*SERVICE_PART, *TASK_PART, *_OWN})
+    section = entry.section(DEPLOY_KEYS)
     service = fields(section, SERVICE_PART, also={*TASK_PART, *_OWN})
     task = fields(section, TASK_PART, also={*SERVICE_PART, *_OWN})
     policy = section.get("restart_policy")

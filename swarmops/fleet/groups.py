@@ -15,8 +15,8 @@ import msgspec
 
 from swarmops.fleet.document import Document
 from swarmops.fleet.entry import Entry, shown
-from swarmops.fleet.nearest import did_you_mean
 from swarmops.fleet.ranges import expand
+from swarmops.fleet.unknown_variable import unknown_variable
 
 SECTIONS = ("hosts", "children", "vars")
 _OF_PLAYBOOKS = ("swarm", "nodes", "services", "stacks")
@@ -176,7 +176,7 @@ class _Reader:
 
     def assign(self, target: Vars, key: str, value: Entry, owner: str) -> None:
         if key.startswith("swarmops_") and key not in self.known_vars:
-            value.fail(f"unknown variable '{key}': {did_you_mean(key, self.known_vars)}")
+            value.fail(unknown_variable(key, self.known_vars))
         before = target.get(key)
         if before is not None and before.value != value.value:
             value.fail(

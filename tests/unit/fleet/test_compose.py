@@ -261,6 +261,8 @@ def test_x_keys_are_left_alone():
             "image: i\ndeploy:\n  placement:\n    constraint: []",
             "p.yml:4: unknown key 'deploy.placement.constraint'",
         ),
+        ("image: i\nreplicas: 3", "p.yml:2: replicas is not read here: write deploy.replicas"),
+        ("image: i\nplacement: {}", "p.yml:2: placement is not read here: write deploy.placement"),
         ("command: x", "needs an image"),
         (
             "image: i\ndeploy: {replicas: four}",

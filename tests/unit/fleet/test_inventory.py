@@ -229,6 +229,18 @@ BAD = [
         "all:\n  hosts: {a: {swarmops_sock: x}}",
         "2: unknown variable 'swarmops_sock': did you mean 'swarmops_socket'?",
     ),
+    (
+        "all:\n  hosts: {a: {swarmops_manger: 3}}",
+        "2: unknown variable 'swarmops_manger': how many managers there are is the playbook's (swa",
+    ),
+    (
+        "all:\n  hosts: {a: {swarmops_role: worker}}",
+        "2: unknown variable 'swarmops_role': it is the playbook's (nodes.HOST.role)",
+    ),
+    (
+        "all:\n  hosts: {a: {swarmops_x: 1}}",
+        "2: unknown variable 'swarmops_x': known are swarmops_advertise_addr, swarmops_backend,",
+    ),
     ("all:\n  hosts:\n    a:\n    a:", "4: 'a' is here twice (first in line 3): keep one of them"),
     (
         "all:\n  hosts:\n    h[1:3]:\n    h2:",
