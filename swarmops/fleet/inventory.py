@@ -79,11 +79,18 @@ def build_inventory(
         "inventory_file": os.path.abspath(path),  # noqa: PTH100 - the same
     }
     variables = {host: groups.vars_of(host) for host in groups.host_vars}
-    hosts: dict[str, Host] = {}
-    for name in groups.host_vars:
-        inside = tuple(group.name for group in groups.parents(name) if group.name != "all")
-        scope = _scope(variables[name], magic | host_magic(name, inside))
-        hosts[name] = build_host(name, inside, variables[name], scope)
+    inside = {
+        name: tuple(group.name for group in groups.parents(name) if group.name != "all")
+        for name in groups.host_vars
+    }
+    # Each host's variables may be over the others': all are known before any is rendered.
+    hostvars: dict[str, Scope] = {}
+    magic["hostvars"] = hostvars
+    for name, own in variables.items():
+        hostvars[name] = _scope(own, magic | host_magic(name, inside[name]))
+    hosts = {
+        name: build_host(name, inside[name], own, hostvars[name]) for name, own in variables.items()
+    }
     _refuse_twins(hosts)
     all_vars = groups.all_vars()
     return Inventory(
@@ -138,15 +145,15 @@ def playbook_scope(
         "inventory_dir": inventory.folder,
         "inventory_file": os.path.abspath(inventory.path),  # noqa: PTH100 - the same
     }
-    hostvars = {
-        host.name: Scope(
+    hostvars: dict[str, Scope] = {}
+    base["hostvars"] = hostvars
+    for host in inventory.hosts.values():
+        hostvars[host.name] = Scope(
             {**host.vars, **base, **host_magic(host.name, host.groups)},
             lambda name, host=host: host.origins.get(name, inventory.path),  # type: ignore[misc]
         )
-        for host in inventory.hosts.values()
-    }
     return Scope(
-        {**defaults, **inventory.vars, **own, **base, "hostvars": hostvars},
+        {**defaults, **inventory.vars, **own, **base},
         lambda name: (
             playbook
             if name in own or (name in defaults and name not in inventory.vars)

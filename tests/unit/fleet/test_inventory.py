@@ -194,6 +194,20 @@ def test_playbooks_see_the_inventory():
     assert scope.render(text, "p.yml:1", "x") == "all 2 host"
 
 
+def test_hosts_see_each_others_variables():
+    """As hostvars, also of hosts that come later; a playbook sees the same."""
+    inventory = load(
+        "all:\n  hosts:\n"
+        "    a: {ansible_ssh_common_args: '-J {{ hostvars.b.gate }}'}\n"
+        "    b: {gate: \"{{ hostvars['c'].ansible_host }}:{{ port }}\"}\n"
+        "    c: {ansible_host: 192.0.2.7}\n"
+        "  vars: {port: 2222}\n"
+    )
+    assert inventory.hosts["a"].ssh_args.jump == "192.0.2.7:2222"
+    scope = playbook_scope(inventory)
+    assert scope.render("{{ hostvars.b.gate }}", "p.yml:1", "x") == "192.0.2.7:2222"
+
+
 def test_merges_of_merges_are_bounded():
     """A small file whose merge keys multiply is refused, also where every key is the same."""
     levels = ["all: {vars: {m0: &m0 {x: 1}"]
@@ -240,6 +254,14 @@ BAD = [
     (
         "all:\n  hosts: {a: {swarmops_x: 1}}",
         "2: unknown variable 'swarmops_x': known are swarmops_advertise_addr, swarmops_backend,",
+    ),
+    (
+        "all:\n  hosts:\n    a: {ansible_host: '{{ hostvars.b.x }}'}\n    b: {x: '{{ x }}'}",
+        "4: 'x' is defined by itself (x → x)",
+    ),
+    (
+        "all:\n  hosts: {a: {ansible_host: '{{ hostvars.b.x }}'}, b: }",
+        "has no attribute 'x'",
     ),
     ("all:\n  hosts:\n    a:\n    a:", "4: 'a' is here twice (first in line 3): keep one of them"),
     (
