@@ -41,6 +41,7 @@ Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 30.0
 _FORBIDDEN = 403
+_PORT_DIGITS = 5
 
 
 class RemovedError(SwarmopsError):
@@ -122,9 +123,10 @@ def split_address(addr: str, default_port: int | None = None) -> tuple[str, int]
     bare = not colon or addr.endswith("]") or (addr.count(":") > 1 and not addr.startswith("["))
     if default_port is not None and bare:
         host, port = addr, str(default_port)
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:  # noqa: PLR2004 - TCP's own
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS else 0
+    if not host or not 0 < number < 65536:  # noqa: PLR2004 - TCP's own
         raise ApiError(400, f"address {addr}: must be host:port")
-    return host.strip("[]"), int(port)
+    return host.strip("[]"), number
 
 
 def join_address(host: str, port: int) -> str:

@@ -26,7 +26,11 @@ def test_a_listen_address_is_an_ip_or_an_interface_with_an_optional_port(
     assert listen_address(wanted) == address
 
 
-@pytest.mark.parametrize("wanted", ["nosuch0", "1.2.3.4.5:1", "example:99999", ":"])
+@pytest.mark.parametrize(
+    "wanted",
+    ["nosuch0", "1.2.3.4.5:1", "example:99999", ":", "127.0.0.5:²", f"127.0.0.5:{'9' * 5000}"],
+    ids=("name", "no-ip", "no-port", "nothing", "superscript", "thousands-of-digits"),
+)
 def test_another_listen_address_is_refused(wanted: str):
     """With a sentence, as a bad request."""
     with pytest.raises(ApiError, match="address") as refusal:
