@@ -12,7 +12,6 @@ import logging
 import random
 import re
 import resource
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ import paramiko
 
 from swarmops.errors import HostError
 from swarmops.fleet.credentials import Credentials
+from swarmops.fleet.disconnect import disconnect
 from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.known_hosts import KnownHosts, host_id
@@ -50,7 +50,6 @@ _STARTS_EACH = 8
 _DROPS_MAX = 7
 _DROP_PAUSE_S_MAX = 3.2
 _RETRY_S_MAX = 10.0
-_PROXY_END_S = 2.0
 
 
 def raise_file_limit() -> None:
@@ -120,29 +119,6 @@ def _open(hop: fabric.Connection) -> None:
 def _starts_with(host: str, port: int) -> threading.BoundedSemaphore:
     del host, port
     return threading.BoundedSemaphore(_STARTS_EACH)
-
-
-def disconnect(connection: fabric.Connection) -> None:
-    """Close the connection, open or half open; those that it goes through serve others too."""
-    transport = connection.client.get_transport()
-    connection.client.close()
-    proxy = getattr(transport, "sock", None)
-    if isinstance(proxy, paramiko.ProxyCommand):
-        _end(proxy.process, transport)
-
-
-def _end(process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
-    """Wait for a proxy's process, which was told to end: the library leaves it and its pipes."""
-    # The library's thread signals the process once more as it ends: it must still be there.
-    reader.join(_PROXY_END_S)
-    try:
-        process.wait(_PROXY_END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for pipe in (process.stdin, process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
 
 
 def _wants_passphrase(

@@ -18,7 +18,8 @@ import paramiko
 from swarmops.backends import hostside, upload
 from swarmops.backends.base import HostSocket, Result
 from swarmops.errors import HostError, HostTimeoutError
-from swarmops.fleet.connect import Ways, connect, disconnect
+from swarmops.fleet.connect import Ways, connect
+from swarmops.fleet.disconnect import disconnect
 from swarmops.fleet.ssh_transport import WINDOW_BYTES
 from swarmops.fleet.sudo import Sudo
 from swarmops.fleet.target import Target

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from swarmops.cli.progress import Lines, LiveTable
+from swarmops.cli.live_table import LiveTable
+from swarmops.cli.progress import Lines
 from swarmops.cli.report import print_applied, print_applied_json, program
 from swarmops.fleet.applied import Applied
 from swarmops.fleet.execute import Ended, State

@@ -12,8 +12,9 @@ import pytest
 
 from swarmops.backends.base import Place
 from swarmops.errors import HostError
-from swarmops.fleet.connect import Ways, connect, disconnect
+from swarmops.fleet.connect import Ways, connect
 from swarmops.fleet.credentials import Credentials
+from swarmops.fleet.disconnect import disconnect
 from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.target import Target
 
