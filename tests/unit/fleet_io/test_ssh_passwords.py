@@ -83,6 +83,7 @@ def target(port: int) -> Target:
         port=port,
         user="ops",
         password="sesame",
+        connect_timeout_s=60,
         host_key_checking="no",
         place=Place(host="h1"),
     )
