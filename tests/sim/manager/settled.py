@@ -10,7 +10,12 @@ from swarmops.manager import global_
 from swarmops.manager.jobs import totals
 from swarmops.manager.places import is_job, made, run_of, service_run
 from swarmops.model.base import given
-from swarmops.model.defaults import mode_name, replicas, task_spec
+from swarmops.model.defaults import (
+    mode_name,
+    replicas,
+    restart_max_attempts,
+    task_spec,
+)
 from swarmops.model.node import Availability, NodeInternal, NodeState, Role
 from swarmops.model.service import Service, UpdateStatus
 from swarmops.model.task import Task, TaskState
@@ -23,7 +28,6 @@ from tests.sim.manager.specs import zone
 if TYPE_CHECKING:
     from tests.sim.manager.swarm import Swarm
 
-HISTORY_MAX = 5
 _IN_PROGRESS = {"updating", "rollback_started"}
 
 
@@ -36,9 +40,7 @@ def lacks(swarm: Swarm) -> Iterator[str]:
             yield f"{service.id} is {state}"
         check = _of_job if is_job(service) else _of_service
         yield from check(swarm, service)
-        counts = Counter(place_of(task) for task in store.tasks.by_service(service.id))
-        if max(counts.values(), default=0) > HISTORY_MAX:  # more than any number of attempts
-            yield f"{service.id} keeps {max(counts.values())} tasks in a place"
+        yield from _of_history(swarm, service)
     for task in store.tasks:
         yield from _of_task(store, task)
     for node in store.nodes:
@@ -98,6 +100,25 @@ def _of_service(swarm: Swarm, service: Service) -> Iterator[str]:
         old = [task for task in wanted if task.spec != service.spec.task_template]
         if old and not stuck:
             yield f"{service.id} has {len(old)} tasks of another spec"
+
+
+def _of_history(swarm: Swarm, service: Service) -> Iterator[str]:
+    """Say which places keep more than the limit, or than their attempts, though they could not."""
+    places: dict[str, list[Task]] = {}
+    for task in sorted(swarm.store.tasks.by_service(service.id), key=made):
+        places.setdefault(place_of(task), []).append(task)
+    for place, tasks in places.items():
+        attempts = restart_max_attempts(tasks[-1].spec)
+        most = attempts + 1 if attempts else swarm.history_limit
+        spare = [task for task in tasks[:-1] if not live(task) and task.status.state.terminal]
+        if attempts:  # what still stops takes no attempt's place
+            spare = spare[most:]
+        if is_job(service):  # what completed in the present run tells that the place is done
+            complete = TaskState.COMPLETE
+            run = service_run(service)
+            spare = [t for t in spare if t.status.state is not complete or run_of(t) != run]
+        if spare and len(tasks) > most:
+            yield f"{service.id} keeps {len(tasks)} tasks in {place}, {spare[0].id} among them"
 
 
 def _in_use(swarm: Swarm, tasks: Sequence[Task]) -> bool:

@@ -23,7 +23,7 @@ from swarmops.model.node import (
     Plugin,
     Role,
 )
-from swarmops.model.swarm import Cluster, ClusterInternal
+from swarmops.model.swarm import Cluster, ClusterInternal, OrchestrationConfig, SwarmSpec
 from swarmops.raft import RaftError
 from swarmops.store import Store, Transaction
 from tests.sim.manager.invariants import Watching
@@ -36,6 +36,8 @@ from tests.sim.raft.network import Network
 MANAGERS = ("m1", "m2", "m3")
 WORKERS = ("w1", "w2", "w3", "w4", "w5", "w6")
 ZONES = {"w1": "a", "w2": "a", "w3": "a", "w4": "b", "w5": "b", "w6": "b"}
+HISTORY_LIMITS = (5, 2, 1, 0)
+"""Of the swarms of seeds in a row."""
 _FORM_S = 30.0
 
 
@@ -44,6 +46,7 @@ class Swarm:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
+        self.history_limit = HISTORY_LIMITS[seed % len(HISTORY_LIMITS)]
         self.network = Network(self.fork(), Counter(), ignore)
         self.watching = Watching(self)
         self.machines = {name: self.new_machine(name) for name in MANAGERS}
@@ -103,7 +106,9 @@ class Swarm:
         await first.start("bootstrap")
         await self.until(lambda: first.leads, _FORM_S, "a first leader")
         tx = Transaction()
-        tx.put(Cluster(id="c", internal=ClusterInternal(ca_cert="root")))
+        limit = OrchestrationConfig(task_history_retention_limit=self.history_limit)
+        spec = SwarmSpec(orchestration=limit)
+        tx.put(Cluster(id="c", spec=spec, internal=ClusterInternal(ca_cert="root")))
         for machine in self.machines.values():
             internal = NodeInternal(role=Role.MANAGER, raft_id=machine.me.raft_id)
             tx.put(Node(id=machine.name, spec=NodeSpec(role=Role.MANAGER), internal=internal))
