@@ -31,6 +31,7 @@ STARTING_DEADLINE = "swarmops.schedule.starting-deadline"
 
 PROGRESS_DEADLINE_S = 600.0
 STARTING_DEADLINE_S = 3600.0
+STARTING_DEADLINE_S_MIN = 1.0
 
 _SHOWN_MAX = 100
 """Of a label that is refused; it may be megabytes."""
@@ -105,7 +106,7 @@ def _parse(items: tuple[tuple[str, str], ...]) -> Extensions:
         ),
         schedule=value(SCHEDULE, _schedule, None),
         overlap=value(OVERLAP, _overlap, "forbid"),
-        starting_deadline_s=value(STARTING_DEADLINE, _seconds, STARTING_DEADLINE_S),
+        starting_deadline_s=value(STARTING_DEADLINE, _deadline, STARTING_DEADLINE_S),
     )
 
 
@@ -114,6 +115,13 @@ def _seconds(name: str, text: str) -> float:
         return seconds(text)
     except ValueError as error:
         return _refuse(name, text, str(error))
+
+
+def _deadline(name: str, text: str) -> float:
+    found = _seconds(name, text)
+    if found < STARTING_DEADLINE_S_MIN:
+        return _refuse(name, text, "1s or more: no run begins on the dot, so none ever would")
+    return found
 
 
 def _factor(name: str, text: str) -> float:
@@ -175,5 +183,5 @@ _READERS: dict[str, Callable[[str, str], object]] = {
     ANTI_AFFINITY: _apart,
     SCHEDULE: _schedule,
     OVERLAP: _overlap,
-    STARTING_DEADLINE: _seconds,
+    STARTING_DEADLINE: _deadline,
 }

@@ -129,7 +129,7 @@ async def test_a_crashing_service_of_a_swarm_is_restarted_ever_later_by_every_le
         ("swarmops.anti-affinity", ["service==db"], ["service"]),
         ("swarmops.schedule", ["*/5 * * * *", "@daily", "0 0 * * MON"], NO_SCHEDULES),
         ("swarmops.schedule.overlap", ["forbid", "replace"], ["allow"]),
-        ("swarmops.schedule.starting-deadline", ["1h"], NO_TIMES),
+        ("swarmops.schedule.starting-deadline", ["1h", "1s"], ["0", "900ms", *NO_TIMES]),
     ],
 )
 def test_labels_are_checked_with_their_names(name: str, good: list[str], bad: list[str]) -> None:
