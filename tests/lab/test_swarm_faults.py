@@ -5,6 +5,9 @@ The tests share one swarm of five hosts and each leaves it whole.
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,13 @@ from tests.lab.waiting import wait_for
 REPLICAS = 10
 WRITE_WITHIN_S = 5.0
 MOVED_WITHIN_S = 15.0
+SLOTS = 4
+ROLLING: dict[str, Any] = {
+    "Name": "rolling",
+    "TaskTemplate": {"ContainerSpec": {"Image": "host", "Command": ["sleep", "1000"]}},
+    "Mode": {"Replicated": {"Replicas": SLOTS}},
+    "UpdateConfig": {"Parallelism": 1, "Delay": 3 * 10**9, "Monitor": 10**9},
+}
 Record = Callable[[str, object], None]
 
 
@@ -82,6 +92,47 @@ def test_a_write_is_accepted_soon_after_the_leader_was_killed(
         swarm.settle()
         assert swarm.nodes()[other.name]["Spec"]["Labels"]["probe"] == f"after {killed}"
         assert processes(swarm.hosts) == tasks
+
+
+def test_an_update_goes_on_under_another_leader(swarm: Swarm) -> None:
+    """Kill -9 of the leader amid it: every slot gets its new task once, the delay in between."""
+    leader = swarm.leader()
+    at = next(swarm[name] for name in swarm.managers() if name != leader.name)
+    made: dict[str, dict[str, Any]] = {}
+    """The new tasks by their IDs."""
+
+    def state() -> str | None:
+        (listed, tasks), (found, service) = (
+            swarm.ask(at, "GET", path) for path in ("/tasks", "/services/rolling")
+        )
+        if listed != found or listed != 200:
+            return None
+        made.update({t["ID"]: t for t in tasks if t["Spec"].get("ForceUpdate") == 1})
+        return str((service.get("UpdateStatus") or {}).get("State"))
+
+    with swarm.patient():
+        assert swarm.ask(at, "POST", "/services/create", ROLLING)[0] == 201
+        try:
+            wait_for(lambda: len(swarm.placed("rolling")) == SLOTS, "its tasks", within_s=30)
+            _, service = swarm.ask(at, "GET", "/services/rolling")
+            path = f"/services/rolling/update?version={service['Version']['Index']}"
+            template = {**ROLLING["TaskTemplate"], "ForceUpdate": 1}
+            assert swarm.ask(at, "POST", path, {**ROLLING, "TaskTemplate": template})[0] == 200
+            wait_for(lambda: state() == "updating" and made, "the first new task", within_s=30)
+            assert len(made) < SLOTS
+            kill_daemon(leader)
+            wait_for(lambda: state() == "completed", "the update's end", within_s=60)
+        finally:
+            swarm.ask(at, "DELETE", "/services/rolling")
+        swarm.settle()
+    assert sorted(task["Slot"] for task in made.values()) == list(range(1, SLOTS + 1))
+    when = sorted(_when(task) for task in made.values())
+    assert all((after - before).total_seconds() > 3 for before, after in pairwise(when))
+
+
+def _when(task: dict[str, Any]) -> datetime:
+    """Return when a task was made, to the microsecond."""
+    return datetime.fromisoformat(task["CreatedAt"][:26].rstrip("Z"))
 
 
 def test_a_workers_killed_daemon_finds_its_tasks_again_and_reports_their_end(
