@@ -19,12 +19,18 @@ _REFERENCE = re.compile(
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
     r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
 )
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+"""An image's ID on one machine: no other could find it by that."""
 REFERENCE_LENGTH_MAX = 512
 
 
 def is_reference(image: str) -> bool:
     """Whether this can name an image."""
-    return len(image) <= REFERENCE_LENGTH_MAX and _REFERENCE.fullmatch(image) is not None
+    return (
+        len(image) <= REFERENCE_LENGTH_MAX
+        and _REFERENCE.fullmatch(image) is not None
+        and _IDENTIFIER.fullmatch(image) is None
+    )
 
 
 def is_process_image(image: str) -> bool:

@@ -19,8 +19,10 @@ from swarmops.api.images import is_process_image
 from swarmops.model import defaults
 from swarmops.model.base import Model, given
 from swarmops.model.service import (
+    BindOptions,
     ContainerSpec,
     EndpointSpec,
+    Mount,
     PortConfig,
     ReplicatedJobMode,
     ReplicatedMode,
@@ -32,6 +34,7 @@ from swarmops.model.service import (
 )
 
 DEFAULT_RUNTIME = "container"
+ISOLATIONS = frozenset(("default", "process", "hyperv"))
 
 M = TypeVar("M", bound=Model)
 L = TypeVar("L")
@@ -114,17 +117,30 @@ def _droppable(kind: type[Model]) -> _Droppable:
 
 def _task(template: TaskSpec) -> TaskSpec:
     container = given(template.container_spec, ContainerSpec())
+    isolation = given(container.isolation, "").lower()
     image = given(container.image, "")
     return replace(
         template,
         container_spec=replace(
             container,
             image=defaults.PROCESS_IMAGE if is_process_image(image) else container.image,
-            isolation=given(container.isolation, "default"),
+            isolation=isolation if isolation in ISOLATIONS else "default",
+            mounts=[_mount(one) for one in given(container.mounts, [])] or UNSET,
         ),
         restart_policy=_restart(given(template.restart_policy, None)),
         force_update=given(template.force_update, 0),
         runtime=given(template.runtime, DEFAULT_RUNTIME),
+    )
+
+
+def _mount(mount: Mount) -> Mount:
+    options = given(mount.bind_options, BindOptions())
+    if options.propagation is not UNSET:
+        options = replace(options, propagation=options.propagation.lower())
+    return replace(
+        mount,
+        type=given(mount.type, "bind").lower(),
+        bind_options=UNSET if options == BindOptions() else options,
     )
 
 
@@ -175,6 +191,6 @@ def _endpoint(endpoint: EndpointSpec | None) -> Any:
 def _port(port: PortConfig) -> PortConfig:
     return replace(
         port,
-        protocol=given(port.protocol, "tcp"),
-        publish_mode=given(port.publish_mode, "ingress"),
+        protocol=given(port.protocol, "tcp").lower(),
+        publish_mode=given(port.publish_mode, "ingress").lower(),
     )

@@ -16,6 +16,7 @@ from swarmops.api.images import is_reference
 from swarmops.model import constraint_text, defaults
 from swarmops.model.base import given
 from swarmops.model.service import (
+    BindOptions,
     ContainerSpec,
     EndpointSpec,
     HealthConfig,
@@ -41,12 +42,19 @@ REPLICAS_MAX = 100_000
 """Docker has no bound; a typing mistake must not fill every manager's memory with tasks."""
 PORT_MAX = 65_535
 MOUNT_TYPES = frozenset(("", "bind", "volume", "tmpfs", "npipe", "cluster", "image"))
+PROPAGATIONS = frozenset(
+    ("", "private", "rprivate", "shared", "rshared", "slave", "rslave"),
+)
+RUNTIMES = frozenset(("", "container", "plugin"))
 _NAME = re.compile(r"[a-zA-Z0-9]+(?:[-_]+[A-Za-z0-9]+)*")
 
 
 def check_service(spec: ServiceSpec) -> None:
     """Raise ApiError for a spec that no swarm would take."""
-    if given(defaults.task_spec(spec).container_spec, None) is None:
+    runtime = given(defaults.task_spec(spec).runtime, "")
+    if runtime not in RUNTIMES:
+        raise bad_request("unsupported runtime")
+    if runtime == "plugin" or given(defaults.task_spec(spec).container_spec, None) is None:
         raise bad_request("mismatched Runtime and *Spec fields")
     check_name(given(spec.name, ""))
     check_task(defaults.task_spec(spec))
@@ -126,8 +134,11 @@ def check_container(container: ContainerSpec) -> None:
 
 def _check_mounts(mounts: list[Mount]) -> None:
     for mount in mounts:
-        if given(mount.type, "bind") not in MOUNT_TYPES:
+        if given(mount.type, "bind").lower() not in MOUNT_TYPES:
             raise bad_request(f"invalid MountType: {json.dumps(mount.type)}")
+        propagation = given(given(mount.bind_options, BindOptions()).propagation, "")
+        if propagation.lower() not in PROPAGATIONS:
+            raise bad_request(f"invalid MountPropagation: {json.dumps(propagation)}")
     targets = Counter(given(mount.target, "") for mount in mounts)
     for target, count in targets.items():
         if count > 1:
@@ -189,8 +200,8 @@ def check_endpoint(endpoint: EndpointSpec) -> None:
         raise bad_request(f"invalid resolution mode: {json.dumps(mode)}")
     published: set[tuple[int, str]] = set()
     for port in given(endpoint.ports, []):
-        protocol = given(port.protocol, "") or "tcp"
-        publish_mode = given(port.publish_mode, "") or "ingress"
+        protocol = given(port.protocol, "").lower() or "tcp"
+        publish_mode = given(port.publish_mode, "").lower() or "ingress"
         number = given(port.published_port, 0)
         if protocol not in ("tcp", "udp", "sctp"):
             raise bad_request(f"invalid protocol {json.dumps(protocol)} of a port")

@@ -114,9 +114,9 @@ class ConfigReference(Model, frozen=True):
 class Ulimit(Model, frozen=True):
     """One resource limit of a container's processes."""
 
-    name: str
-    soft: int | Opt = UNSET
-    hard: int | Opt = UNSET
+    name: str = ""
+    soft: int = 0
+    hard: int = 0
 
 
 class ContainerSpec(Model, frozen=True):

@@ -37,7 +37,9 @@ def sent(container: Any = None, **template: Any) -> dict[str, Any]:
     [
         (sent(), stored()),
         (
-            sent({"Env": [], "Hosts": [], "User": "", "TTY": False, "Labels": {}, "Isolation": ""}),
+            sent(
+                {"Env": [], "Hosts": [], "User": "", "TTY": False, "Labels": {}, "Isolation": "odd"}
+            ),
             stored(),
         ),
         (
@@ -54,6 +56,35 @@ def sent(container: Any = None, **template: Any) -> dict[str, Any]:
                 Networks=[],
             ),
             stored(Resources={"Limits": {}, "Reservations": {}}, Placement={}),
+        ),
+        (
+            sent(
+                {
+                    "Isolation": "HyperV",
+                    "Ulimits": [{"Name": "nofile", "Soft": 1}],
+                    "Mounts": [
+                        {"Target": "/a", "BindOptions": {"NonRecursive": False}},
+                        {"Type": "VOLUME", "Target": "/b"},
+                        {"Target": "/c", "BindOptions": {"Propagation": "RSlave"}},
+                    ],
+                }
+            ),
+            stored(
+                ContainerSpec=STORED_CONTAINER
+                | {
+                    "Ulimits": [{"Name": "nofile", "Soft": 1, "Hard": 0}],
+                    "Mounts": [
+                        {"Type": "bind", "Target": "/a"},
+                        {"Type": "volume", "Target": "/b"},
+                        {
+                            "Type": "bind",
+                            "Target": "/c",
+                            "BindOptions": {"Propagation": "rslave"},
+                        },
+                    ],
+                    "Isolation": "hyperv",
+                }
+            ),
         ),
         (
             sent(RestartPolicy={}),
@@ -74,6 +105,22 @@ def sent(container: Any = None, **template: Any) -> dict[str, Any]:
                 "EndpointSpec": {
                     "Mode": "vip",
                     "Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishMode": "ingress"}],
+                }
+            },
+        ),
+        (
+            sent()
+            | {
+                "EndpointSpec": {
+                    "Mode": "dnsrr",
+                    "Ports": [{"TargetPort": 80, "Protocol": "UDP", "PublishMode": "HOST"}],
+                }
+            },
+            stored()
+            | {
+                "EndpointSpec": {
+                    "Mode": "dnsrr",
+                    "Ports": [{"Protocol": "udp", "TargetPort": 80, "PublishMode": "host"}],
                 }
             },
         ),

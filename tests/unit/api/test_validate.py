@@ -114,6 +114,13 @@ UNKNOWN = (
         ),
         (container(Mounts=[{"Type": "weird"}]), 'invalid MountType: "weird"'),
         (
+            container(Mounts=[{"Target": "/a", "BindOptions": {"Propagation": "odd"}}]),
+            'invalid MountPropagation: "odd"',
+        ),
+        (template(Runtime="odd"), "unsupported runtime"),
+        (template(Runtime="attachment"), "unsupported runtime"),
+        (template(Runtime="plugin"), "mismatched Runtime and *Spec fields"),
+        (
             container(Healthcheck={"Interval": 5}),
             INVALID + "ContainerSpec: Interval in HealthConfig cannot be less than 1ms",
         ),
@@ -194,6 +201,11 @@ def test_bad_specs_are_refused(change: dict[str, Any], message: str):
         ports(port(80, "host"), mode="dnsrr"),
         container(Image="host"),
         container(
+            Mounts=[{"Type": "Bind", "Target": "/a", "BindOptions": {"Propagation": "RSLAVE"}}]
+        ),
+        ports(port(80, "HOST", "UDP"), mode="dnsrr"),
+        template(Runtime="container"),
+        container(
             Hostname="{{.Node.Hostname}}-{{.Task.Slot}}",
             Env=["A={{.Service.Labels.any}}", 'B={{index .Service.Labels "x.y"}}'],
             Mounts=[{"Source": "v{{.Task.Slot}}", "Target": f"/{n}"} for n in range(2)],
@@ -238,6 +250,8 @@ def test_constraints_that_are_none(constraint: str, problem: str):
         ("a:", False),
         ("a b", False),
         ("x" * 513, False),
+        ("0" * 64, False),
+        ("0" * 63, True),
     ],
 )
 def test_image_references(image: str, valid: bool):  # noqa: FBT001 - a table's column
