@@ -63,7 +63,7 @@ def secret_twice(case: Case) -> None:
 @scenario
 def config_in_a_service(case: Case) -> None:
     """A config is a file at the path asked for, at the root by default, and may be a template."""
-    name = _make(case, "config", "plain")
+    name, other = _make(case, "config", "plain"), _make(case, "config", "below", "other")
     filled = case.keep("config", case.name("filled"))
     case.docker(
         *("config", "create", "--template-driver", "golang", filled, "-"),
@@ -72,13 +72,13 @@ def config_in_a_service(case: Case) -> None:
     deep = "/etc/deep/er.conf"
     script = f"cat /{name}; echo; cat {deep}; echo; stat -c '%u:%g %a' {deep}; cat /filled; echo"
     web = case.create(
-        *("--config", name, "--config", f"source={name},target={deep},mode=0440"),
+        *("--config", name, "--config", f"source={other},target={deep},mode=0440"),
         *("--config", f"source={filled},target=/filled", "--env", "WHO=me"),
         *("--restart-condition", "none"),
         command=("sh", "-c", script),
     )
     case.reach(web, "complete")
-    assert case.printed(web, 4) == ["plain", "plain", "0:0 440", f"{web} me"]
+    assert case.printed(web, 4) == ["plain", "below", "0:0 440", f"{web} me"]
 
 
 @scenario
