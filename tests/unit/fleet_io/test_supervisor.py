@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from swarmops import supervisor
+from swarmops.supervised_daemon import start_time
 
 # Says its process id, then waits to be killed.
 _DAEMON = "import os,sys,time; open(sys.argv[1],'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
@@ -29,7 +30,7 @@ def until(condition: Callable[[], bool], what: str, bound_s: float = 60.0) -> No
 
 def alive(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
-    return supervisor.start_time(pid) is not None
+    return start_time(pid) is not None
 
 
 class Node:
