@@ -3,16 +3,20 @@
 `wait SERVICE N` until so many tasks run and nothing else is under way, `idle` until none does,
 `settled SERVICE` until it has its ports and addresses, `lines SERVICE N` until so many were logged,
 `nodes N` until so many are ready, `role NODE ROLE`, `state NODE STATE`, `unlisted NETWORK`,
-`rotated` until every node trusts the swarm's newest root.
+`still NODE` until nobody has written to it for a while, `rotated` until every node trusts the
+swarm's newest root.
 """
 
 import json
 import urllib.parse
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from http.client import HTTPException
 from typing import Any, Final
 
 from tests.lab.oracle.side import Side
+
+STILL_S = 2.0
 
 
 def holds(manager: Side, what: str, words: list[str]) -> bool:
@@ -85,6 +89,17 @@ def _state(manager: Side, name: str, state: str) -> bool:
     return bool(_node(manager, name).get("Status", {}).get("State") == state)
 
 
+def _still(manager: Side, name: str) -> bool:
+    """A client's update is out of sequence while Docker still writes what a change of role brings.
+
+    The hosts' clocks are this machine's.
+    """
+    written = _node(manager, name).get("UpdatedAt")
+    if written is None:
+        return False
+    return (datetime.now(UTC) - datetime.fromisoformat(written)).total_seconds() > STILL_S
+
+
 def _node(manager: Side, name: str) -> Mapping[str, Any]:
     node: Mapping[str, Any] = manager.api("GET", f"/nodes/{name}")[1]
     return node
@@ -109,4 +124,5 @@ _LOOKS: Final[Mapping[str, Callable[..., bool]]] = {
     "nodes": _nodes,
     "role": _role,
     "state": _state,
+    "still": _still,
 }
