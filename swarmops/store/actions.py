@@ -19,10 +19,11 @@ from swarmops.model.swarm import Cluster
 from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.store.errors import WrittenByNewer
 
-RULES = 1
+RULES = 2
 """Which rules entries are written under now; apply knows them all, since old logs are read again.
 
-0: versions, names, ports and subnets. 1: references too.
+0: versions, names, ports and subnets. 1: references too. 2: a ulimit has both its limits, 0 where
+none was given.
 
 Raise it with every change of what is stored: a field that an older release doesn't know is lost in
 its replica without a word. A manager that reads of newer rules stops, so write the former ones
