@@ -101,9 +101,19 @@ class LogReader:
             await asyncio.sleep(START_S)
 
     async def _read(self, *, follow: bool) -> None:
-        query = self._query
         if follow:
             await self._started()
+        known = len(self._problems)
+        await self._read_once(follow=follow)
+        while follow and not (self._seen or self._query.until_ns or self._ended()):
+            if len(self._problems) > known:
+                return
+            # Asked between a container's creation and its start, an engine says that this is all.
+            await asyncio.sleep(START_S)
+            await self._read_once(follow=True)
+
+    async def _read_once(self, *, follow: bool) -> None:
+        query = self._query
         request = LogRequest(
             stdout=query.stdout, stderr=query.stderr, follow=follow, tail=query.tail
         )

@@ -44,6 +44,8 @@ class Talker:
         self.tasks = {one.id: one for one in tasks}
         self.lines: dict[str, list[LogLine]] = {}
         self.failing: set[str] = set()
+        self.early: set[str] = set()
+        """Of these an engine says that this is all, though they are only about to start."""
         self.reading: dict[str, LogRequest] = {}
         self.ended: list[str] = []
         self.news = asyncio.Event()
@@ -68,7 +70,7 @@ class Talker:
                 raise TaskError("No such container")
             for line in self.lines.get(work.id, []):
                 yield line
-            if request.follow:
+            if request.follow and work.id not in self.early:
                 await asyncio.Event().wait()
         finally:
             self.ended.append(work.id)
@@ -180,6 +182,20 @@ async def test_following_begins_with_the_start_and_ends_with_the_task():
     node.tasks["a"] = task("a", TaskState.COMPLETE)
     assert await node.hear() == LogsEnd(1, [])
     assert node.ended == ["a"]
+
+
+async def test_a_task_that_is_about_to_start_is_asked_again():
+    """Its container is there and not started: an engine's stream ends at once, with nothing."""
+    node = Talker(task("a", TaskState.STARTING))
+    node.early.add("a")
+    node.want("a", follow=True)
+    await node.hear_end_of("a")
+    node.early.clear()
+    node.tasks["a"], node.lines["a"] = task("a"), [LogLine("stdout", b"hi")]
+    heard = await node.hear()
+    assert isinstance(heard, LogLines)
+    assert [record.data for record in heard.records] == [b"hi\n"]
+    await node.streams.close()
 
 
 async def test_a_stopped_stream_and_a_closed_session_end_the_reading():
