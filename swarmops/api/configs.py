@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from swarmops.api import body, errors, query, render, resolve
 from swarmops.api.gate import manager_store
+from swarmops.api.removing import deletion, remove
 from swarmops.api.reply import nothing, reply, reply_list
 from swarmops.api.route import Handler, Route, node_of
 from swarmops.model.answers import Created
@@ -28,7 +29,6 @@ from swarmops.store.references import check_unused
 SECRET_BYTES_MAX = 500 * 1024
 CONFIG_BYTES_MAX = 1000 * 1024
 NAME_LENGTH_MAX = 64
-REMOVE_ATTEMPTS = 20
 _NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-_.]*[a-zA-Z0-9])?")
 
 
@@ -179,21 +179,17 @@ async def _update(kind: Kind, request: web.Request) -> web.StreamResponse:
 
 async def _remove(kind: Kind, request: web.Request) -> web.StreamResponse:
     store = await manager_store(node_of(request))
-    stored = kind.find(store, request.match_info["id"])
-    for _ in range(REMOVE_ATTEMPTS):
+    reference = request.match_info["id"]
+
+    def unused(stored: Any) -> Transaction:
         check_unused(stored, store.services)
-        tx = Transaction()
-        tx.delete(stored)
-        try:
-            await store.commit(tx)
-        except OutOfSequence:
-            # Somebody changed its labels meanwhile; the client named no version.
-            stored = kind.find(store, stored.id)
-            continue
-        except NotFound:
-            raise errors.not_found(kind.name, request.match_info["id"]) from None
-        return nothing(status=204)
-    raise OutOfSequence
+        return deletion(stored)
+
+    try:
+        await remove(store, kind.find(store, reference), find=kind.find, transaction=unused)
+    except NotFound:
+        raise errors.not_found(kind.name, reference) from None
+    return nothing(status=204)
 
 
 def _check(kind: Kind, spec: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 from msgspec.structs import replace
 
-from swarmops.api import body, errors, query, render, resolve
+from swarmops.api import body, errors, query, removing, render, resolve
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.reply import nothing, reply, reply_list
@@ -35,7 +35,6 @@ from swarmops.store import OutOfSequence, Store, Transaction
 
 FILTERS = frozenset(("id", "name", "label", "node.label", "role", "membership"))
 MEMBERSHIPS = ("accepted", "pending")
-REMOVE_ATTEMPTS = 20
 REMOVED_GRACE = timedelta(days=7)
 """A removed node's certificate is remembered this much longer than it can be valid."""
 
@@ -84,17 +83,14 @@ async def remove(request: web.Request) -> web.StreamResponse:
     force = query.truthy(request, "force")
     node = node_of(request)
     store = await manager_store(node)
-    stored = resolve.node(store, request.match_info["id"])
-    for _ in range(REMOVE_ATTEMPTS):
+
+    def allowed(stored: Node) -> Transaction:
         refuse_removal(stored, force=force)
-        try:
-            await store.commit(removal(store, stored, node.now()))
-        except OutOfSequence:
-            # Not the client's version: its heartbeat or another removal came first.
-            stored = resolve.node(store, stored.id)
-            continue
-        return nothing()
-    raise OutOfSequence
+        return removal(store, stored, node.now())
+
+    stored = resolve.node(store, request.match_info["id"])
+    await removing.remove(store, stored, find=resolve.node, transaction=allowed)
+    return nothing()
 
 
 def _wanted(filters: query.Filters) -> Callable[[Node], bool]:

@@ -12,7 +12,7 @@ from aiohttp import web
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from swarmops.api import body, errors, query, registry_auth, render, resolve
+from swarmops.api import body, errors, query, registry_auth, removing, render, resolve
 from swarmops.api.control import NodeControl
 from swarmops.api.gate import manager_store
 from swarmops.api.names import random_name
@@ -37,7 +37,6 @@ from swarmops.model.service import (
 from swarmops.store import OutOfSequence, Store, Transaction
 
 FILTERS = frozenset(("id", "name", "label", "mode", "runtime"))
-REMOVE_ATTEMPTS = 20
 
 
 async def create(request: web.Request) -> web.StreamResponse:
@@ -119,17 +118,8 @@ async def remove(request: web.Request) -> web.StreamResponse:
     """``DELETE /services/{id}``: at once; the tasks follow."""
     store = await manager_store(node_of(request))
     stored = resolve.service(store, request.match_info["id"])
-    for _ in range(REMOVE_ATTEMPTS):
-        tx = Transaction()
-        tx.delete(stored)
-        try:
-            await store.commit(tx)
-        except OutOfSequence:
-            # An orchestrator wrote to it meanwhile; the client named no version.
-            stored = resolve.service(store, stored.id)
-            continue
-        return nothing()
-    raise OutOfSequence
+    await removing.remove(store, stored, find=resolve.service, transaction=removing.deletion)
+    return nothing()
 
 
 def updated(stored: Service, wanted: ServiceSpec, store: Store, now: datetime) -> Service:
