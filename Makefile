@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check format docs
+.PHONY: help demo demo-down test test-docker check format docs
 
 help:
 	@echo "make demo       three managers, two workers and a service, on loopback, without root"
 	@echo "make demo-down  remove all of it"
 	@echo "make check      the fast tests: format, lint, types, import layers, unit tests"
-	@echo "make test       everything; as root also the lab of real hosts"
+	@echo "make test       all that is ours; as root also on the lab of real hosts"
+	@echo "make test-docker                 ours beside Docker's own swarm, in the lab (root)"
 	@echo "make docs       docs/reference and schemas, made from the code"
 	@echo "make lab-up N=6, make lab-down   the lab alone"
 	@echo "make sim SEEDS=10000             groups of managers under faults, on a virtual clock"
@@ -49,6 +50,9 @@ check: $(READY)
 
 test: check
 	$(BIN)/pytest -q -n 2 -m slow tests/unit tests/sim
-	$(BIN)/pytest -q tests/local tests/lab
+	$(BIN)/pytest -q -m "not docker_swarm" tests/local tests/lab
+
+test-docker: $(READY)
+	$(BIN)/pytest -q -m docker_swarm tests/lab
 
 include lab.mk sim.mk

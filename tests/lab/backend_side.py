@@ -4,11 +4,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import pytest
+
 from tests.lab.hosts import Host, run_in
-from tests.lab.swarm import SOCKETS, Swarm
+from tests.lab.swarm import NATIVE, SOCKETS, Swarm
 from tests.lab.task_image import BUSYBOX
 
 COUNT: Final = 4
+BACKENDS: Final = [
+    pytest.param(backend, marks=() if backend == NATIVE else pytest.mark.docker_swarm)
+    for backend in SOCKETS
+]
+"""Every backend, as the parameters of a fixture."""
 
 
 def service(replicas: int, said: str = "one") -> dict[str, object]:

@@ -11,6 +11,8 @@ from tests.lab.swarm import drawn
 from tests.lab.task_image import import_busybox
 from tests.lab.waiting import wait_for
 
+pytestmark = pytest.mark.docker_swarm
+
 
 def test_a_swarm_moves_to_our_runtime_and_nothing_stops_before_its_successor_runs(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory

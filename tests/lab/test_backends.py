@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.lab.backend_side import COUNT, Side, playbook, service
+from tests.lab.backend_side import BACKENDS, COUNT, Side, playbook, service
 from tests.lab.hosts import run_in
 from tests.lab.killing import SENT, killed, planned
 from tests.lab.lab import Lab
@@ -40,7 +40,7 @@ configs: {{page: {{file: page}}}}
 """
 
 
-@pytest.fixture(scope="module", params=list(SOCKETS))
+@pytest.fixture(scope="module", params=BACKENDS)
 def side(
     request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Side]:

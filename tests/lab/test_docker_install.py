@@ -8,6 +8,7 @@ from tests.lab.lab import Lab
 from tests.lab.packages import without_engine
 from tests.lab.swarm import drawn
 
+pytestmark = pytest.mark.docker_swarm
 PLAYBOOK = {"swarm": {"managers": 1}}
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.lab import faults
-from tests.lab.backend_side import service
+from tests.lab.backend_side import BACKENDS, service
 from tests.lab.holding import held_apply
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
-from tests.lab.swarm import NATIVE, SOCKETS, Swarm, drawn, web
+from tests.lab.swarm import NATIVE, Swarm, drawn, web
 from tests.lab.task_image import import_busybox
 from tests.lab.waiting import wait_for
 from tests.lab.writer import NOT_A_MANAGER, Write, Writer, writing
@@ -25,7 +25,7 @@ LOST = "its node went down before it was a manager: bring it back, and it is mad
 SERVICES = {NATIVE: web(5), "docker": service(5)}
 
 
-@pytest.fixture(scope="module", params=list(SOCKETS))
+@pytest.fixture(scope="module", params=BACKENDS)
 def swarm(
     request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Swarm]:

@@ -30,6 +30,7 @@ from tests.lab.transcript.play import Player, Printed
 from tests.lab.transcript.steps import ALONE, GROUPS, Step, read
 from tests.lab.waiting import wait_for
 
+pytestmark = pytest.mark.docker_swarm
 STEPS = read()
 COMMANDS = [step for step in STEPS if step.is_command]
 CLIS = ("28", "20.10")

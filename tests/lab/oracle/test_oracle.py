@@ -17,6 +17,7 @@ from tests.lab.oracle.side import Kind
 from tests.lab.oracle.table import Run, Scenario
 
 KINDS: tuple[Kind, Kind] = ("ours", "docker")
+pytestmark = pytest.mark.docker_swarm
 
 
 @pytest.fixture(scope="module")
