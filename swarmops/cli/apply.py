@@ -51,9 +51,9 @@ def apply(
 ) -> None:
     """Make the swarm what its playbook says; do only what is missing.
 
-    Waits, bounded, until every node is ready in its role and every service runs. A host that fails
-    is named with its reason, and what depends on it is left out; the others go on. With --check it
-    exits as plan does.
+    Waits, a minute at most, until every node is ready in its role and every service runs. A host
+    that fails is named with its reason, and what depends on it is left out; the others go on. With
+    --check it exits as plan does.
 
     \b
     Examples:

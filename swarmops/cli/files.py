@@ -1,4 +1,4 @@
-"""The arguments that name an inventory and a playbook, as apply, plan and destroy take them."""
+"""The arguments that name an inventory and a playbook, for the commands that take them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def plan(  # noqa: PLR0917 - a command's options
     \b
     Examples:
       swarmops plan inventories/prod.yml
-      swarmops plan --out plan.json && swarmops apply --plan plan.json
+      swarmops plan --out plan.json
+      swarmops apply --plan plan.json
     """
     raise click.exceptions.Exit(
         show_plan(settings, inventory, playbooks, forks, wanted, out, show_env=show_env)

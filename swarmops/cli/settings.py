@@ -55,7 +55,7 @@ def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None
 
 
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``-i`` and ``--debug``."""
+    """Give a command the options that every command has."""
     inventory = click.option(
         "-i",
         "--inventory",
