@@ -63,8 +63,9 @@ def unreadable(observation: Observation) -> Refusal | None:
     missing = f", {', '.join(silent)} can't be reached" if silent else ""
     return Refusal(
         f"{', '.join(inside)} {'is' if len(inside) == 1 else 'are'} in a swarm, but no manager"
-        f" tells its state{reason}{missing}: bring back more than half of the managers, or take"
-        " the swarm down with 'swarmops destroy'"
+        f" tells its state{reason}{missing}: bring back more than half of the managers; if"
+        " they are gone for good, let one that is left go on alone ('docker swarm init"
+        " --force-new-cluster' there), or take the swarm down with 'swarmops destroy'"
     )
 
 

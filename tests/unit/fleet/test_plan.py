@@ -465,6 +465,7 @@ def test_problems(world: str, playbook: str, host: str, problem: str):
         ("a=leader, b=other manager", "a and b manage different swarms"),
         ("a=manager, b=manager, c=unreachable", "no manager tells its state, c can't be reached"),
         ("a=worker, b=new", "a is in a swarm, but no manager tells its state"),
+        ("a=manager, b=unreachable, c=unreachable", "gone for good, let one that is left go on al"),
         (
             "a=new, b=unreachable, c=unreachable",
             "b and c, 2 of the 3 hosts that may be managers, can't be used (connection refused), a",
