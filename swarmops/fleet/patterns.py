@@ -21,9 +21,16 @@ def match_hosts(pattern: str, inventory: Inventory) -> list[str]:
     """Return the hosts that a pattern names, in the inventory's order.
 
     As in Ansible, plain terms are united first, then ``&`` terms cut, then ``!`` terms taken away.
-    A term that names nothing, or a pattern that leaves nothing, raises InputError.
+    A term that names nothing, or a pattern that leaves nothing, raises InputError, and an empty
+    pattern too, which Ansible takes for all hosts: mostly it is a variable that is not set. A
+    host's whole name means that host, whatever is in it: an IPv6 address has colons.
     """
-    terms = _split(pattern)
+    terms = [pattern] if pattern in inventory.hosts else _split(pattern)
+    if not terms:
+        raise InputError(
+            f"the pattern '{pattern}' is empty, and so names no host of {inventory.path}: name one,"
+            " or write all"
+        )
     plain = [term for term in terms if term[0] not in "!&"] or ["all"]
     chosen = {host for term in plain for host in _term(term, inventory)}
     for term in terms:

@@ -54,6 +54,9 @@ INVENTORY = Inventory(
         ("web[7]", None),
         ("web:!web*", None),
         ("~(", None),
+        ("", None),
+        (" , ", None),
+        ("!", None),
     ],
 )
 def test_patterns(pattern: str, hosts: str | None):
@@ -63,6 +66,13 @@ def test_patterns(pattern: str, hosts: str | None):
             match_hosts(pattern, INVENTORY)
     else:
         assert match_hosts(pattern, INVENTORY) == hosts.split()
+
+
+def test_an_ipv6_address_is_a_name():
+    """A host that is called by its address is meant by it, colons and all."""
+    hosts = {name: Host(name=name, address=name) for name in ("2001:db8::1", "2001:db8::2")}
+    inventory = Inventory(path="inv.yml", hosts=hosts, groups={"all": tuple(hosts)})
+    assert match_hosts("2001:db8::2", inventory) == ["2001:db8::2"]
 
 
 def test_ranges_of_names():
