@@ -34,7 +34,11 @@ class Entry(msgspec.Struct, frozen=True):
     revoked: bool = False
 
     def matches(self, name: str) -> bool:
-        """Whether the line is about ``name``: an address, or ``[address]:port``."""
+        """Whether the line is about ``name``: an address, or ``[address]:port``, in any case.
+
+        As OpenSSH, which writes and looks up small letters only.
+        """
+        name = name.lower()
         if self.patterns.startswith("|1|"):
             return _hash_matches(self.patterns, name)
         matched = False
@@ -147,7 +151,7 @@ class KnownHosts:
                 self._recorded = _read(self.own)
                 verdict = judge([e for e in self._recorded if e.matches(name)], blob)
                 if verdict.state == "unknown":
-                    line = f"{name} {key_type} {base64.b64encode(blob).decode()}\n"
+                    line = f"{name.lower()} {key_type} {base64.b64encode(blob).decode()}\n"
                     _append(self.own, line)
                     self._recorded = _read(self.own)
                 return verdict

@@ -32,6 +32,9 @@ def hashed(name: str) -> str:
     [
         (line("h1,10.0.0.1"), "10.0.0.1", "known"),
         (line("H1"), "h1", "known"),
+        (line("h1"), "H1", "known"),
+        (line("h1", OTHER), "H1", "changed"),
+        (line(hashed("h1"), OTHER), "H1", "changed"),
         (line("h1", OTHER), "h1", "changed"),
         (line("h2"), "h1", "unknown"),
         (line("*.example.com,!bad.example.com"), "web.example.com", "known"),
