@@ -26,6 +26,7 @@ from swarmops.fleet.credentials import Credentials
 from swarmops.fleet.disconnect import disconnect
 from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
+from swarmops.fleet.jumps import NONE, Hop, way_through
 from swarmops.fleet.known_hosts import KnownHosts, host_id
 from swarmops.fleet.ssh_config import (
     TIMEOUT_S,
@@ -79,7 +80,14 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
     dropped = silent = 0
     passphrases: dict[str, str] = {}
     while True:
-        connection = _make_connection(target, ways, passphrases)
+        try:
+            connection = _make_connection(target, ways, passphrases)
+        except (paramiko.SSHException, LookupError, RuntimeError, ValueError) as error:
+            raise HostError(
+                target.name,
+                f"its connection can't be prepared ({error}): look at ansible_host,"
+                " ansible_ssh_common_args and ssh_config",
+            ) from error
         before = time.monotonic()
         at = connection
         try:
@@ -160,7 +168,7 @@ def _make_connection(
     kwargs: dict[str, Any] = {"look_for_keys": not target.private_key_files}
     if target.password is not None:
         kwargs["password"] = target.password
-    connection = fabric.Connection(
+    connection = Hop(
         target.address,
         user=target.user,
         port=target.port,
@@ -176,14 +184,14 @@ def _make_connection(
     return connection
 
 
-def _gateway(target: Target) -> fabric.Connection | str | None:
-    """Return what ``ansible_ssh_common_args`` puts in between; None: as ssh_config says."""
-    if target.jump is None:
-        return _filled(target)
-    gateway: fabric.Connection | None = None
-    for hop in target.jump.split(","):
-        gateway = fabric.Connection(hop.strip(), config=config_of(target), gateway=gateway)
-    return gateway
+def _gateway(target: Target) -> fabric.Connection | str | bool | None:
+    """Return what ``ansible_ssh_common_args`` puts in between; None: as ssh_config says.
+
+    False is nothing, whatever ssh_config says.
+    """
+    if target.jump is not None:
+        return way_through(target.jump, config_of(target))
+    return False if (target.proxy_command or "").lower() == NONE else _filled(target)
 
 
 def _filled(target: Target) -> str | None:

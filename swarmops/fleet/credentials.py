@@ -73,8 +73,9 @@ class Credentials:
     def _try(self, text: str) -> str | None:
         if self._ask is None and not sys.stdin.isatty():
             return None
-        with self.paused():
+        with self.paused(), contextlib.suppress(EOFError):  # Ctrl-D: nobody wants to answer
             return (self._ask or ask_person)(text)
+        return None
 
     def _asked(self, text: str, option: str) -> str:
         answer = self._try(text)

@@ -38,7 +38,9 @@ def _options(target: Target, known_hosts: Path) -> list[str]:
     """Return what holds for the host and for each host on the way to it."""
     user_files = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
     said = (target.host_key_checking or "accept-new").lower()
-    options = [] if target.ssh_config is None else ["-F", target.ssh_config]
+    # ssh leaves a ~ in it as it is, unlike in all other names of files.
+    file = None if target.ssh_config is None else str(Path(target.ssh_config).expanduser())
+    options = [] if file is None else ["-F", file]
     options += ["-o", f"UserKnownHostsFile={_quoted(known_hosts)} {user_files}"]
     options += ["-o", f"StrictHostKeyChecking={_MODES.get(said, said)}"]
     if target.connect_timeout_s is not None:

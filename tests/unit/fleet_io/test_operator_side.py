@@ -176,11 +176,16 @@ def test_ssh_gets_the_inventorys_options_before_ours(tmp_path: Path):
     """What apply met is known beside what the inventory names, unless nothing is to be known."""
     options = (("serveraliveinterval", "5"), ("userknownhostsfile", "/mine"))
     target = Target(
-        name="h1", address="h", ssh_config="a.cfg", ssh_options=options, place=Place(host="h1")
+        name="h1", address="h", ssh_config="~/a.cfg", ssh_options=options, place=Place(host="h1")
     )
     assert ssh_argv(target, tmp_path / "known")[:7] == [
         *("ssh", "-o", "serveraliveinterval=5"),
-        *("-o", f'userknownhostsfile="{tmp_path}/known" /mine', "-F", "a.cfg"),
+        *(
+            "-o",
+            f'userknownhostsfile="{tmp_path}/known" /mine',
+            "-F",
+            str(Path("~/a.cfg").expanduser()),
+        ),
     ]
     nothing = (("userknownhostsfile", "/dev/null"),)
     argv = ssh_argv(msgspec.structs.replace(target, ssh_options=nothing), tmp_path / "known")

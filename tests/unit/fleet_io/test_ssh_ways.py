@@ -18,6 +18,7 @@ import pytest
 from swarmops.errors import HostError, InputError
 from swarmops.fleet import connect
 from swarmops.fleet.credentials import Credentials
+from swarmops.fleet.gateways import way_of
 from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
@@ -384,6 +385,11 @@ def test_a_host_that_is_booting_is_tried_again(server: Server, shells: Shells) -
         start.join()
 
 
+def hangs_up(text: str) -> str:
+    """End the input instead of an answer, as Ctrl-D does."""
+    raise EOFError(text)
+
+
 def test_passwords_that_were_asked_for(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """They are for the hosts that have none of their own."""
     credentials = Credentials(lambda text: f"to {text.strip()}")
@@ -391,6 +397,9 @@ def test_passwords_that_were_asked_for(monkeypatch: pytest.MonkeyPatch, server: 
     credentials.ask_become_password()
     target = credentials.complete(server.target(password="own"))
     assert (target.password, target.become_password) == ("own", "to sudo password:")
+    with pytest.raises(InputError, match="nobody is here to answer"):
+        Credentials(hangs_up).ask_password()
+    assert not Credentials(hangs_up).confirmed("sure?")
     with Path(os.devnull).open() as nobody:
         monkeypatch.setattr("sys.stdin", nobody)
         with pytest.raises(InputError, match="nobody is here to answer"):
@@ -438,12 +447,16 @@ def test_ssh_config_includes(
     [
         ("", SshArgs()),
         ("-J ops@b1,b2:2222", SshArgs(jump="ops@b1,b2:2222")),
-        ("-o ProxyJump=b1 -C -q", SshArgs(jump="b1")),
+        ("-o ProxyJump=b1 -C -q", SshArgs(jump="b1", ignored=("-C",))),
         ("-o ConnectTimeout=60", SshArgs(connect_timeout_s=60)),
         ('-oProxyCommand="ssh -W %h:%p b1"', SshArgs(proxy_command="ssh -W %h:%p b1")),
         ("-o 'StrictHostKeyChecking no'", SshArgs(host_key_checking="no")),
         ("-i a -i b -p 2222 -l ops", SshArgs(keys=("a", "b"), port=2222, user="ops")),
-        ("-o ControlMaster=auto -o ControlPersist=60s -J none", SshArgs()),
+        (
+            "-o ControlMaster=auto -o ControlPersist=60s -o Ciphers=a -oCiphers=b -A -L 1:h:2 -i k",
+            SshArgs(keys=("k",), ignored=("-o Ciphers", "-A", "-L")),
+        ),
+        ("-J none", SshArgs(proxy_command="none")),
         ("-F a.cfg -F b.cfg", SshArgs(config="a.cfg")),
         ("-o ServerAliveInterval=5", SshArgs(options=(("serveraliveinterval", "5"),))),
         (
@@ -455,6 +468,53 @@ def test_ssh_config_includes(
 def test_ansibles_ssh_args(text: str, found: SshArgs) -> None:
     """What swarmops has too is taken, the rest is left alone."""
     assert parse_ssh_args(text) == found
+
+
+@pytest.mark.parametrize(
+    ("config", "args", "way"),
+    [
+        ("ProxyJump ops@b1:2201,[::1]:2202", "", [("ops", "b1", 2201), ("me", "::1", 2202)]),
+        ("", "-J ssh://ops@[::1]:2201,b2", [("ops", "::1", 2201), ("me", "b2", 22)]),
+        ("Host b1\n ProxyJump NONE\nHost *\n ProxyJump b1", "", [("me", "b1", 22)]),
+        ("ProxyJump b1", "-J none", []),
+        ("ProxyJump b1", "-o ProxyCommand=none", []),
+        ("ProxyCommand true", "-J b2", [("me", "b2", 22)]),
+    ],
+    ids=["config", "inventory", "none-in-config", "jump-none", "proxy-none", "inventory-first"],
+)
+def test_hosts_on_the_way_are_visited_as_ssh_does(
+    ssh_config: Callable[[str], None],
+    server: Server,
+    config: str,
+    args: str,
+    way: list[tuple[str, str, int]],
+) -> None:
+    """In the order that is written, in every form that ssh knows, and not at all for none."""
+    ssh_config(f"{config}\nHost *\n User me\n")
+    said = parse_ssh_args(args)
+    target = server.target(address="web", jump=said.jump, proxy_command=said.proxy_command)
+    connection = connect._make_connection(target, connect.Ways(KnownHosts(), Credentials()), {})
+    gateway = connection.gateway
+    assert (list(way_of(gateway)) if gateway else []) == way
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("Host web\n nonsense\n", r"\(Unparsable line nonsense\)"),
+        ("CanonicalizeHostname yes\n", r"\('canonicaldomains'\)"),
+        ("ProxyJump b1:port\n", r"\(invalid literal for int.*'port'\)"),
+        ("UserKnownHostsFile ~nobody9/x\n", r"\(Could not determine home directory.\)"),
+    ],
+    ids=["line", "canonical", "port", "home"],
+)
+def test_an_ssh_config_that_cannot_be_used_is_one_sentence(
+    shells: Shells, server: Server, ssh_config: Callable[[str], None], config: str, said: str
+) -> None:
+    """It was a traceback."""
+    ssh_config(config)
+    with pytest.raises(HostError, match=f"h1: its connection can't be prepared {said}: look at"):
+        shells.of(server.target(address="web")).run("true")
 
 
 _PROXY = """
