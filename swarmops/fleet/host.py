@@ -38,14 +38,14 @@ ANSIBLE_VARS: dict[str, tuple[str, ...]] = {
     "ansible_user": ("ansible_ssh_user",),
     "ansible_connection": (),
     "ansible_ssh_private_key_file": ("ansible_private_key_file",),
-    "ansible_password": ("ansible_ssh_pass",),
+    "ansible_password": ("ansible_ssh_pass", "ansible_ssh_password"),
     "ansible_ssh_common_args": (),
     "ansible_ssh_extra_args": (),
     "ansible_host_key_checking": ("ansible_ssh_host_key_checking",),
     "ansible_ssh_timeout": ("ansible_timeout",),
     "ansible_ssh_retries": (),
     "ansible_become": (),
-    "ansible_become_password": ("ansible_become_pass",),
+    "ansible_become_password": ("ansible_become_pass", "ansible_sudo_pass"),
     "ansible_python_interpreter": (),
 }
 """Those of Ansible's variables that are read here, with their other spellings."""
@@ -179,11 +179,14 @@ class _Reader:
         return parse_ssh_args(" ".join(texts))
 
     def python(self) -> str | None:
-        """Return the interpreter's path; Ansible's words for "find one" (auto…) mean None."""
+        """Return the interpreter's path; Ansible's words for "find one" (auto…) mean None.
+
+        ``/usr/bin/env python3`` is the name alone, which is looked for on the host's PATH.
+        """
         entry = self.entry("ansible_python_interpreter")
         if entry is None or entry.string().startswith("auto"):
             return None
-        return entry.name()
+        return entry.name().removeprefix("/usr/bin/env ").strip()
 
 
 def path_value(entry: Entry) -> str:

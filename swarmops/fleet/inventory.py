@@ -101,7 +101,7 @@ def build_inventory(
         origins={name: entry.where for name, entry in all_vars.items()},
         playbooks=_playbooks(groups, _scope(all_vars, magic), beside),
         folder=folder,
-        warnings=(*warnings, *_twice(path, members, hosts)),
+        warnings=(*warnings, *_twice(path, members, hosts), *_without_effect(path, hosts)),
     )
 
 
@@ -111,6 +111,24 @@ def _twice(path: str, members: Collection[str], hosts: Collection[str]) -> list[
         for name in members
         if name in hosts
     ]
+
+
+def _without_effect(path: str, hosts: Mapping[str, Host]) -> list[str]:
+    """Name in one sentence what of ssh's own options counts for nobody here."""
+    ignored = dict.fromkeys(
+        option
+        for host in hosts.values()
+        if host.connection == "ssh"
+        for option in host.ssh_args.ignored
+    )
+    if not ignored:
+        return []
+    options = ", ".join(ignored)
+    said = (
+        f"{path}: {options} in ansible_ssh_common_args or ansible_ssh_extra_args: no effect here,"
+        " since swarmops speaks SSH itself; docs/reference/inventory.md has the options that count"
+    )
+    return [said]
 
 
 def inventory_dir(path: str, *, is_folder: bool) -> str:

@@ -99,7 +99,7 @@ def literal(text: str) -> Any:
     """Return the Python value that a text spells, else the text."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text  # TypeError: of {{ 8080 }}, a set in a set
     plain = isinstance(value, str | int | float | bool | list | dict) or value is None
     return value if plain else text

@@ -35,6 +35,11 @@ from swarmops.fleet.nearest import did_you_mean
 
 _GO_TEMPLATE = re.compile(r"\{\{-?\s*\.[^}]*\}\}")
 _MARKS = ("{{", "{%", "{#")
+_FAILURES = (
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(MemoryError, RuntimeError),
+)
+"""What filters raise for values that they are not made for."""
 Where = Callable[[str], str]
 
 
@@ -139,8 +144,9 @@ class Scope(Mapping[str, Any]):
             raise InputError(self._undefined(error, source, where, what)) from None
         except TemplateError as error:
             raise InputError(f"{where}: {what}: {error.message}") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise InputError(f"{where}: {what}: the template fails: {error}") from None
+        except _FAILURES as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(f"{where}: {what}: the template fails: {reason}") from None
         return result
 
     def _undefined(self, error: UndefinedError, source: str, where: str, what: str) -> str:

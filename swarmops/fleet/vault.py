@@ -129,7 +129,12 @@ class Vault:
             )
         import getpass  # noqa: PLC0415 - only where somebody is asked
 
-        return getpass.getpass("Vault password: ").encode()
+        try:
+            return getpass.getpass("Vault password: ").encode()
+        except EOFError:
+            raise VaultError(
+                "it is encrypted by ansible-vault, and no password was given"
+            ) from None
 
 
 def _from_file(path: Path) -> bytes:

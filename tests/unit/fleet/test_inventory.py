@@ -93,6 +93,31 @@ all:
     assert "s3cret" not in repr(host)
 
 
+def test_ansibles_other_spellings():
+    """Whichever of its names somebody uses, and its way to name a program of the PATH."""
+    host = load("""
+all:
+  hosts:
+    a: {ansible_ssh_password: one, ansible_sudo_pass: two,
+        ansible_python_interpreter: /usr/bin/env python3}
+""").hosts["a"]
+    assert (host.password, host.become_password, host.python) == ("one", "two", "python3")
+
+
+def test_options_of_ssh_without_effect_are_named_once():
+    """One sentence for a hundred hosts, and none of what is done anyway or counts."""
+    inventory = load("""
+all:
+  vars:
+    ansible_ssh_common_args: -o Ciphers=aes128-ctr -o ControlMaster=auto -C -J b1
+  hosts:
+    h[01:99]:
+    here: {ansible_connection: local, ansible_ssh_extra_args: -A}
+""")
+    (warning,) = inventory.warnings
+    assert "-o Ciphers, -C in ansible_ssh_common_args" in warning
+
+
 def test_defaults_of_a_bare_host():
     """A host without variables is reached by its name over ssh, with Docker's port."""
     assert load("all: {hosts: {n1.example: }}").hosts["n1.example"] == Host(
@@ -319,6 +344,14 @@ BAD = [
     (
         "all: {vars: {swarmops_socket: '/{{ 1 / 0 }}'}, hosts: {h: }}",
         "the template fails: division by zero",
+    ),
+    (
+        "all: {vars: {swarmops_socket: '/{{ 3 | dictsort }}'}, hosts: {h: }}",
+        "the template fails: 'int' object has no attribute 'items'",
+    ),
+    (
+        "all: {vars: {swarmops_socket: \"/{{ 'a' * 2 ** 60 }}\"}, hosts: {h: }}",
+        "swarmops_socket: the template fails: MemoryError",
     ),
     (
         "all: {hosts: {a: {swarmops_playbook: x}}}",

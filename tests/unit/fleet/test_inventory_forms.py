@@ -131,6 +131,12 @@ def test_bad_ini(tmp_path: Path, text: str, reason: str) -> None:
     assert str(caught.value).startswith(f"{path}:")
 
 
+def test_ini_template(tmp_path: Path) -> None:
+    """A template is no literal, whatever is between its braces."""
+    text = "[all:vars]\nansible_port={{ 2222 }}\n[web]\nh1\n"
+    assert read_inventory(write(tmp_path, {"hosts": text}) / "hosts").hosts["h1"].port == 2222
+
+
 def test_empty_ini() -> None:
     """Comments alone are no hosts."""
     assert parse_ini("# nothing\n\n", "x").value == {}
