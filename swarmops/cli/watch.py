@@ -83,13 +83,16 @@ def watch(
     def one_round() -> Round:
         if git:
             _pull(choice)
-        ended = _round(choice, playbooks or choice.playbooks, forks, wanted, check=check, yes=yes)
+        named = playbooks or choice.playbooks
+        return _round(choice, named, forks, wanted, check=check, yes=yes)
+
+    def tell(ended: Round) -> None:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         if ended.error:
-            say(f"{at} {ended.text}: Error: {ended.error}")
+            # One that could not look, or not everywhere, can't say that it is as it should be.
+            say(f"{at} {f'{ended.text}: ' if ended.drift else ''}Error: {ended.error}")
         else:
             click.echo(f"{at} {ended.text}{'' if check else _corrected(ended)}")
-        return ended
 
     watch_on(
         one_round,
@@ -97,6 +100,7 @@ def watch(
         sleep=time.sleep,
         now=time.time,
         figures=figures,
+        on_round=tell,
         rounds_max=rounds,
     )
     if figures.last.error:
@@ -152,11 +156,17 @@ def _round(
 def _pull(choice: Choice) -> None:
     from swarmops.errors import SwarmopsError
 
-    folder = (choice.inventory or Path()).absolute().parent
+    path = (choice.inventory or Path()).absolute()
+    folder = path if path.is_dir() else path.parent
     argv = ["git", "-C", str(folder), "pull", "--ff-only", "--quiet"]
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=_GIT_WITHIN_S
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_GIT_WITHIN_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SwarmopsError(f"git pull in {folder} failed: {error}") from error

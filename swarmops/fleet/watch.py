@@ -69,9 +69,14 @@ def watch(
     sleep: Callable[[float], None],
     now: Callable[[], float],
     figures: Figures,
+    on_round: Callable[[Round], None] = lambda _: None,
     rounds_max: int | None = None,
 ) -> None:
-    """Run rounds for ever, or ``rounds_max`` of them; Interrupted and Ctrl-C end it."""
+    """Run rounds for ever, or ``rounds_max`` of them; Interrupted and Ctrl-C end it.
+
+    ``on_round`` hears of each, also of one that could not be begun: a playbook with a mistake, a
+    pull that failed, a swarm that somebody has locked.
+    """
     failed_in_a_row = 0
     while rounds_max is None or figures.rounds < rounds_max:
         try:
@@ -83,6 +88,7 @@ def watch(
         figures.rounds += 1
         _log.info("round %d: drift %d %s", figures.rounds, ended.drift, ended.error)
         figures.last = ended
+        on_round(ended)
         figures.drifted += bool(ended.drift)
         if ended.error:
             figures.failures += 1
