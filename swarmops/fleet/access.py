@@ -166,13 +166,13 @@ def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) ->
     Probes run in threads that are left alone once one has won: what they find is closed.
     Raises SwarmopsError with every host's reason if all fail.
     """
-    answers: queue.Queue[tuple[str, Client | SwarmopsError]] = queue.Queue()
+    answers: queue.Queue[tuple[str, Client | Exception]] = queue.Queue()
     won = threading.Event()
 
     def ask(host: str) -> None:
         try:
-            found: Client | SwarmopsError = probe(host)
-        except SwarmopsError as error:
+            found: Client | Exception = probe(host)
+        except Exception as error:  # noqa: BLE001 - a defect is raised to who waits for an answer
             found = error
         if won.is_set() and isinstance(found, Client):
             found.close()
@@ -192,6 +192,8 @@ def first_manager(hosts: Sequence[str], probe: Probe, lead_s: float = LEAD_S) ->
         if isinstance(found, Client):
             won.set()
             return found
+        if not isinstance(found, SwarmopsError):
+            raise found
         errors[host] = found
     raise _nobody(errors)
 

@@ -6,6 +6,7 @@ broken or gone.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,19 +14,37 @@ import msgspec
 
 from swarmops.backends.base import Backend, load_backend
 from swarmops.errors import InputError
+from swarmops.fleet.compose_merge import joined
 from swarmops.fleet.current import Choice
 from swarmops.fleet.host import Host
-from swarmops.fleet.inventory import Inventory, read_inventory
-from swarmops.fleet.playbook import DEFAULT_BACKEND, playbook_paths, read_playbook
+from swarmops.fleet.includes import read_playbooks, variables_of, with_includes
+from swarmops.fleet.inventory import Inventory, playbook_scope, read_inventory
+from swarmops.fleet.playbook import DEFAULT_BACKEND, playbook_paths
 
 
 def backend_name(inventory: Inventory, playbooks: Sequence[Path]) -> str:
     """Return the playbook's backend, else the hosts', else the default one."""
-    try:
-        return read_playbook(playbook_paths(inventory, playbooks), inventory).backend
-    except InputError:
-        named = {host.backend for host in inventory.hosts.values() if host.backend}
-        return named.pop() if len(named) == 1 else DEFAULT_BACKEND
+    with contextlib.suppress(InputError):
+        if said := _said(inventory, playbooks):
+            return said
+    named = {host.backend for host in inventory.hosts.values() if host.backend}
+    return named.pop() if len(named) == 1 else DEFAULT_BACKEND
+
+
+def _said(inventory: Inventory, playbooks: Sequence[Path]) -> str:
+    """Return the playbook's ``swarm.backend``, empty where it says none. Raises InputError.
+
+    Nothing else of it is read: a mistake elsewhere, or a secret's command that fails, must not make
+    one backend out of another, and to look at hosts no command needs to be run.
+    """
+    document = joined([with_includes(read_playbooks(playbook_paths(inventory, playbooks)))])
+    document, own = variables_of(document, "vars")
+    document, weaker = variables_of(document, "defaults")
+    swarm = document.value.get("swarm") if isinstance(document.value, dict) else None
+    said = swarm.get("backend") if isinstance(swarm, dict) else None
+    scope = playbook_scope(inventory, own, document.name, weaker)
+    where = document.where(("swarm", "backend"))
+    return str(scope.render(said or "", where, "swarm.backend"))
 
 
 def inventory_of(choice: Choice) -> Inventory:

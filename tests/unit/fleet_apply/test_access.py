@@ -20,8 +20,10 @@ from swarmops.fleet.access import (
     target_client,
     through_election,
 )
+from swarmops.fleet.backend_of import backend_name
 from swarmops.fleet.current import Choice, choose, forget, record
 from swarmops.fleet.host import Host
+from swarmops.fleet.inventory import read_inventory
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
@@ -175,6 +177,38 @@ def test_first_fails() -> None:
     """When a host fails, the next is asked at once."""
     probes = Probes(a=SwarmopsError("a is a worker"), b=None)
     assert first_manager(["a", "b"], probes, lead_s=10).name == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("swarm: {backend: docker}\nsecrets: {s: {command: [touch, ran]}}", "docker"),
+        ("swarm: {backend: docker, manager: 3}\nservices: {web: }", "docker"),
+        ("swarm: {backend: '{{ kind }}'}\nvars: {kind: docker}", "docker"),
+        ("swarm: {managers: 1}", "other"),
+        ("- hosts: all", "other"),
+    ],
+    ids=["command", "mistake", "template", "hosts", "another-file"],
+)
+def test_which_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, name: str
+) -> None:
+    """A fleet's backend is known however broken its playbook is, and nothing is run to know it."""
+    monkeypatch.chdir(tmp_path)
+    Path("p.yml").write_text(text)
+    Path("i.yml").write_text("all: {vars: {swarmops_backend: other}, hosts: {h1: }}")
+    assert backend_name(read_inventory("i.yml"), [Path("p.yml")]) == name
+    assert not Path("ran").exists()
+
+
+def test_first_defect() -> None:
+    """A defect in a probe is raised: its thread's end was waited for without end."""
+
+    def probe(host: str) -> Client:
+        raise RuntimeError(host)
+
+    with pytest.raises(RuntimeError, match="a"):
+        first_manager(["a"], probe)
 
 
 def test_first_slow() -> None:
