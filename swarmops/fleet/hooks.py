@@ -135,6 +135,7 @@ def _failures(
                 cwd=folder,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
                 timeout=hook.timeout_s,
             )

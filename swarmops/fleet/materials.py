@@ -84,7 +84,7 @@ def _content(source: str, entry: Entry, folder: Path, scope: Scope) -> bytes:
         name = entry.name()
         if name not in os.environ:
             entry.fail(f"{entry.key}: the environment variable {name} is not set: set it")
-        return os.environ[name].encode()
+        return os.fsencode(os.environ[name])
     if source == "command":
         return _said(words(entry), entry, folder)
     path = folder / Path(entry.name()).expanduser()

@@ -213,6 +213,15 @@ def test_an_apply_of_a_part_runs_no_hook_of_other_parts(
     assert [hook.command[0] for hook in fleet.playbook.hooks.before] == ran
 
 
+def test_a_secret_of_the_environment_may_be_any_bytes(
+    inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+):
+    """Also those that are no UTF-8."""
+    monkeypatch.setenv("TOKEN", "\udcff\udcfe")
+    playbook = play(inventory, "secrets: {token: {environment: TOKEN}}")
+    assert [one.content for one in playbook.materials] == [b"\xff\xfe"]
+
+
 def test_hooks_run_in_order_here_and_on_hosts(inventory: Inventory, tmp_path: Path):
     """The first that fails stops the rest and says where and why."""
     playbook = play(
@@ -231,5 +240,8 @@ def test_hooks_run_in_order_here_and_on_hosts(inventory: Inventory, tmp_path: Pa
         for hook, where in zip(failing, ("on this machine", "on a"), strict=True):
             with pytest.raises(SwarmopsError, match=f"hook 1 of after failed {where}: no"):
                 run_hooks([hook], "after", inventory, shells, tmp_path)
+        bytes_ = Hook(command=("sh", "-c", r"printf 'caf\351' >&2; exit 1"))
+        with pytest.raises(SwarmopsError, match="on this machine: caf\ufffd"):
+            run_hooks([bytes_], "after", inventory, shells, tmp_path)
         with pytest.raises(SwarmopsError, match="No such file"):
             run_hooks([Hook(command=("no-such-program",))], "after", inventory, shells, tmp_path)
