@@ -50,10 +50,16 @@ class RunLog:
     def _open(self) -> None:
         # Opened for its owner alone, since reasons of failures may quote what hosts said.
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(handle, "w", encoding="utf-8", buffering=1)
+        self._file = os.fdopen(
+            handle, "w", encoding="utf-8", errors="backslashreplace", buffering=1
+        )
 
     def write(self, text: str) -> None:
-        """Write a line, or several."""
+        """Write a line, or several; where there is no room, no run ends for that."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it could not be opened anew
+            self._write(text)
+
+    def _write(self, text: str) -> None:
         now = datetime.now(UTC)
         stamp = f"{now:%H:%M:%S.%f}"[:-3] + f" {time.monotonic() - self._began:8.3f}"
         for line in text.splitlines():
@@ -67,7 +73,8 @@ class RunLog:
     def close(self) -> None:
         """Close the file; nothing that is logged goes there any more."""
         logging.getLogger("swarmops").removeHandler(self._handler)
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class _Handler(logging.Handler):

@@ -112,6 +112,26 @@ def test_a_long_log_begins_anew(state: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "round 99" in "".join(path.read_text() for path in files)
 
 
+def test_a_full_disk_stops_no_run(state: Path) -> None:
+    """Of an apply in its middle the log is the least: what is told goes on, and so does the run."""
+    log = run_log.begin("apply")
+    assert log is not None
+    log._file.close()
+    log._file = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 - the log closes it
+    logging.getLogger("swarmops.run").info("promoting h2")
+    log.write("exit code 0")
+    log.close()
+    assert (state / "logs").is_dir()
+
+
+def test_a_log_takes_what_is_no_text() -> None:
+    """A file's name that is no UTF-8, as Python gives it."""
+    log = run_log.begin("apply", "plan=\udcff")
+    assert log is not None
+    log.close()
+    assert "plan=\\udcff" in log.path.read_text()
+
+
 def test_no_log_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no file can be written the run goes on without."""
     (tmp_path / "file").touch()
