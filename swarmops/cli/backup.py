@@ -160,7 +160,7 @@ def _form(inventory: Path, forks: int) -> None:
 
     try:
         click.get_current_context().invoke(
-            apply, inventory=inventory, forks=forks, only="runtime,nodes", reason="restore"
+            apply, inventory=inventory, forks=forks, only=("runtime", "nodes"), reason="restore"
         )
     except click.exceptions.Exit as ended:
         if ended.exit_code != 0:

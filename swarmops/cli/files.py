@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from swarmops.cli.settings import Settings
+from swarmops.cli.settings import Settings, the_one
 
 if TYPE_CHECKING:
     from swarmops.fleet.current import Choice
@@ -49,11 +49,14 @@ def forks_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen(settings: Settings, inventory: Path | None) -> Choice:
-    """Return the inventory to use and the playbook that goes with it. Raises InputError."""
+    """Return the inventory to use and the playbook that goes with it.
+
+    Raises InputError, and UsageError where the argument and ``-i`` name two.
+    """
     from swarmops.errors import InputError
     from swarmops.fleet.current import choose
 
-    choice = choose(inventory or settings.inventory, os.environ)
+    choice = choose(the_one(settings.inventory, inventory), os.environ)
     if choice.inventory is None:
         raise InputError(
             "this works on an inventory, not on a node's own socket: name one, as in "

@@ -49,6 +49,7 @@ def inventory(
         inventory_graph,
         inventory_list,
         inventory_rows,
+        limited,
         shown,
     )
     from swarmops.fleet.nearest import did_you_mean
@@ -60,6 +61,8 @@ def inventory(
     read = read_inventory(choice.inventory)
     for warning in read.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    if limit is not None:
+        read = limited(read, match_hosts(limit, read))
     if one is not None:
         if one not in read.hosts:
             raise InputError(f"{read.path} has no host '{one}': {did_you_mean(one, read.hosts)}")
@@ -69,6 +72,4 @@ def inventory(
     elif graph:
         click.echo(inventory_graph(read))
     else:
-        wanted = set(match_hosts(limit, read)) if limit else set(read.hosts)
-        rows = [row for row in inventory_rows(read) if row.host in wanted]
-        print_rows(rows, COLUMNS, settings.format)
+        print_rows(inventory_rows(read), COLUMNS, settings.format)

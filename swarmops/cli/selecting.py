@@ -21,14 +21,15 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
     def collected(
         *args: Any,
         limit: str | None,
-        only: str | None,
+        only: tuple[str, ...],
         serial: str | None,
         replace_dead: bool,
         **more: Any,
     ) -> Any:
         from swarmops.fleet.selection import Wanted
 
-        wanted = Wanted(limit=limit, only=only, serial=serial, replace_dead=replace_dead)
+        areas = ",".join(only) if only else None
+        wanted = Wanted(limit=limit, only=areas, serial=serial, replace_dead=replace_dead)
         return command(*args, wanted=wanted, **more)
 
     options = (
@@ -43,6 +44,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
             "--tags",
             "--only",
             "only",
+            multiple=True,
             metavar="WHAT,...",
             shell_complete=parts,
             help="Only these of runtime, nodes, services",

@@ -115,7 +115,10 @@ def _since(text: str, now: datetime) -> str:
     """Turn a duration into a time; a time stays as it is."""
     if not text[:1].isdigit() or "-" in text or ":" in text:
         return text
-    return str((now - timedelta(microseconds=duration(text) // 1000)).timestamp())
+    try:
+        return str((now - timedelta(microseconds=duration(text) // 1000)).timestamp())
+    except OverflowError:  # longer ago than there are dates: every line is later
+        return ""
 
 
 @service.command("scale")

@@ -12,7 +12,7 @@ import click
 
 from swarmops.cli.completing import constraints, spreads
 from swarmops.cli.settings import Settings, common, on_fleet
-from swarmops.cli.values import cpus, duration, size
+from swarmops.cli.values import cpus, duration, size, words
 
 
 def _text(*names: str, help_: str) -> Callable[..., Any]:
@@ -47,7 +47,9 @@ _CREATE_OPTIONS = (
     _list("-l", "--label", help_="Label of the service, KEY=VALUE"),
     _list("--container-label", help_="Label of its containers, KEY=VALUE"),
     _list("-e", "--env", help_="Environment variable, KEY=VALUE"),
-    _text("--entrypoint", help_="Replaces the image's entrypoint"),
+    click.option(
+        "--entrypoint", type=words, metavar="TEXT", help="Replaces the image's entrypoint"
+    ),
     _text("--hostname", help_="Hostname of the containers"),
     _text("-u", "--user", help_="User, NAME or UID[:GID]"),
     _text("-w", "--workdir", help_="Working directory"),
@@ -113,7 +115,9 @@ detach_option = click.option("-d", "--detach", is_flag=True, help="Don't wait un
 @detach_option
 @common
 @on_fleet
-def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **flags: Any) -> None:
+def create(
+    settings: Settings, /, *, detach: bool, entrypoint: tuple[str, ...] | None, **flags: Any
+) -> None:
     """Create a service of an image, and wait until its tasks run.
 
     The image 'host' runs COMMAND without a container. Options come before the image; everything
@@ -124,13 +128,10 @@ def create(settings: Settings, /, *, detach: bool, entrypoint: str | None, **fla
       swarmops service create --name web -p 8080:80 --replicas 3 nginx:1.27
       swarmops service create --name ping host ping -c 3 192.0.2.1
     """
-    import shlex
-
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.flags import ServiceFlags, service_spec
 
-    words = tuple(shlex.split(entrypoint)) if entrypoint else ()
-    spec = service_spec(ServiceFlags(entrypoint=words, **flags))
+    spec = service_spec(ServiceFlags(entrypoint=entrypoint or (), **flags))
     with open_swarm(settings) as swarm:
         service_id = swarm.client.create_service(spec)
         click.echo(service_id)

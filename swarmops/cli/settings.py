@@ -54,15 +54,36 @@ def _set(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None
     return callback
 
 
+def _use_inventory(context: click.Context, _: click.Parameter, value: tuple[Path, ...]) -> None:
+    settings = context.ensure_object(Settings)
+    for path in value:
+        settings.inventory = the_one(settings.inventory, path)
+
+
+def the_one(said: Path | None, also: Path | None) -> Path | None:
+    """Return the inventory that is named, however often. Raises UsageError where two are.
+
+    Taking the last would leave the hosts of the other alone, or do to the one swarm what was meant
+    for the other.
+    """
+    if said is None or also is None or said.absolute() == also.absolute():
+        return said or also
+    raise click.UsageError(
+        f"two inventories are named, {said} and {also}: name one; what two files have of one swarm"
+        " goes into a folder, and that is named"
+    )
+
+
 def common(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that every command has."""
     inventory = click.option(
         "-i",
         "--inventory",
         "inventory_option",
+        multiple=True,
         type=click.Path(path_type=Path),
         expose_value=False,
-        callback=_set("inventory"),
+        callback=_use_inventory,
         help="Inventory to use  [default: SWARMOPS_INVENTORY, else the one applied last]",
     )
     debug = click.option(

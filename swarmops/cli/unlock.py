@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from swarmops.cli.files import inventory_argument
-from swarmops.cli.settings import Settings, common, on_fleet
+from swarmops.cli.say import say
+from swarmops.cli.settings import Settings, common, on_fleet, the_one
 
 if TYPE_CHECKING:
     from swarmops.fleet.lock import Lock
@@ -34,7 +35,7 @@ def unlock_apply(settings: Settings, inventory: Path | None, reason: str) -> Non
 
     if not reason.strip():
         raise InputError("--reason is empty: say why, for the one whose lock it was")
-    choice = choose(inventory or settings.inventory, os.environ)
+    choice = choose(the_one(settings.inventory, inventory), os.environ)
     freed: list[Lock] = []
     problem: SwarmopsError | None = None
     try:
@@ -52,3 +53,5 @@ def unlock_apply(settings: Settings, inventory: Path | None, reason: str) -> Non
         click.echo(f"The lock of {lock.owner} ({lock.reason}) is gone.")
     if not freed:
         click.echo("Nobody has locked it.")
+        if problem is not None:
+            say(f"Warning: a lock in the swarm itself can't be seen now: {problem}")

@@ -46,7 +46,7 @@ def upgrade(
         playbooks=playbooks,
         forks=forks,
         limit=limit,
-        only="runtime",
+        only=("runtime",),
         serial=serial,
         check=check,
         yes=yes,

@@ -1,10 +1,11 @@
-"""Values of flags in Docker's spelling: durations, sizes, parts of CPUs.
+"""Values of flags in Docker's spelling: durations, sizes, parts of CPUs, command lines.
 
 Used as types of the commands' options; each converts a text or says what it should look like.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 import click
@@ -42,6 +43,14 @@ def size(text: str) -> int:
 def cpus(text: str) -> int:
     """Convert ``0.5`` to billionths of a CPU."""
     return _convert(nano_cpus, text, "is no number of CPUs: write it as in 0.5 or 2")
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split a command line as a shell does."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise click.BadParameter(f"'{text}' has a quote that is not closed: close it") from None
 
 
 def scale(text: str) -> tuple[str, int]:

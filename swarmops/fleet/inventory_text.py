@@ -6,7 +6,7 @@ what a vault hid, and what is named a password, is not shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -27,6 +27,19 @@ class InventoryRow(msgspec.Struct, frozen=True, kw_only=True):
     user: str
     may_manage: str
     groups: str
+
+
+def limited(inventory: Inventory, names: Collection[str]) -> Inventory:
+    """Return the inventory as if it had these hosts alone, and the groups that they are in."""
+    groups = {
+        group: tuple(host for host in hosts if host in names)
+        for group, hosts in inventory.groups.items()
+    }
+    return msgspec.structs.replace(
+        inventory,
+        hosts={name: host for name, host in inventory.hosts.items() if name in names},
+        groups={group: left for group, left in groups.items() if left or group == "managers"},
+    )
 
 
 def inventory_rows(inventory: Inventory) -> list[InventoryRow]:

@@ -397,6 +397,12 @@ def test_logs_with_a_gap(engine: Engine, run: Run) -> None:
     assert (code, "no service is called 'nope'" in err) == (1, True)
 
 
+def test_logs_since_before_there_were_dates(engine: Engine, run: Run) -> None:
+    """A duration of a hundred thousand years is all there is."""
+    engine.answer(f"GET /services/{WEB['ID']}/logs", (200, b""))
+    assert run("service", "logs", "--since", "999999999h", "web") == (0, "", "")
+
+
 def test_logs_of_a_terminal(engine: Engine, run: Run) -> None:
     """As they came."""
     engine.headers["Content-Type"] = "application/vnd.docker.raw-stream"

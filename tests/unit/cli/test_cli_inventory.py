@@ -50,10 +50,14 @@ def test_inventory(
         json.loads(out)
 
 
-def test_limit(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only what the pattern names is shown."""
-    assert main(["inventory", path, "-l", "workers"]) == 0
-    assert "m1" not in capsys.readouterr().out
+@pytest.mark.parametrize("form", ["--format=table", "--format=json", "--list", "--graph"])
+def test_limit(path: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what the pattern names is shown, in every form; who may manage stays as it is."""
+    assert main(["inventory", path, "-l", "workers", form]) == 0
+    out = capsys.readouterr().out
+    assert "w2" in out
+    assert "m1" not in out
+    assert "yes" not in out
 
 
 def test_unknown_host(path: str, capsys: pytest.CaptureFixture[str]) -> None:

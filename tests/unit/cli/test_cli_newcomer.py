@@ -106,12 +106,65 @@ def test_a_wrong_playbook_among_several(capsys: pytest.CaptureFixture[str]) -> N
             "backup create -i i.yml",
             "nobody is here to answer: set SWARMOPS_BACKUP_PASSPHRASE or give",
         ),
+        ("inventory i.yml -i p.yml", "two inventories are named, p.yml and i.yml: name one"),
+        ("-i i.yml inventory -i p.yml", "two inventories are named, i.yml and p.yml: name one"),
+        ("-i i.yml -i p.yml destroy --yes", "two inventories are named, i.yml and p.yml: name"),
+        ("unlock-apply i.yml -i p.yml --reason x", "two inventories are named, p.yml and i.yml"),
+        ("plan i.yml -p p.yml --tags servces --tags nodes", "--only servces: did you mean"),
+        ("service create --entrypoint 'x host", "''x' has a quote that is not closed: close it"),
         ("plan i.yml -p p.yml -k", "--ask-pass asks, and nobody is here to answer: leave it out"),
     ],
 )
 def test_a_wrong_command_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The nearest right word, or what to say instead."""
     one_sentence(line.split(), said, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["destroy", "i.yml", "--yes", "--limit", ""], ["exec", "-i", "i.yml", "", "reboot"]],
+    ids=["destroy", "exec"],
+)
+def test_an_empty_pattern_is_no_host(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A shell's variable that is not set takes no swarm away."""
+    one_sentence(words, "the pattern '' is empty, and so names no host of i.yml: name one", capsys)
+
+
+def test_the_same_inventory_may_be_named_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is one."""
+    assert main(["-i", "i.yml", "inventory", str(Path("i.yml").absolute())]) == 0
+    assert "h1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-p", "absent.yml"], "Error: absent.yml: no such playbook: check the path"),
+        (["-p", "p.yml", "--git"], "Error: git pull in "),
+        (["-p", "p.yml"], "Error: h1, the only host that may be a manager, can't be used: can't"),
+    ],
+    ids=["playbook", "git", "host"],
+)
+def test_a_watch_says_why_a_round_failed(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that could not be begun; and nothing is as it should be that nobody saw."""
+    assert main(["watch", "i.yml", *words, "--rounds", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert said in err
+    assert "as it should be" not in out + err
+
+
+def test_a_lock_that_cannot_be_seen_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has locked the hosts; of the swarm, which doesn't answer, that is not known."""
+    Path("l.yml").write_text(
+        "all: {hosts: {h1: {ansible_connection: local, swarmops_socket: /nowhere/s.sock,"
+        f" swarmops_data_dir: {Path.cwd()}/data}}}}}}"
+    )
+    assert main(["unlock-apply", "l.yml", "--reason", "why"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "Nobody has locked it.\n"
+    assert err.startswith("Warning: a lock in the swarm itself can't be seen now: no manager answe")
 
 
 def one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
