@@ -10,7 +10,7 @@ from msgspec import UNSET
 from swarmops.manager import global_, rebalance, restarts, updates
 from swarmops.manager.look import Key, Look, Slices
 from swarmops.manager.places import Places, live, made, may_run, new_task, unfit
-from swarmops.manager.update_survey import UpdateSurvey, still_dirty
+from swarmops.manager.update_survey import UpdateSurvey, still_dirty, unfinished
 from swarmops.model.base import given
 from swarmops.model.defaults import mode_name
 from swarmops.model.service import Service, UpdateStatus
@@ -79,7 +79,7 @@ class UpdateLook:
 def move(look: Look, service: Service, kept: Places) -> Slices:
     """Let one task of a service that has nothing else to do move to a better node."""
     wished = rebalance.wished(service)
-    if mode_name(service.spec) != "replicated" or (_in_update(service) and not wished):
+    if mode_name(service.spec) != "replicated" or (unfinished(service) and not wished):
         return
     found = yield from look.sliced(rebalance.next_move(service, kept, look.store, look.turn.now))
     turn = look.turn
@@ -111,12 +111,6 @@ def _tell(service: Service) -> None:
         name=given(service.spec.name, ""),
         reason=given(status.message, ""),
     )
-
-
-def _in_update(service: Service) -> bool:
-    """Whether an update is going on, or stands still and waits for someone."""
-    state = given(given(service.update_status, UpdateStatus()).state, "completed")
-    return not state.endswith("completed")
 
 
 def _needs_tending(store: Store, tasks: Sequence[Task]) -> bool:

@@ -1,8 +1,9 @@
 """What a rolling update reads from the history of a place, and the reaper therefore leaves. Pure.
 
 All that an update knows of a place it reads from the place's tasks. Without the one that it
-replaced the place would seem to be none of its own, without the new one that failed to have done
-well: so these two stay while the update goes on, whatever the swarm's history limit.
+replaced the place would seem to be none of its own, without the first new one that showed how it
+does another would be taken for the first: so these two stay while the update goes on, whatever the
+swarm's history limit.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarmops.manager.places import service_version, spec_version
-from swarmops.manager.update_survey import failed, updating
+from swarmops.manager.update_survey import first_shown, updating
 from swarmops.model.service import Service
 from swarmops.model.task import Task
 
@@ -21,8 +22,8 @@ def read_by_update(service: Service, tasks: Sequence[Task]) -> frozenset[str]:
         return frozenset()
     version = service_version(service)
     former = [task.id for task in tasks if spec_version(task) != version]
-    first = next((task.id for task in tasks if failed(service, task)), "")
-    return frozenset({*former[-1:], first})
+    first = first_shown(service, tasks)
+    return frozenset({*former[-1:], *([first.id] if first is not None else [])})
 
 
 def update_ended(old: object, new: object) -> bool:

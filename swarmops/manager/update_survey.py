@@ -49,7 +49,7 @@ class UpdateSurvey:
         self.tried: dict[str, Sequence[Task]] = {}
         """The tasks of those that had a new one already."""
         self.failed: dict[str, Task] = {}
-        """The first new tasks that ended by themselves, too early, by their places."""
+        """New tasks that ended by themselves, too early, and were the first to end, by places."""
         self.waiting: dict[str, Sequence[Task]] = {}
         """The tasks of places of whose new task nobody knows yet how it does."""
         self.due = Moments()
@@ -90,8 +90,8 @@ class UpdateSurvey:
         if not any(spec_version(task) == version for task in tasks):
             return dirty
         self._replaced.add(place)
-        # As in Docker, what the restart policy brings then is none of the update's failures.
-        if first := next((task for task in tasks if failed(self._service, task)), None):
+        first = first_shown(self._service, tasks)
+        if first is not None and failed(self._service, first):
             self.failed[place] = first
         if dirty and not self._is_given_up(tasks, now):
             self.tried[place] = tasks
@@ -176,20 +176,45 @@ def still_dirty(service: Service, tasks: Sequence[Task], nodes: NodeTable) -> bo
     return _dirty(tasks, old)
 
 
+def first_shown(service: Service, tasks: Sequence[Task]) -> Task | None:
+    """Return the first ended task of a place that shows how the present spec does there, if any.
+
+    It ended by itself, or was stopped after the monitor time. As in Docker, what the restart policy
+    brings after it is none of the update's failures. ``tasks``: the oldest first.
+    """
+    monitored_s = monitor_s(config_of(service))
+    for task in tasks:
+        if spec_version(task) != service_version(service) or not task.status.state.terminal:
+            continue
+        if task.status.state in BY_ITSELF or _ran_s(task) >= monitored_s:
+            return task
+    return None
+
+
 def failed(service: Service, task: Task) -> bool:
     """Whether a task of the present spec ended by itself before it ran for the monitor time."""
     if spec_version(task) != service_version(service) or task.status.state not in BY_ITSELF:
         return False
+    return _ran_s(task) < monitor_s(config_of(service))
+
+
+def _ran_s(task: Task) -> float:
+    """Return for how long an ended task ran; less than nothing if it never did."""
     internal = given(task.internal, TaskInternal())
     if internal.running_at is UNSET or internal.ended_at is UNSET:
-        return True
-    ran_s = (internal.ended_at - internal.running_at).total_seconds()
-    return ran_s < monitor_s(config_of(service))
+        return -1.0
+    return (internal.ended_at - internal.running_at).total_seconds()
 
 
 def updating(service: Service) -> bool:
     """Whether an update, or a rollback, goes on."""
     return given(given(service.update_status, UpdateStatus()).state, "") in _IN_PROGRESS
+
+
+def unfinished(service: Service) -> bool:
+    """Whether an update, or a rollback, goes on, or stands still and waits for someone."""
+    state = given(given(service.update_status, UpdateStatus()).state, "completed")
+    return not state.endswith("completed")
 
 
 def rolling_back(service: Service) -> bool:

@@ -27,8 +27,8 @@ def kept(
 ) -> str:
     """Return which tasks of a slot stay, the oldest first; all but the last shall not run.
 
-    ``f`` failed, ``m`` moved another and ended, ``o`` is of the spec before, as is ``s``, which
-    still runs on a node that has not stopped it.
+    ``f`` failed, ``w`` after an hour of running well, ``m`` moved another and ended, ``o`` is of
+    the spec before, as is ``s``, which still runs on a node that has not stopped it.
     """
     store = Store(now=lambda: NOW)
     orchestration = OrchestrationConfig(
@@ -52,7 +52,9 @@ def kept(
             status=TaskStatus(state=TaskState.RUNNING if last or kind == "s" else TaskState.FAILED),
             desired_state=TaskState.RUNNING if last else TaskState.SHUTDOWN,
             internal=TaskInternal(
-                spec_version=1 if kind in "os" else 2, moves="before" if kind == "m" else ""
+                spec_version=1 if kind in "os" else 2,
+                moves="before" if kind == "m" else "",
+                running_at=NOW - timedelta(hours=1) if kind == "w" else UNSET,
             ),
         )
         tx.put(task)
@@ -99,13 +101,19 @@ def test_what_counts_as_an_attempt_is_kept(kinds: str, max_attempts: int, stay: 
 
 @pytest.mark.parametrize(
     ("kinds", "limit", "stay"),
-    [("oof", 0, "of"), ("oofff", 1, "off"), ("oofffffffffff", 5, "offff"), ("omf", 0, "omf")],
+    [
+        ("oof", 0, "of"),
+        ("oofff", 1, "off"),
+        ("oofffffffffff", 5, "offff"),
+        ("omf", 0, "omf"),
+        ("owfff", 0, "owf"),
+    ],
 )
 @pytest.mark.parametrize("state", ["updating", "rollback_started"])
 def test_what_an_update_goes_by_is_kept_until_it_ends(
     kinds: str, limit: int, stay: str, state: str
 ) -> None:
-    """Of each place the last task of the spec before, and the first of the new one that failed."""
+    """Of each place the last task of the spec before, and the first new one that ended."""
     assert kept(kinds, limit=limit, update=state) == stay
     assert len(kept(kinds, limit=limit, update="paused")) == max(limit, 1)
 

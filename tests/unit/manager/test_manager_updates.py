@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from swarmops.manager.update_survey import UpdateSurvey
@@ -31,8 +32,8 @@ from swarmops.model.service import (
     UpdateStatus,
 )
 from swarmops.model.swarm import OrchestrationConfig
-from swarmops.model.task import Task, TaskInternal, TaskState
-from swarmops.store import Transaction
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.store import NodeTable, Transaction
 from tests.sim.manager_lab import Lab, lab
 from tests.sim.virtual_loop import virtual
 
@@ -460,6 +461,58 @@ async def test_a_place_that_fails_again_counts_once_in_the_ratio() -> None:
         await swarm.until(lambda: status(swarm).state == "completed", within_s=60)
         failed = [t for t in swarm.store.tasks if t.status.state is TaskState.FAILED]
         assert len(failed) > 1
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def new_task(number: int, state: TaskState, ran_s: float | None) -> Task:
+    """Return an ended task of the new spec, and for how long it ran."""
+    ended_at = NOW + timedelta(minutes=number)
+    began = UNSET if ran_s is None else ended_at - timedelta(seconds=ran_s)
+    return Task(
+        id=f"new{number}",
+        service_id="web",
+        slot=1,
+        spec=template("new"),
+        status=TaskStatus(state=state),
+        desired_state=TaskState.SHUTDOWN,
+        internal=TaskInternal(spec_version=2, running_at=began, ended_at=ended_at),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "failed"),
+    [
+        ([(TaskState.FAILED, 1)], "new0"),
+        ([(TaskState.FAILED, 6)], None),
+        ([(TaskState.FAILED, 6), (TaskState.FAILED, 1)], None),
+        ([(TaskState.FAILED, 1), (TaskState.FAILED, 6)], "new0"),
+        ([(TaskState.SHUTDOWN, 1), (TaskState.REJECTED, None)], "new1"),
+        ([(TaskState.SHUTDOWN, 6), (TaskState.FAILED, 1)], None),
+        ([(TaskState.SHUTDOWN, 1), (TaskState.COMPLETE, 6), (TaskState.FAILED, 1)], None),
+    ],
+)
+def test_an_update_goes_by_the_first_new_task_of_a_place_that_shows_how_it_does(
+    ends: list[tuple[TaskState, float | None]], failed: str | None
+) -> None:
+    """One that failed before 5 s; what the restart policy brings later is none of its failures."""
+    service = Service(
+        id="web",
+        spec=ServiceSpec(name="web", task_template=template("new")),
+        internal=ServiceInternal(spec_version=2),
+        update_status=UpdateStatus(state="updating"),
+    )
+    old = replace(
+        new_task(-1, TaskState.SHUTDOWN, 99),
+        id="old",
+        spec=template("old"),
+        internal=TaskInternal(spec_version=1),
+    )
+    news = [new_task(number, state, ran_s) for number, (state, ran_s) in enumerate(ends)]
+    survey = UpdateSurvey(service, NodeTable())
+    survey.add("1", [old, *news], NOW + timedelta(hours=1))
+    assert [task.id for task in survey.failed.values()] == ([failed] if failed else [])
 
 
 async def keep_history(swarm: Lab, limit: int) -> None:
