@@ -16,7 +16,8 @@ from swarmops.manager import constraints
 from swarmops.manager.filters import available
 from swarmops.manager.load import amounts, reservations
 from swarmops.manager.loop import Step
-from swarmops.manager.places import made
+from swarmops.manager.places import made, service_version, spec_version
+from swarmops.manager.update_survey import unfinished
 from swarmops.model.base import given
 from swarmops.model.defaults import placement, task_spec
 from swarmops.model.node import Node, NodeInternal
@@ -82,9 +83,17 @@ def _held(task: Task) -> bool:
 
 
 def _allowed(task: Task, node: Node, store: Store) -> bool:
-    """Whether the constraints hold, the service's present ones where there is a service."""
+    """Whether the constraints hold: the service's present ones, once these are for the task, too.
+
+    A task that an update has not come to, or that it stopped before, is the update's alone:
+    rejected by constraints that it was not made with, all of them would go at once.
+    """
     service = store.services.get(task.service_id)
-    spec = task.spec if service is None else task_spec(service.spec)
+    spec = task.spec
+    if service is not None and (
+        spec_version(task) == service_version(service) or not unfinished(service)
+    ):
+        spec = task_spec(service.spec)
     try:
         wanted = constraints.parse(given(placement(spec).constraints, []))
     except InputError:

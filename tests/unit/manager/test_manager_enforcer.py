@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
 
-from swarmops.manager.enforcer import REASON
+from swarmops.manager.enforcer import REASON, misplaced
 from swarmops.manager.filters import available
-from swarmops.model.node import Availability, EngineDescription, NodeDescription, Plugin
+from swarmops.model.node import Availability, EngineDescription, Node, NodeDescription, Plugin
 from swarmops.model.service import (
     ContainerSpec,
     GlobalMode,
     Placement,
     ResourceRequirements,
     Resources,
+    Service,
     ServiceMode,
+    ServiceSpec,
     TaskSpec,
+    UpdateStatus,
 )
-from swarmops.model.task import TaskState
+from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from swarmops.store import Store, Transaction
 from tests.sim.manager_lab import Lab, lab
 from tests.sim.virtual_loop import virtual
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 GIB = 2**30
 SSD = TaskSpec(
     container_spec=ContainerSpec(image="host"),
@@ -74,6 +80,48 @@ def test_a_label_taken_away_evicts(wanted: ServiceMode | None) -> None:
                 assert left.status.err == REASON
 
     run()
+
+
+@pytest.mark.parametrize(
+    ("state", "version", "stays"),
+    [
+        ("updating", 1, True),
+        ("paused", 1, True),
+        ("rollback_paused", 1, True),
+        ("completed", 1, False),
+        ("updating", 2, False),
+    ],
+)
+def test_constraints_of_an_update_reject_no_task_that_it_has_not_come_to(
+    state: str,
+    version: int,
+    stays: bool,  # noqa: FBT001
+) -> None:
+    """They would all go at once, at the next change of the node or of the leader."""
+    store = Store(now=lambda: NOW)
+    tx = Transaction()
+    tx.put(Node(id="n1"))
+    store.apply(1, tx.encode(NOW))
+    tx = Transaction()
+    spec = ServiceSpec(name="web", task_template=SSD)
+    tx.put(Service(id="web", spec=spec, update_status=UpdateStatus(state=state)))
+    store.apply(2, tx.encode(NOW))  # the version of its spec, then
+    tx = Transaction()
+    old = TaskSpec(container_spec=ContainerSpec(image="host"))
+    tx.put(
+        Task(
+            id="t1",
+            service_id="web",
+            slot=1,
+            node_id="n1",
+            spec=SSD if version == 2 else old,
+            status=TaskStatus(state=TaskState.RUNNING),
+            desired_state=TaskState.RUNNING,
+            internal=TaskInternal(spec_version=version),
+        )
+    )
+    store.apply(3, tx.encode(NOW))
+    assert (not list(misplaced(store.nodes["n1"], store))) is stays
 
 
 @virtual
