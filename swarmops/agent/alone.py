@@ -128,7 +128,9 @@ class Alone:
 
     def _wait(self, record: Record, least_s: float = 0.0) -> None:
         due = record.attempts.due or self._now()
-        wait_s = max((due - self._now()).total_seconds(), least_s)
+        # The clock may have been set back since then: no longer than the delay, in any case.
+        left_s = min((due - self._now()).total_seconds(), record.attempts.delay_s)
+        wait_s = max(left_s, least_s)
         loop = asyncio.get_running_loop()
         self._timers[record.id] = loop.call_later(wait_s, self._begin, record.id)
 

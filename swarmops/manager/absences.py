@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from msgspec import UNSET
@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 NODES_PER_SECOND_MAX = 1000
 """Heartbeats that all managers together shall have to take, at most."""
 DOWN_AT_ONCE = 100
+AWAY_MAX = timedelta(minutes=5)
+"""For how long a node may ask not to be missed."""
 PERIOD_STEP_S = 0.5
 """The period grows in steps: every agent is told of each."""
 
@@ -94,7 +96,8 @@ class Absences:
                 known = _Absence(session_id, now_s, seen=False)
             self._absent[node.id] = known
             due_s = known.since_s + patience_s
-            if given(internal.away_until, now) > now:
+            # Further ahead than anyone may ask for: the clock was set back.
+            if now < given(internal.away_until, now) <= now + AWAY_MAX:
                 continue
             if now_s >= (due_s if known.seen else max(due_s, settled_s)):
                 late.append((node.id, session_id))

@@ -13,7 +13,7 @@ import heapq
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from time import perf_counter
 from typing import Generic, Protocol, TypeVar
@@ -35,7 +35,9 @@ FEW = 50
 QUEUE_EVENTS_MAX = 50_000
 """A loop that begins with a large swarm is busy for a while."""
 WAIT_S_MAX = 60.0
-"""Timers are wall times; a clock that is set back delays them by no more than this."""
+"""Timers are wall times; that the clock was set back is noticed after this time at most."""
+SET_BACK = timedelta(seconds=1)
+"""If the clock was set back by more than this, a loop begins anew: its memo is of other times."""
 
 log = structlog.get_logger(__name__)
 
@@ -139,15 +141,18 @@ async def run_loop(loop: ControlLoop[K], context: LoopContext) -> None:
     with store.watch(*loop.tables, size=QUEUE_EVENTS_MAX) as watch:
         dirty: dict[K, None] = {}
         await _collect(loop.reset(store), dirty)
+        seen = context.now()
         while True:
             if not dirty:
                 await _changed(watch, alarms.next_s(context.now()), context.timing.debounce_s)
             await asyncio.sleep(0)
-            events, resync = watch.take()
-            if resync:
+            events, anew = watch.take()
+            now, before = context.now(), seen
+            anew, seen = anew or now < before - SET_BACK, now
+            if anew:
                 dirty.clear()
                 await _collect(loop.reset(store), dirty)
-            for place, event in enumerate(() if resync else events, start=1):
+            for place, event in enumerate(() if anew else events, start=1):
                 await _collect(loop.observe(store, event), dirty)
                 if place % EVENTS_PER_SLICE == 0:
                     await asyncio.sleep(0)

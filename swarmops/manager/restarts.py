@@ -224,7 +224,8 @@ def promote(  # noqa: PLR0917 - the parts of one decision
     """Let a replacement start once its delay is over and the task before it has stopped."""
     after = given(given(task.internal, TaskInternal()).restart_after, now)
     patience = max(after, task.created_at + STOP_WAIT)
-    if now < after:
+    # Made later than now: the clock was set back, and how long the task has waited isn't known.
+    if task.created_at <= now < after:
         step.wake = after
     elif now < patience and stopping(tasks, nodes):
         step.wake = patience

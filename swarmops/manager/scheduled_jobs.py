@@ -3,7 +3,8 @@
 A control loop; a key is a service. It alone writes the job's status besides the API. Each time of
 the schedule begins one run. A time that comes while a run is still going on waits for its end
 (``forbid``) or ends it (``replace``). A time that was missed, or waited, for longer than the
-starting deadline is left out; of several, only the latest counts.
+starting deadline is left out; of several, only the latest counts. A clock that was hours ahead and
+is set right makes no service wait until then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,11 @@ from swarmops.model.object import ObjectVersion
 from swarmops.model.service import JobStatus, Service
 from swarmops.model.task import Task
 from swarmops.store import Event, Store
+
+CORRECTED = timedelta(hours=3)
+"""A clock that is set back by no more than this repeats no time, as with Debian's cron."""
+FRESH = timedelta(minutes=1)
+"""After a longer step, the times count that come from then on."""
 
 
 class ScheduledJobs:
@@ -55,12 +61,20 @@ class ScheduledJobs:
             step.wake[service_id] = wanted.schedule.after(now)
             due = wanted.schedule.latest(now)
             late = now - due > timedelta(seconds=wanted.starting_deadline_s)
-            if due <= last_run(service) or late:
+            if late or _begun(service, due, now):
                 continue
             places = by_place(store.tasks.by_service(service_id))
             if wanted.overlap == "replace" or jobs.finished(service, places, store.nodes, now):
                 step.tx.put(next_run(service, now))
         return step
+
+
+def _begun(service: Service, due: datetime, now: datetime) -> bool:
+    """Whether the run of this time has begun already."""
+    last = last_run(service)
+    if last - now > CORRECTED:
+        return now - due > FRESH
+    return due <= last
 
 
 def last_run(service: Service) -> datetime:

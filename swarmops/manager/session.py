@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from swarmops.errors import SwarmopsError
-from swarmops.manager.absences import heartbeat_period_s, mark_away
+from swarmops.manager.absences import AWAY_MAX, heartbeat_period_s, mark_away
 from swarmops.manager.assignments import AssignmentSet
 from swarmops.manager.ingress import IngressTable, Key
 from swarmops.manager.keep import end
@@ -47,9 +47,6 @@ from swarmops.model.swarm import ClusterInternal, Peer
 from swarmops.store import NotFound, Store
 
 log = structlog.get_logger(__name__)
-
-AWAY_MAX_S = 300.0
-"""For how long a node may ask not to be missed."""
 
 
 class Session:
@@ -194,7 +191,8 @@ class Session:
 
     async def _let_go(self, frame: Away) -> None:
         """Have all managers know, so that whoever leads then waits; then answer by hanging up."""
-        within = timedelta(seconds=min(max(frame.within_s, 0.0), AWAY_MAX_S))
+        within_s = min(max(frame.within_s, 0.0), AWAY_MAX.total_seconds())
+        within = timedelta(seconds=within_s)
         await mark_away(self._store, self.node_id, self.session_id, self._now() + within)
         await self.close()
 

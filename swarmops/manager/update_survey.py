@@ -101,7 +101,7 @@ class UpdateSurvey:
             self.waiting[place] = tasks
             self.due.set(place, self._due(tasks))
         elif since + self._horizon > now:
-            self.tried_since.set(place, since)
+            self.tried_since.set(place, min(since, now))  # later if the clock was set back
         return False
 
     def _is_old(self, task: Task) -> bool:

@@ -20,7 +20,7 @@ from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import FileTarget, RestartPolicy, SecretReference
 from swarmops.model.session import Assignments
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
-from tests.unit.agent.conftest import make_task
+from tests.unit.agent.conftest import make_task, now
 from tests.unit.agent.test_agent import Bench, until
 
 S = TaskState
@@ -209,6 +209,24 @@ async def test_a_restarted_daemon_without_a_manager_goes_on(
     await bench.start()
     await until(lambda: starts(bench, task) == 2)
     await until(lambda: starts(bench, other) == 2)
+
+
+async def test_a_clock_that_was_set_back_delays_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """A machine without a clock of its own begins in the past; only the delay is waited for."""
+    monkeypatch.setattr(alone, "PATIENCE_S", 600.0)
+    task = make_task(restart_policy=SOON)
+    await alone_with(bench, task)
+    bench.executor.end(task, 3)
+    await until(lambda: bench.database._records[task.id].attempts.due is not None)
+    await bench.stop()
+    known = bench.database._records[task.id]
+    planned = replace(known.attempts, due=now() + timedelta(days=1), delay_s=0.05)
+    bench.database._records[task.id] = replace(known, attempts=planned)
+    monkeypatch.setattr(alone, "PATIENCE_S", 0.05)
+    await bench.start()
+    await until(lambda: starts(bench, task) == 2)
 
 
 async def test_an_end_that_nobody_decided_about_is_not_forgotten(bench: Bench):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from swarmops.manager import jobs
 from swarmops.manager.places import run_of
+from swarmops.manager.scheduled_jobs import ScheduledJobs
 from swarmops.model.base import given
 from swarmops.model.node import Availability, Node
 from swarmops.model.object import ObjectVersion
@@ -327,6 +328,44 @@ async def test_a_missed_time_beyond_the_starting_deadline_is_left_out() -> None:
         await asyncio.sleep(10)
         assert run_number(swarm) == 0
         await swarm.until(lambda: run_number(swarm) == 1, within_s=400)
+
+
+@pytest.mark.parametrize(
+    ("last_h", "late_s", "begins"),
+    [(-1, 1, True), (-1, 300, True), (0, 1, False), (2, 1, False), (9, 1, True), (9, 300, False)],
+)
+def test_a_clock_that_was_wrong_holds_up_no_schedule(
+    last_h: int,
+    late_s: int,
+    begins: bool,  # noqa: FBT001
+) -> None:
+    """A last run hours ahead is none; one that is less far ahead is not repeated."""
+    due = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    now = due + timedelta(seconds=late_s)
+    service = Service(
+        id="job",
+        spec=ServiceSpec(
+            name="job",
+            task_template=template(),
+            mode=mode(1, 1),
+            labels={"swarmops.schedule": "0 * * * *"},
+        ),
+        job_status=JobStatus(last_execution=now + timedelta(hours=last_h)),
+    )
+    store = Store(now=lambda: due)
+    tx = Transaction()
+    tx.put(service)
+    tx.put(
+        Task(
+            id="t1",
+            service_id="job",
+            slot=0,
+            status=TaskStatus(state=TaskState.COMPLETE),
+            job_iteration=ObjectVersion(index=0),
+        )
+    )
+    store.apply(1, tx.encode(due))
+    assert bool(len(ScheduledJobs().step(store, ["job"], now).tx)) is begins
 
 
 def test_what_a_job_asks_for_is_docker_s_default_where_it_says_nothing() -> None:

@@ -167,6 +167,8 @@ OLD_ENDED = task("old", S.SHUTDOWN, SHUT)
         (OLD_RUNS, -1.0, 60, {}, True, None),
         (OLD_RUNS, -1.0, 6, {"state": NodeState.DOWN}, True, None),
         (OLD_RUNS, -1.0, 6, {"there": False}, True, None),
+        (OLD_ENDED, 3605.0, -3600, {}, True, None),
+        (OLD_RUNS, 3605.0, -3600, {}, False, 3660.0),
     ],
 )
 def test_a_replacement_waits_for_its_delay_and_for_the_old_task(  # noqa: PLR0917 - a table
@@ -177,7 +179,10 @@ def test_a_replacement_waits_for_its_delay_and_for_the_old_task(  # noqa: PLR091
     promoted: bool,  # noqa: FBT001
     wake_s: float | None,
 ) -> None:
-    """It is promoted once both are over: at most 60 s for the old one, none for a dead node."""
+    """It is promoted once both are over: at most 60 s for the old one, none for a dead node.
+
+    One that was made an hour from now has waited for its delay: the clock was set back.
+    """
     new = task("new", S.READY, S.READY, after_s=after_s, age_s=age_s, node_id="n2")
     step = decide(old, new, node=node)
     assert step.desire == ([("new", S.RUNNING)] if promoted else [])

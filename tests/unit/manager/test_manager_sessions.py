@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
@@ -44,7 +45,7 @@ from swarmops.model.swarm import Cluster, TaskDefaults
 from swarmops.model.task import Task, TaskState, TaskStatus
 from swarmops.store import Transaction
 from tests.sim.manager_lab import Lab, QueueChannel, channel_pair, lab
-from tests.sim.virtual_loop import virtual
+from tests.sim.virtual_loop import virtual, virtual_now
 
 F = TypeVar("F")
 HELLO = Hello(NodeDescription(hostname="h1"), "s1", [])
@@ -368,6 +369,24 @@ async def test_a_node_that_takes_leave_is_not_missed_until_it_said() -> None:
         await asyncio.sleep(15)
         assert node_state(swarm) is NodeState.READY
         await asyncio.sleep(10)
+        assert node_state(swarm) is NodeState.DOWN
+
+
+@virtual
+async def test_no_clock_keeps_a_node_that_took_leave_for_longer_than_it_may_ask() -> None:
+    """What was written by a clock that was an hour ahead says nothing any more."""
+    async with session() as (swarm, line):
+        await line.expect(Assignments)
+        await line.say(Away(20.0))
+        assert await line.is_ended()
+
+        def ahead(node: Node) -> Node:
+            internal = given(node.internal, NodeInternal())
+            until = given(internal.away_until, virtual_now()) + timedelta(hours=1)
+            return replace(node, internal=replace(internal, away_until=until))
+
+        await swarm.store.modify(swarm.store.nodes, "a", ahead)
+        await asyncio.sleep(15)
         assert node_state(swarm) is NodeState.DOWN
 
 

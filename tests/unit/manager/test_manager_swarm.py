@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -24,8 +26,9 @@ from swarmops.model.service import (
 )
 from swarmops.model.task import Task, TaskState
 from swarmops.store import Transaction
+from tests.sim import manager_lab
 from tests.sim.manager_lab import Lab, lab
-from tests.sim.virtual_loop import virtual
+from tests.sim.virtual_loop import virtual, virtual_now
 
 WORKERS = ["w1", "w2", "w3", "w4"]
 
@@ -74,6 +77,56 @@ async def test_a_failed_task_is_replaced_after_its_delay() -> None:
         second = next(task for task in swarm.store.tasks if task.id != first.id)
         assert second.slot == first.slot
         assert swarm.store.tasks[first.id].desired_state is TaskState.SHUTDOWN
+
+
+@pytest.fixture
+def set_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what sets the clock of all managers back by an hour."""
+    by: list[timedelta] = []
+    monkeypatch.setattr(
+        manager_lab, "virtual_now", lambda: virtual_now() - sum(by, start=timedelta())
+    )
+    return lambda: by.append(timedelta(hours=1))
+
+
+def test_a_clock_that_is_set_back_holds_up_no_replacement(set_back: Callable[[], None]) -> None:
+    """It starts within a minute, though by its delay it would start in an hour."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=2) as swarm:
+            web = await swarm.create("web", 1, spec(delay_s=5))
+            await swarm.until(lambda: len(swarm.running_on(web)) == 1)
+            [first] = swarm.store.tasks
+            swarm.agents[str(first.node_id)].fails = lambda task: task.id == first.id
+            await swarm.until(lambda: len(swarm.store.tasks) > 1)
+            set_back()
+            await swarm.until(lambda: len(swarm.running_on(web)) == 1, within_s=70)
+
+    run()
+
+
+def test_a_clock_that_is_set_back_holds_up_no_update(set_back: Callable[[], None]) -> None:
+    """What was told of new tasks an hour from now is as if it were told now."""
+
+    @virtual
+    async def run() -> None:
+        async with lab(managers=1, workers=3) as swarm:
+            web = await swarm.create("web", 3)
+            await swarm.until(lambda: len(swarm.running_on(web)) == 3)
+            new = TaskSpec(container_spec=ContainerSpec(image="host", args=["2"]))
+            await swarm.change(web, lambda spec: replace(spec, task_template=new))
+            await swarm.until(lambda: any(task.spec == new for task in swarm.store.tasks))
+            await asyncio.sleep(1)
+            set_back()
+
+            def done() -> bool:
+                status = swarm.store.services[web].update_status
+                return bool(status) and status.state == "completed"  # type: ignore[union-attr]
+
+            await swarm.until(done, within_s=200)
+
+    run()
 
 
 @virtual
