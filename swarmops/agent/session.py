@@ -42,7 +42,9 @@ from swarmops.model.session import (
 )
 
 BATCH_MAX = 500
-"""Statuses in one frame: at some 300 bytes each far below the frame's limit."""
+"""Statuses in one frame."""
+BATCH_BYTES_MAX = 1024 * 1024
+"""They have some 300 bytes each, but errors and ports may be long: fewer go into a frame then."""
 UNCONFIRMED_MAX = 8
 """A late acknowledgement still counts for so many batches."""
 
@@ -178,10 +180,10 @@ class Session:
     async def _report(self) -> None:
         """Send one batch at a time; each has its number, since the next may say other things."""
         for seq in count():
-            batch = await self._outbox.batch(BATCH_MAX)
+            batch, frame = _fitting(seq, await self._outbox.batch(BATCH_MAX))
             self._sent[seq] = batch
             self._sent.pop(seq - UNCONFIRMED_MAX, None)
-            await self._channel.send(encode(Statuses(seq, batch)))
+            await self._channel.send(frame)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.resend_s):
                     await self._confirmed(seq)
@@ -208,6 +210,15 @@ class Session:
             self._sooner.set()
         self._period_s = frame.heartbeat_period_s
         self._ends.welcomed(frame)
+
+
+def _fitting(seq: int, batch: list[StatusOf]) -> tuple[list[StatusOf], bytes]:
+    """Return as many of the statuses as fit into one frame, and the frame."""
+    frame = encode(Statuses(seq, batch))
+    while len(frame) > BATCH_BYTES_MAX and len(batch) > 1:
+        batch = batch[: len(batch) // 2]
+        frame = encode(Statuses(seq, batch))
+    return batch, frame
 
 
 def next_backoff_s(backoff_s: float, timing: SessionTiming) -> float:

@@ -35,6 +35,9 @@ class Action(msgspec.Struct, frozen=True):
     message: str
 
 
+ERROR_CHARS_MAX = 4096
+"""Of a task's error: a command or an engine's answer may be a megabyte."""
+
 _STOP = Action(Verb.STOP, TaskState.SHUTDOWN, "shutdown")
 _ACCEPT = Action(Verb.NOTHING, TaskState.ACCEPTED, "accepted")
 _STEPS = {
@@ -71,6 +74,8 @@ def failed(status: TaskStatus, error: str, at: datetime) -> TaskStatus:
     """Return the status after an error: REJECTED before STARTING, FAILED from there on."""
     early = status.state.rank < TaskState.STARTING.rank
     state = TaskState.REJECTED if early else TaskState.FAILED
+    if len(error) > ERROR_CHARS_MAX:
+        error = f"{error[:ERROR_CHARS_MAX]}…"
     return replace(status, state=state, err=error, timestamp=at)
 
 

@@ -15,7 +15,7 @@ from swarmops.errors import SwarmopsError
 from swarmops.manager.timing import ManagerTiming
 from swarmops.model.session import StatusOf
 from swarmops.model.task import TaskStatus
-from swarmops.store import Store, Transaction
+from swarmops.store import Store, TooLarge, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -62,21 +62,34 @@ class StatusWriter:
             done, self._done = self._done, None
             try:
                 await self._commit(waiting)
-            finally:
-                if done is not None and not done.done():
-                    done.set_result(None)
+            except BaseException:  # what was not written is not confirmed: it will come again
+                if done is not None:
+                    done.cancel()
+                raise
+            if done is not None:
+                done.set_result(None)
 
     async def _commit(self, waiting: dict[str, TaskStatus]) -> None:
-        """Commit these statuses, however long there is no leader."""
         tx = Transaction(partial=True)
         for task_id, status in waiting.items():
             tx.patch_task(task_id, status=status)
         for batch in tx.batches():
-            while True:
-                try:
-                    await self._store.commit(batch)
-                except SwarmopsError as error:
-                    log.warning("statuses wait", tasks=len(batch), error=str(error))
-                    await asyncio.sleep(self._timing.retry_s)
-                else:
-                    break
+            await self._commit_surely(batch)
+
+    async def _commit_surely(self, batch: Transaction) -> None:
+        """Commit these statuses, however long there is no leader; one no entry holds is left."""
+        while True:
+            try:
+                await self._store.commit(batch)
+            except TooLarge:
+                if len(batch) == 1:
+                    log.warning("a status is too large to be kept", tasks=1)
+                    return
+                for half in batch.halves():
+                    await self._commit_surely(half)
+                return
+            except SwarmopsError as error:
+                log.warning("statuses wait", tasks=len(batch), error=str(error))
+                await asyncio.sleep(self._timing.retry_s)
+            else:
+                return

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from swarmops.agent import leaving, runner
+from swarmops.agent import leaving, runner, session
 from swarmops.agent.agent import Agent
 from swarmops.agent.records import MemoryDatabase
 from swarmops.agent.session import SessionTiming, next_backoff_s
@@ -29,6 +29,7 @@ from swarmops.model.session import (
     NodeChanged,
     Statuses,
     Welcome,
+    encode,
 )
 from swarmops.model.task import Task, TaskState
 from tests.unit.agent.conftest import make_task, now
@@ -288,6 +289,19 @@ async def test_statuses_are_sent_again_until_confirmed(bench: Bench):
     beats = bench.manager.frames.count(Heartbeat())
     await bench.manager.until(lambda: bench.manager.frames.count(Heartbeat()) > beats + 5)
     assert len(bench.manager.history[task.id]) == count
+
+
+async def test_statuses_that_fill_a_frame_go_in_several(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """However long errors are, no manager has to hang up for the size of a frame."""
+    monkeypatch.setattr(session, "BATCH_BYTES_MAX", 1000)
+    tasks = [make_task() for _ in range(20)]
+    await bench.start(*tasks)
+    for task in tasks:
+        await bench.manager.reported(task, S.RUNNING)
+    frames = [frame for frame in bench.manager.frames if isinstance(frame, Statuses)]
+    assert max(len(encode(frame)) for frame in frames) <= 1000
 
 
 async def test_every_session_hears_of_every_task(bench: Bench):

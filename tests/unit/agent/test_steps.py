@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from swarmops.agent.executors.base import Exit
-from swarmops.agent.steps import Verb, ended, failed, moved, next_step
+from swarmops.agent.steps import ERROR_CHARS_MAX, Verb, ended, failed, moved, next_step
 from swarmops.model.task import ContainerStatus, TaskState, TaskStatus
 from tests.unit.agent.conftest import now
 
@@ -92,6 +92,13 @@ def test_the_exit_code_decides_how_a_task_ended(
     status = ended(TaskStatus(state=S.RUNNING, message="started"), end, now())
     assert (status.state, status.err or None) == (state, err)
     assert status.container_status == end.container
+
+
+def test_an_error_is_told_up_to_a_bound():
+    """A command of a megabyte that isn't found need not be told in full."""
+    status = failed(TaskStatus(state=S.RUNNING), "x" * 1_000_000, now())
+    assert status.err == "x" * ERROR_CHARS_MAX + "…"
+    assert failed(status, "x" * ERROR_CHARS_MAX, now()).err == "x" * ERROR_CHARS_MAX
 
 
 def test_progress_clears_an_old_error():

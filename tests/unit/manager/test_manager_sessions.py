@@ -279,6 +279,44 @@ async def test_old_and_repeated_statuses_cost_no_entry() -> None:
 
 
 @virtual
+async def test_long_errors_of_many_tasks_hold_up_no_status() -> None:
+    """Statuses too large for one entry go into several; one that no entry holds is left out."""
+    many = [f"t{number}" for number in range(4)]
+    async with session(task("huge"), *map(task, many)) as (swarm, line):
+        long = TaskStatus(state=TaskState.FAILED, err="x" * 600_000)
+        huge = replace(long, err="x" * 1_600_000)
+        await line.say(Statuses(1, [StatusOf("huge", huge)]))
+        await line.say(Statuses(2, [StatusOf(each, long) for each in many]))
+        assert {(await line.expect(Ack)).seq, (await line.expect(Ack)).seq} == {1, 2}
+        assert {state_of(swarm, each) for each in many} == {TaskState.FAILED}
+        assert state_of(swarm, "huge") is TaskState.ASSIGNED
+
+
+@virtual
+async def test_a_status_that_was_not_written_is_not_confirmed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A crash of the writer loses nothing: the agent sends again what was not acknowledged."""
+    async with session(task("t1")) as (swarm, line):
+        await line.expect(Assignments)
+        store = swarm.managers["m1"].dispatcher._statuses._store
+        commit_, crashes = store.commit, iter([True])
+
+        async def commit_or_crash(tx: Transaction, *, fence: int = 0) -> object:
+            if next(crashes, False):
+                raise RuntimeError("a fault of ours")
+            return await commit_(tx, fence=fence)
+
+        monkeypatch.setattr(store, "commit", commit_or_crash)
+        report = [StatusOf("t1", TaskStatus(state=TaskState.RUNNING))]
+        await line.say(Statuses(1, report))
+        await asyncio.sleep(1)
+        await line.say(Statuses(2, report))
+        assert (await line.expect(Ack)).seq == 2
+        assert state_of(swarm, "t1") is TaskState.RUNNING
+
+
+@virtual
 async def test_a_report_on_another_nodes_task_ends_the_session() -> None:
     """And changes nothing."""
     async with session(task("t1", node_id="m1")) as (swarm, line):
