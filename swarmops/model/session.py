@@ -20,6 +20,9 @@ from swarmops.model.swarm import Peer
 from swarmops.model.task import Task, TaskStatus
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
+"""What a manager takes of an agent, and of another manager's logs."""
+ASSIGNED_BYTES_MAX = 512 * 1024 * 1024
+"""What an agent takes: all tasks of its node with their secrets and configs, a megabyte each."""
 
 
 class Channel(Protocol):

@@ -15,7 +15,7 @@ import msgspec
 
 from swarmops.errors import ApiError, SwarmopsError
 from swarmops.model.node import Role
-from swarmops.model.session import FRAME_BYTES_MAX
+from swarmops.model.session import ASSIGNED_BYTES_MAX
 from swarmops.pki.tls import (
     ALPN_AGENT,
     ALPN_CA,
@@ -102,7 +102,7 @@ async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> Se
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             socket = await client.ws_connect(
-                f"https://{addr}/session", max_msg_size=FRAME_BYTES_MAX, compress=0
+                f"https://{addr}/session", max_msg_size=ASSIGNED_BYTES_MAX, compress=0
             )
     except aiohttp.WSServerHandshakeError as exc:
         await client.close()

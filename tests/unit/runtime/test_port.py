@@ -17,6 +17,7 @@ import pytest_asyncio
 from swarmops.errors import ApiError
 from swarmops.model.node import Role, TLSInfo
 from swarmops.model.session import (
+    FRAME_BYTES_MAX,
     Channel,
     LogFrame,
     LogLines,
@@ -291,6 +292,17 @@ async def test_a_workers_session_carries_whole_frames(world: World, tmp_path: Pa
     assert await channel.receive() == b"w7@127.0.0.1:hello"
     with pytest.raises(ConnectionError):
         await channel.receive()
+    await channel.close()
+
+
+async def test_a_manager_may_send_more_than_an_agent(world: World, tmp_path: Path):
+    """Four configs of a megabyte for a node's tasks come at once, and must not end its session."""
+    channel = await dial_session(world.addr, node_tls(tmp_path / "w8", world.root, Role.WORKER))
+    most = b"x" * (FRAME_BYTES_MAX - 1)
+    await channel.send(most)
+    answer = await channel.receive()
+    assert answer == b"w8@127.0.0.1:" + most
+    assert len(answer) > FRAME_BYTES_MAX
     await channel.close()
 
 
