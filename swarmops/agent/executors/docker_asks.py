@@ -60,7 +60,7 @@ async def engine_plugins(address: str) -> list[Plugin]:
     try:
         status, body = await _get(address, "/info", INFO_S)
         listed: dict[str, list[str] | None] = json.loads(body)["Plugins"] if status == _OK else {}
-    except (OSError, TimeoutError, ValueError, KeyError):
+    except (OSError, TimeoutError, ValueError, KeyError, TemporaryError):
         return []
     return [Plugin(type=kind, name=name) for kind in _DRIVERS for name in listed.get(kind) or []]
 

@@ -89,6 +89,8 @@ async def _framed(answer: Answer) -> AsyncIterator[tuple[Stream, bytes]]:
     """Give the engine's frames: a line with its newline, or a part of a long one."""
     while head := await answer.read(_HEAD_BYTES):
         data = await answer.read(int.from_bytes(head[4:], "big"))
+        if not data:  # the engine went in the middle of it
+            return
         yield ("stderr" if head[0] == _STDERR else "stdout"), data
 
 

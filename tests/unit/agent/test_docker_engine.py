@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from swarmops.agent.executors.base import ExecutorContext, TaskError
+from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
+from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.podman import PodmanExecutor
 from swarmops.agent.work import Work
 
@@ -189,3 +190,38 @@ async def test_another_error_of_podman_is_told(
     engine.looks = [(500, {"message": "database is locked"})]
     with pytest.raises(TaskError, match="database is locked"):
         await executor.start(work(image=HERE))
+
+
+async def test_an_engine_that_goes_while_it_tells_of_itself_costs_no_daemon(
+    context: ExecutorContext, tmp_path: Path
+):
+    """It answered a moment ago, and hangs up: it has the drivers that it had."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"/_ping" in await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.0 200 OK\r\n\r\nOK")
+        writer.close()
+
+    path = tmp_path / "leaving.sock"
+    server = await asyncio.start_unix_server(answer, path)
+    executor = DockerExecutor(replace(context, docker_host=f"unix://{path}"))
+    assert [plugin.name for plugin in await executor.describe()] == ["docker"]
+    await executor.close()
+    server.close()
+
+
+async def test_output_that_is_cut_in_the_middle_ends_there(tmp_path: Path):
+    """The engine was killed while it sent a line: what came before is given, and no complaint."""
+    line = b"2026-01-01T00:00:00Z one\n"
+    frames = b"\x01\0\0\0" + len(line).to_bytes(4, "big") + line + b"\x01\0\0\0\0\0\0\x40half"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + frames)
+        writer.close()
+
+    path = tmp_path / "cut.sock"
+    server = await asyncio.start_unix_server(answer, path)
+    output = ContainerOutput(f"unix://{path}", "web.1")
+    assert [each.data async for each in output.read(LogRequest())] == [b"one"]
+    server.close()
