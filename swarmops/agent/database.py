@@ -35,6 +35,17 @@ ALTER TABLE tasks ADD COLUMN attempts BLOB NOT NULL DEFAULT x'80';
 PRAGMA user_version = {_VERSION};
 """
 """What version 1 did not have; x'80' is an empty map."""
+_KIND = 0xFF
+"""These bits of sqlite's extended error codes say which error it is."""
+_NOT_ITS_FAULT = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_NOMEM,
+}
+"""What the disk or the machine refuses: the file may be whole."""
 _PUT = "INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?)"
 _encode = msgspec.msgpack.Encoder().encode
 _decode_task = msgspec.msgpack.Decoder(Task).decode
@@ -154,6 +165,11 @@ class SqliteDatabase:
                 for _, task, status, executor, assigned, attempts in rows
             ]
         except (sqlite3.Error, msgspec.MsgspecError, _DamagedError) as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & _KIND in _NOT_ITS_FAULT:
+                raise SwarmopsError(
+                    f"{self._path}: the worker's task database cannot be opened ({error}): "
+                    "see that its disk has room and can be written, and start again."
+                ) from error
             raise SwarmopsError(
                 f"{self._path}: the worker's task database is damaged ({error}): restore it, or "
                 "delete it to give up the tasks of this node, which are then stopped and replaced."

@@ -167,15 +167,33 @@ class Runner:
             log.info("a task waits", task=self.record.id, verb=step.verb.value, error=str(error))
         except (SwarmopsError, OSError) as error:
             if step.verb is not Verb.STOP:
-                return failed(status, str(error), self._around.now())
+                return await self._fail(step, status, str(error))
             log.warning("a task does not stop", task=self.record.id, error=str(error))
         except Exception as error:  # an executor's bug costs its task, not the node
             log.exception("an executor failed", task=self.record.id, verb=step.verb.value)
             if step.verb is not Verb.STOP:
                 text = f"executor error: {type(error).__name__}: {error}"
-                return failed(status, text, self._around.now())
+                return await self._fail(step, status, text)
         await asyncio.sleep(RETRY_S)
         return None
+
+    async def _fail(self, step: Action, status: TaskStatus, error: str) -> TaskStatus | None:
+        """Return the status after an error, once nothing of the task runs any more.
+
+        What failed may be the question how the task is, and not the task: it must not run on beside
+        its replacement. None where it can't be stopped for now.
+        """
+        executor = self._around.executors.get(self.record.executor)
+        if executor is not None and step.verb in {Verb.START, Verb.WAIT}:
+            try:
+                await self._stop(executor)
+            except (TemporaryError, OSError) as trouble:
+                log.info("a failed task waits to be stopped", task=self.record.id, why=str(trouble))
+                await asyncio.sleep(RETRY_S)
+                return None
+            except Exception as trouble:  # noqa: BLE001 - its end is told all the same
+                log.warning("a failed task may run on", task=self.record.id, why=str(trouble))
+        return failed(status, error, self._around.now())
 
     async def _unless_stopped(self, doing: Coroutine[Any, Any, T]) -> T:
         """Return its result; it is cancelled, and nothing returned, once the task shall stop."""
@@ -212,7 +230,7 @@ class Runner:
             case Verb.PREPARE:
                 work = self._make_work()
                 executor = self._choose(work.image)
-                await self._around.database.flush()
+                await self._unless_stopped(self._around.database.flush())
                 await self._unless_stopped(executor.prepare(work))
                 return moved(self.record.status, step, at())
             case Verb.START:
@@ -231,7 +249,7 @@ class Runner:
     async def _start(self, step: Action) -> TaskStatus:
         """Start the task and wait until it is healthy."""
         work, executor = self._make_work(), self._executor()
-        await self._around.database.flush()
+        await self._unless_stopped(self._around.database.flush())
         container = await executor.start(work)
         report = await executor.report(work)
         status = with_report(with_container(self.record.status, container), report)

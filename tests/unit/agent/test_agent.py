@@ -13,9 +13,11 @@ from msgspec.structs import replace
 
 from swarmops.agent import leaving, runner, session
 from swarmops.agent.agent import Agent
+from swarmops.agent.executors.base import Report, TaskError, TemporaryError
 from swarmops.agent.records import MemoryDatabase
 from swarmops.agent.session import SessionTiming, next_backoff_s
 from swarmops.agent.vault import Sealer
+from swarmops.agent.work import Work
 from swarmops.model.node import Node, NodeDescription
 from swarmops.model.service import PortConfig
 from swarmops.model.session import (
@@ -31,7 +33,7 @@ from swarmops.model.session import (
     Welcome,
     encode,
 )
-from swarmops.model.task import Task, TaskState
+from swarmops.model.task import ContainerStatus, Task, TaskState
 from tests.unit.agent.conftest import make_task, now
 from tests.unit.agent.fake_manager import SOMEWHERE, AirExecutor, FakeManager, describe
 
@@ -225,6 +227,25 @@ async def test_a_preparation_that_is_no_longer_wanted_is_broken_off(bench: Bench
     assert ("start", task.id) not in bench.executor.calls
 
 
+class FullDisk(MemoryDatabase):
+    """Records that nobody would find again."""
+
+    async def flush(self) -> None:
+        """Wait for room that doesn't come."""
+        await asyncio.Event().wait()
+
+
+async def test_a_full_disk_holds_up_no_shutdown(bench: Bench):
+    """A task that may not be begun, since it can't be written down, is not waited for."""
+    bench.database = FullDisk()
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.PREPARING)
+    bench.manager.assign(replace(task, desired_state=S.SHUTDOWN))
+    await bench.manager.reported(task, S.SHUTDOWN)
+    assert ("prepare", task.id) not in bench.executor.calls
+
+
 async def test_an_earlier_desired_state_changes_nothing(bench: Bench):
     """A manager's older news cannot bring a task back."""
     task = make_task()
@@ -249,6 +270,49 @@ async def test_an_engine_that_is_away_for_a_moment_fails_no_task(bench: Bench):
     await bench.start(task)
     await bench.manager.reported(task, S.RUNNING)
     assert bench.executor.calls.count(("start", task.id)) == 4
+
+
+async def test_what_fails_while_it_may_run_is_stopped_before_its_end_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """An engine's error is not the end of the container, and its replacement must be alone."""
+    waited, started = make_task(), make_task()
+    await bench.start(waited)
+    await bench.manager.reported(waited, S.RUNNING)
+    bench.executor.running[waited.id].set_exception(TaskError("the engine is out of order"))
+    status = await bench.manager.reported(waited, S.FAILED)
+    assert status.err == "the engine is out of order"
+    assert bench.executor.stopped == {waited.id}
+
+    async def report(work: Work) -> Report:
+        del work
+        raise TaskError("the engine is out of order")
+
+    monkeypatch.setattr(bench.executor, "report", report)
+    bench.manager.assign(started)
+    await bench.manager.reported(started, S.FAILED)
+    assert bench.executor.stopped == {waited.id, started.id}
+
+
+async def test_a_failed_task_that_cannot_be_stopped_yet_has_not_ended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """While the engine is away nobody knows, so the question is asked again."""
+    task = make_task()
+    await bench.start(task)
+    await bench.manager.reported(task, S.RUNNING)
+    stop, refusals = bench.executor.stop, iter([True, True])
+
+    async def stop_later(work: Work, signal: str, grace_s: float) -> ContainerStatus:
+        if next(refusals, False):
+            raise TemporaryError("the engine is away")
+        return await stop(work, signal, grace_s)
+
+    monkeypatch.setattr(bench.executor, "stop", stop_later)
+    bench.executor.running[task.id].set_exception(TaskError("the engine is out of order"))
+    await bench.manager.reported(task, S.FAILED)
+    assert next(refusals, None) is None
+    assert bench.executor.stopped == {task.id}
 
 
 @pytest.mark.parametrize("how", ["removed", "complete"])

@@ -93,6 +93,15 @@ async def test_damage_is_one_clear_sentence(tmp_path: Path, damage: Callable[[Pa
         await loaded(path)
 
 
+async def test_a_file_that_the_disk_refuses_is_not_called_damaged(tmp_path: Path):
+    """Nobody is told to delete what may be whole."""
+    path = tmp_path / "tasks.db"
+    path.mkdir()
+    with pytest.raises(SwarmopsError, match="cannot be opened") as caught:
+        await loaded(path)
+    assert "delete" not in str(caught.value)
+
+
 async def test_a_full_disk_delays_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
