@@ -18,7 +18,7 @@ from swarmops.fleet.access import host_client
 from swarmops.fleet.actions import Actions
 from swarmops.fleet.applied import Applied
 from swarmops.fleet.apply_lock import ApplyLock
-from swarmops.fleet.converge import missing_nodes, services_lack
+from swarmops.fleet.converge import missing_nodes, services_lack, taken_back
 from swarmops.fleet.execute import Ended, Executed, State, execute
 from swarmops.fleet.hooks import run_hooks
 from swarmops.fleet.lease import Lease
@@ -208,8 +208,11 @@ def _converged(
     if not applied.changed and not lacks():
         return applied
     progress.phase("waiting until the swarm is as the playbook says")
-    left = wait_until(lacks, CONVERGE_PATIENCE)
-    return msgspec.structs.replace(applied, lacks=tuple(left.splitlines()))
+    left = wait_until(lacks, CONVERGE_PATIENCE).splitlines()
+    if updated := begun.intersection(services):
+        there = managers.ask(lambda manager: manager.services())
+        left += taken_back(one for one in there if one.spec.name in updated)
+    return msgspec.structs.replace(applied, lacks=tuple(left))
 
 
 def tables(managers: Managers) -> tuple[list[NodeRow], list[ServiceRow]]:

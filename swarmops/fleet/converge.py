@@ -14,7 +14,7 @@ from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model import defaults
 from swarmops.model.base import given
 from swarmops.model.node import Node, NodeState, Reachability, Role
-from swarmops.model.service import Service
+from swarmops.model.service import Service, UpdateStatus
 from swarmops.model.task import Task, TaskState
 
 SERVICE_PATIENCE = Patience(bound_s=60, period_s=0.15)
@@ -55,6 +55,20 @@ def missing_tasks(service: Service, tasks: Sequence[Task], wanted: int) -> str:
     text = f"{name}: {len(there)} of {wanted} tasks {verb}"
     reason = _reason(name, tasks, done)
     return f"{text}; {reason}" if reason else text
+
+
+def taken_back(services: Iterable[Service]) -> list[str]:
+    """Say which services' last update failed and was taken back: all runs, but as it was before."""
+    found = []
+    for service in services:
+        status = given(service.update_status, None) or UpdateStatus()
+        if given(status.state, "").startswith("rollback_"):
+            name = given(service.spec.name, service.id)
+            found.append(
+                f"{name}: the swarm took its update back ({given(status.message, '')}): see"
+                f" 'swarmops service ps {name}', and correct the playbook"
+            )
+    return found
 
 
 def _counts(task: Task, done: TaskState) -> bool:

@@ -22,16 +22,19 @@ from swarmops.fleet.observation import HostView, Observation, SwarmView, manager
 from swarmops.fleet.observe import Seen
 from swarmops.fleet.opened import Fleet, Progress, look
 from swarmops.fleet.playbook import Playbook
+from swarmops.fleet.revision import PLAYBOOK
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Plan, Step, StepKind
 from swarmops.fleet.waiting import Patience
 from swarmops.model.node import NodeState
+from swarmops.model.object import ObjectVersion
 from swarmops.model.service import (
     ReplicatedJobMode,
     ReplicatedMode,
     Service,
     ServiceMode,
     ServiceSpec,
+    UpdateStatus,
 )
 from swarmops.model.swarm import SwarmInfo
 
@@ -234,6 +237,32 @@ def test_not_in_time(lab: Lab) -> None:
     applied = lab.apply()
     assert applied.lacks == ("web: 0 of 1 tasks run",)
     assert applied.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("completed", 0), ("rollback_started", 1), ("rollback_completed", 1)]
+)
+def test_an_update_that_the_swarm_took_back_is_not_called_done(
+    lab: Lab, state: str, code: int
+) -> None:
+    """All runs then, but not what was sent: the exit code says so, and the revision isn't noted."""
+    spec = ServiceSpec(name="web", mode=ServiceMode(replicated=ReplicatedMode(replicas=0)))
+    lab.fake.add("h1", manager=True)
+    lab.fake.add("h2")
+    lab.fake.services["web"] = Service(
+        id="id-web",
+        version=ObjectVersion(index=1),
+        spec=spec,
+        update_status=UpdateStatus(state=state, message="due to task t1"),
+    )
+    more = {"service_id": "id-web", "version": 1, "service": spec}
+    lab.plans = [Plan(steps=(step(StepKind.UPDATE_SERVICE, "web", **more),))]
+    applied = lab.apply()
+    assert applied.exit_code == code
+    assert ["took its update back (due to task t1)" in lack for lack in applied.lacks] == [
+        True
+    ] * code
+    assert (PLAYBOOK in (lab.fake.cluster.spec.labels or {})) == (code == 0)
 
 
 def test_lost_at_the_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
