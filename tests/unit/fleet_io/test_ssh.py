@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -329,6 +331,32 @@ def test_sudo_gets_its_password_and_the_command_its_input(server: Server, shells
     assert result.stdout.startswith(b"content|")
     assert b"right" not in result.stdout
     assert result.stderr == b""
+
+
+@pytest.mark.usefixtures("sudo")
+def test_sudo_reaches_a_local_socket(server: Server, shells: Shells) -> None:
+    """An operator who is not root may not, and has sudo for it, as on any other host."""
+    path = str(server.folder / "node.sock")
+    target = server.target(connection="local", become=True, become_password="right")
+    with socket.socket(socket.AF_UNIX) as node:
+        node.bind(path)
+        node.listen()
+        with contextlib.closing(shells.of(target).open_socket(path)) as near:
+            far, _ = node.accept()
+            with far:
+                credentials = far.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                assert struct.unpack("3i", credentials)[0] != os.getpid()
+                near.sendall(b"question")
+                assert far.recv(100) == b"question"
+                far.sendall(b"answer")
+                assert near.recv(100) == b"answer"
+                near.close()
+                assert far.recv(100) == b""
+    with pytest.raises(HostError, match=r"nothing serves \S+ \(Connection refused\): is the"):
+        shells.of(target).open_socket(path)
+    wrong = server.target(name="h2", connection="local", become=True, become_password="wrong")
+    with pytest.raises(HostError, match=r"sudo refused .*incorrect.*check ansible_become_password"):
+        shells.of(wrong).open_socket(path)
 
 
 def test_a_local_command_that_may_not_be_killed_is_a_timeout_all_the_same(
