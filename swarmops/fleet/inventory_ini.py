@@ -10,27 +10,54 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Collection
 from typing import Any, NoReturn
 
 from swarmops.errors import InputError
 from swarmops.fleet.document import Document, Path_
+from swarmops.fleet.nearest import did_you_mean
+from swarmops.fleet.vault import Secret
 
 UNGROUPED = "ungrouped"
 _SECTION = re.compile(r"\[(?P<name>[^:\]]+)(?::(?P<kind>[^\]]*))?\]\s*(?:[#;].*)?")
 _KINDS = {"": "hosts", "hosts": "hosts", "children": "children", "vars": "vars"}
 
 
-def parse_ini(text: str, name: str) -> Document:
-    """Return the inventory as a document. Raises InputError with the line of what is wrong."""
-    reader = _Reader(name)
+def parse_ini(text: str, name: str, *, secret: bool = False) -> Document:
+    """Return the inventory as a document. Raises InputError with the line of what is wrong.
+
+    ``secret``: a vault hid the file, so all its texts are secrets.
+    """
+    reader = _Reader(name, secret=secret)
     for number, line in enumerate(text.splitlines(), start=1):
         reader.line(number, line.strip())
     return Document(name=name, value=reader.value, lines=reader.lines)
 
 
+def refuse_undefined(document: Document, defined: Collection[str]) -> None:
+    """Raise InputError, as Ansible does, for a group that no section and no other file defines.
+
+    Its variables, or the group's place among others, would be nobody's: mostly it is misspelt.
+    """
+    sections: dict[str, Any] = document.value
+    own = {name for name, parts in sections.items() if parts.keys() & {"hosts", "children"}}
+    known = own | {"all", UNGROUPED} | set(defined)
+    for name, parts in sections.items():
+        said: dict[str, Path_] = {
+            child: (name, "children", child) for child in parts.get("children", ())
+        }
+        for group, path in {**said, **({} if name in own else {name: (name, "vars")})}.items():
+            if group not in known:
+                raise InputError(
+                    f"{document.where(path)}: there is no group '{group}': write a section"
+                    f" [{group}], or correct the name: {did_you_mean(group, known)}"
+                )
+
+
 class _Reader:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, secret: bool) -> None:
         self.name = name
+        self.secret = secret
         self.value: dict[str, Any] = {}
         self.lines: dict[Path_, int] = {(): 1}
         self.group, self.kind = UNGROUPED, "hosts"
@@ -68,7 +95,7 @@ class _Reader:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             self.fail(number, f"'{text}' sets no variable: write name=value")
-        self.body(number)[key.strip()] = literal(value.strip())
+        self.body(number)[key.strip()] = self.literal(value.strip())
         self.lines[self.group, self.kind, key.strip()] = number
 
     def member(self, number: int, text: str) -> None:
@@ -88,8 +115,12 @@ class _Reader:
             key, equals, value = word.partition("=")
             if not equals:
                 self.fail(number, f"'{word}' is no variable: write name=value after the host")
-            own[key] = literal(value)
+            own[key] = self.literal(value)
             self.lines[self.group, self.kind, name, key] = number
+
+    def literal(self, text: str) -> Any:
+        value = literal(text)
+        return Secret(value) if self.secret and isinstance(value, str) else value
 
     def fail(self, number: int, reason: str) -> NoReturn:
         raise InputError(f"{self.name}:{number}: {reason}")

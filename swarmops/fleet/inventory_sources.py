@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from swarmops.errors import InputError
+from swarmops.fleet import vault
 from swarmops.fleet.document import Document, parse_document, read_document, read_text
 from swarmops.fleet.entry import Entry
 from swarmops.fleet.groups import Groups, Vars, read_groups
-from swarmops.fleet.inventory_ini import parse_ini
+from swarmops.fleet.inventory_ini import parse_ini, refuse_undefined
 from swarmops.fleet.inventory_script import run_script
 from swarmops.fleet.nearest import did_you_mean
 
@@ -29,8 +31,14 @@ _MAPPING = re.compile(r"""(---|\{|["']?[\w.-]+["']?\s*:(\s|$))""")
 
 def read_sources(path: Path, known_vars: frozenset[str]) -> tuple[Groups, list[str]]:
     """Return the groups of all that an inventory's path names, and warnings. Raises InputError."""
-    documents = [_read(source) for source in _sources(path)]
-    groups = read_groups([one for one in documents if one.value not in (None, {})], known_vars)
+    read = [_read(source) for source in _sources(path)]
+    documents = [one for one, _ in read if one.value not in (None, {})]
+    groups = read_groups(documents, known_vars)
+    ini = [one for one, is_ini in read if is_ini]
+    elsewhere = _groups_of(one.value for one, is_ini in read if not is_ini)
+    sections = {name for one in ini for name, parts in one.value.items() if parts.keys() - {"vars"}}
+    for document in ini:
+        refuse_undefined(document, elsewhere | sections)
     folder = path if path.is_dir() else path.parent
     warnings = []
     for kind, names in (("group_vars", set(groups.groups)), ("host_vars", set(groups.host_vars))):
@@ -60,15 +68,31 @@ def _sources(path: Path) -> list[Path]:
     return sources
 
 
-def _read(path: Path) -> Document:
+def _groups_of(values: Iterable[Any]) -> set[str]:
+    """Return the groups that documents in YAML's shape define, at any depth."""
+    found: set[str] = set()
+    todo = [value for value in values if isinstance(value, dict)]
+    while todo:
+        groups = todo.pop()
+        found |= groups.keys()
+        bodies = [body.get("children") for body in groups.values() if isinstance(body, dict)]
+        todo += [children for children in bodies if isinstance(children, dict)]
+    return found
+
+
+def _read(path: Path) -> tuple[Document, bool]:
+    """Return an inventory, and whether it has the INI form."""
     if path.is_file() and os.access(path, os.X_OK) and _is_program(path):
-        return run_script(path)
+        return run_script(path), False
     if path.suffix in _YAML:
-        return read_document(path, "inventory")
+        return read_document(path, "inventory"), False
     text = read_text(path, "inventory")
+    secret = text.startswith(vault.MARK)
+    if secret:
+        text = vault.reveal(text, str(path))
     if path.suffix != ".ini" and _looks_like_yaml(text):
-        return parse_document(text, str(path))
-    return parse_ini(text, str(path))
+        return parse_document(text, str(path), secret=secret), False
+    return parse_ini(text, str(path), secret=secret), True
 
 
 def _is_program(path: Path) -> bool:

@@ -114,7 +114,7 @@ class Vault:
         for number, file in enumerate(self._files):
             label, at, path = file.rpartition("@")
             name = label if at else ("default" if not number else f"default {number}")
-            passwords[name] = _from_file(Path(path).expanduser())
+            passwords[name] = _from_file(Path(path).expanduser(), label or "default")
         if not passwords:
             passwords["default"] = self._asked()
         return passwords
@@ -137,12 +137,19 @@ class Vault:
             ) from None
 
 
-def _from_file(path: Path) -> bytes:
-    """Return the first line of a file, or of what a program says, as Ansible does."""
+def _from_file(path: Path, label: str) -> bytes:
+    """Return the first line of a file, or of what a program says, as Ansible does.
+
+    A program whose name ends in ``-client`` is told for which vault ID.
+    """
     try:
         if path.is_file() and os.access(path, os.X_OK):
+            words = ["--vault-id", label] if path.stem.endswith("-client") else []
             done = subprocess.run(
-                [str(path.absolute())], capture_output=True, check=False, timeout=_SCRIPT_WITHIN_S
+                [str(path.absolute()), *words],
+                capture_output=True,
+                check=False,
+                timeout=_SCRIPT_WITHIN_S,
             )
             if done.returncode:
                 raise VaultError(f"the vault password program {path} exited {done.returncode}")

@@ -120,6 +120,8 @@ def test_ini(tmp_path: Path, name: str) -> None:
         ("a b", "1: 'b' is no variable"),
         ("a x='b", "1: no closing quotation"),
         ("a swarmops_sockt=/x", "did you mean 'swarmops_socket'?"),
+        ("[web]\na\n[wbe:vars]\nx=1", "3: there is no group 'wbe': write a section [wbe], or"),
+        ("[web]\na\n[up:children]\nweb\ndb", "5: there is no group 'db': write a section [db]"),
     ],
 )
 def test_bad_ini(tmp_path: Path, text: str, reason: str) -> None:
@@ -129,6 +131,18 @@ def test_bad_ini(tmp_path: Path, text: str, reason: str) -> None:
         read_inventory(path)
     assert reason in str(caught.value)
     assert str(caught.value).startswith(f"{path}:")
+
+
+def test_ini_groups_of_another_file(tmp_path: Path) -> None:
+    """A folder's files define groups for each other, an empty section defines one too."""
+    files = {
+        "a": "[up:children]\nweb\ncloud\n[cloud:vars]\nx=1\n",
+        "b": "[web]\n",
+        "c.yml": "all: {children: {outer: {children: {cloud: {hosts: {c1: }}}}}}",
+    }
+    read = read_inventory(write(tmp_path / "folder", files))
+    assert read.groups["up"] == ("c1",)
+    assert read.hosts["c1"].vars["x"] == 1
 
 
 def test_ini_template(tmp_path: Path) -> None:
@@ -245,11 +259,15 @@ def vaulted_files() -> dict[str, str]:
         "i.yml": f"all:\n  hosts:\n    a:\n      ansible_password: !vault |\n{value}\n",
         "pw": "hunter2\n",
         "pw-program": "#!/bin/sh\necho hunter2\n",
+        "pw-client": '#!/bin/sh\n[ "$*" = "--vault-id dev" ] && echo hunter2\n',
         "wrong": "nope",
     }
 
 
-@pytest.mark.parametrize("source", ["pw", "pw-program", "default@pw", "environment", "prompt"])
+SOURCES = ["pw", "pw-program", "dev@pw-client", "default@pw", "environment", "prompt"]
+
+
+@pytest.mark.parametrize("source", SOURCES)
 def test_vault(tmp_path: Path, source: str) -> None:
     """A password comes from a file, a program, the environment or a person; it is asked once."""
     write(tmp_path, vaulted_files())
@@ -271,6 +289,16 @@ def test_vault(tmp_path: Path, source: str) -> None:
         assert read.hosts["a"].password == "s3cret value ü"
     assert asked == (["Vault password: "] if source == "prompt" else [])
     assert "s3cret" not in json.dumps(inventory_list(read))
+
+
+def test_an_inventory_that_is_encrypted_whole(tmp_path: Path) -> None:
+    """Also one without a name of YAML's: what its vault hides is read, not its letters."""
+    write(tmp_path, {"hosts": VAULTED, "pw": "hunter2"})
+    vault.current.set(Vault((str(tmp_path / "pw"),), environ={}))
+    with pytest.raises(InputError, match="hosts:1: 'value' is no variable: write name=value"):
+        read_inventory(tmp_path / "hosts")
+    (host,) = parse_ini("a x='b c'", "hosts", secret=True).value["ungrouped"]["hosts"].values()
+    assert isinstance(host["x"], vault.Secret)
 
 
 def test_vaults_of_two_passwords(tmp_path: Path) -> None:
