@@ -244,7 +244,11 @@ class Agent:
                 async with asyncio.timeout(self._timing.describe_s):
                     await self._look_again.wait()
             self._look_again.clear()
-            description = await self._describe()
+            try:
+                description = await self._describe()
+            except Exception:  # an executor's bug costs its news, not the node
+                log.exception("this machine can't be described now")
+                continue
             if description == self._description:
                 continue
             self._description = description

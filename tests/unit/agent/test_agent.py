@@ -67,6 +67,8 @@ class Bench:
         self.heard: list[Welcome | NodeChanged] = []
         self.rng = Draws(1)
         self.machine: NodeDescription | None = None
+        self.looks = 0
+        self.unclear = False
         self.agent: Agent | None = None
         self.running: asyncio.Task[None] | None = None
 
@@ -114,6 +116,9 @@ class Bench:
         return len(self.manager.hellos) >= sessions
 
     async def _describe(self) -> NodeDescription:
+        self.looks += 1
+        if self.unclear:
+            raise TemporaryError("the engine hung up")
         return self.machine or await describe()
 
 
@@ -512,6 +517,18 @@ async def test_a_changed_machine_is_described_anew(bench: Bench):
     renamed = bench.machine = NodeDescription(hostname="renamed")
     await bench.manager.until(lambda: Described(renamed) in bench.manager.frames)
     assert sum(isinstance(frame, Described) for frame in bench.manager.frames) == 1
+
+
+async def test_a_machine_that_cannot_be_described_for_once_costs_no_node(bench: Bench):
+    """What an executor's look at its engine raises is no reason to look after no task any more."""
+    await bench.start()
+    looks = bench.looks
+    bench.unclear = True
+    await until(lambda: bench.looks > looks + 2)
+    bench.unclear = False
+    bench.machine = renamed = replace(await describe(), hostname="renamed")
+    await bench.manager.until(lambda: Described(renamed) in bench.manager.frames)
+    assert len(bench.manager.hellos) == 1
 
 
 async def test_a_good_session_that_breaks_is_replaced_at_once(bench: Bench):
