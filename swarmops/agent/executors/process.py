@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from swarmops.agent.executors import health, output, probing, procfs
@@ -54,6 +55,7 @@ STARTS_MAX = 8
 """So many tasks are started at a time."""
 UNHEALTHY = "unhealthy task"
 _TICKS = os.sysconf("SC_CLK_TCK")
+log = structlog.get_logger(__name__)
 
 
 class ProcessExecutor:
@@ -83,8 +85,11 @@ class ProcessExecutor:
         for folder in await asyncio.to_thread(folders, self._tasks):
             if folder.name in task_ids:
                 self._trimming.begin()
-            else:
+                continue
+            try:
                 await self._remove(folder)
+            except OSError as error:  # nothing of it runs: no reason to run no task at all
+                log.warning("a forgotten task's folder stays", path=str(folder), why=str(error))
         await asyncio.to_thread(self._files.keep_only, task_ids)
 
     async def prepare(self, work: Work) -> None:

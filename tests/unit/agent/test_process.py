@@ -65,6 +65,19 @@ async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_cannot_be_removed_keeps_no_task_from_running(
+    executor: ProcessExecutor, context: ExecutorContext
+):
+    """After a start the rest is cleared away all the same; here something is no folder at all."""
+    tasks = context.data_dir / "tasks"
+    for name in ("forgotten", "known", "other"):
+        (tasks / name).mkdir(parents=True)
+    (tasks / "middle").touch()
+    await executor.reattach(["known"])
+    assert sorted(each.name for each in tasks.iterdir()) == ["known", "middle"]
+    (tasks / "middle").unlink()
+
+
 @pytest.mark.parametrize(
     ("container", "message"),
     [
