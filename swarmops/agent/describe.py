@@ -9,14 +9,17 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import structlog
 from msgspec import UNSET
 
 from swarmops import __version__
 from swarmops.agent.executors.base import Executor
 from swarmops.agent.machine_file import MachineFile, read
 from swarmops.model.defaults import NANOSECONDS
-from swarmops.model.node import EngineDescription, NodeDescription, TLSInfo
+from swarmops.model.node import EngineDescription, NodeDescription, Plugin, TLSInfo
 from swarmops.model.service import Platform, Resources
+
+log = structlog.get_logger(__name__)
 
 
 class Describe:
@@ -39,7 +42,9 @@ class Describe:
     async def __call__(self) -> NodeDescription:
         """Return the description; CPUs are those that this process may use."""
         plugins = [
-            plugin for executor in self._executors.values() for plugin in await executor.describe()
+            plugin
+            for executor in self._executors.values()
+            for plugin in await _plugins_of(executor)
         ]
         machine = os.uname()
         if self._file is not None:
@@ -57,3 +62,12 @@ class Describe:
             ),
             tls_info=self._tls_info() or UNSET,
         )
+
+
+async def _plugins_of(executor: Executor) -> list[Plugin]:
+    """Return what an executor adds; nothing if it raises, since others may work."""
+    try:
+        return await executor.describe()
+    except Exception:  # whatever it is, it costs the node this executor alone
+        log.exception("an executor can't say what it has", executor=executor.name)
+        return []

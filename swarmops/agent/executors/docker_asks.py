@@ -104,7 +104,7 @@ async def opened(address: str, path: str) -> AsyncIterator[Answer]:
     try:
         writer.write(f"GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n".encode())
         head = (await reader.readuntil(b"\r\n\r\n")).split(maxsplit=2)
-        if not head[0].startswith(b"HTTP/"):
+        if len(head) < 2 or not head[0].startswith(b"HTTP/"):  # noqa: PLR2004 - version, status
             raise TemporaryError("the container engine does not answer in HTTP")
         yield Answer(int(head[1]), reader)
     except (ConnectionError, asyncio.IncompleteReadError) as error:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError
 from swarmops.agent.executors.docker import DockerExecutor
+from swarmops.agent.executors.docker_asks import answers
 from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
 from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.podman import PodmanExecutor
@@ -207,6 +208,20 @@ async def test_an_engine_that_goes_while_it_tells_of_itself_costs_no_daemon(
     executor = DockerExecutor(replace(context, docker_host=f"unix://{path}"))
     assert [plugin.name for plugin in await executor.describe()] == ["docker"]
     await executor.close()
+    server.close()
+
+
+async def test_what_answers_without_a_word_is_no_engine(tmp_path: Path):
+    """Something else may listen on the socket."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\r\n\r\n")
+        writer.close()
+
+    path = tmp_path / "silent.sock"
+    server = await asyncio.start_unix_server(answer, path)
+    assert not await answers(f"unix://{path}")
     server.close()
 
 

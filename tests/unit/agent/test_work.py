@@ -25,6 +25,7 @@ from swarmops.model.service import (
 from swarmops.model.task import TaskInternal
 from swarmops.model.templates import EXAMPLE, expand
 from tests.unit.agent.conftest import FACTS, make_task
+from tests.unit.agent.fake_manager import AirExecutor
 
 VALUES = {".Task.Slot": "3", ".Node.Hostname": "host1"}
 
@@ -101,6 +102,27 @@ async def test_a_node_describes_its_machine_and_executors(context: ExecutorConte
     assert description.resources
     assert description.resources.nano_cpus
     assert description.resources.memory_bytes
+    for executor in executors.values():
+        await executor.close()
+
+
+class Speechless(AirExecutor):
+    """An executor with a fault."""
+
+    async def describe(self) -> list[Plugin]:
+        """Fail at it."""
+        raise KeyError("Plugins")
+
+
+async def test_an_executor_that_fails_to_describe_itself_costs_the_node_itself_alone(
+    context: ExecutorContext,
+):
+    """The others have their say, and the node its place in the swarm."""
+    executors = load_executors(context)
+    shown = {"air": Speechless(), "process": executors["process"]}
+    description = await Describe(hostname="h", executors=shown)()
+    assert isinstance(description.engine, EngineDescription)
+    assert description.engine.plugins == [Plugin(type="Executor", name="process")]
     for executor in executors.values():
         await executor.close()
 
