@@ -41,6 +41,7 @@ ANSIBLE_VARS: dict[str, tuple[str, ...]] = {
     "ansible_password": ("ansible_ssh_pass", "ansible_ssh_password"),
     "ansible_ssh_common_args": (),
     "ansible_ssh_extra_args": (),
+    "ansible_ssh_args": (),
     "ansible_host_key_checking": ("ansible_ssh_host_key_checking",),
     "ansible_ssh_timeout": ("ansible_timeout",),
     "ansible_ssh_retries": (),
@@ -170,9 +171,9 @@ class _Reader:
         return "local" if entry.value in _LOCAL_WORDS else entry.choice("ssh", "local")
 
     def ssh_args(self) -> SshArgs:
-        """Return what both of Ansible's variables say together."""
+        """Return what Ansible's variables say together, in the order in which it gives them."""
         texts = []
-        for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        for name in ("ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"):
             if (entry := self.entry(name)) is not None:
                 entry.parsed(parse_ssh_args, "options of ssh whose quotes are closed")
                 texts.append(entry.string())

@@ -125,7 +125,7 @@ def _without_effect(path: str, hosts: Mapping[str, Host]) -> list[str]:
         return []
     options = ", ".join(ignored)
     said = (
-        f"{path}: {options} in ansible_ssh_common_args or ansible_ssh_extra_args: no effect here,"
+        f"{path}: {options} in ansible_ssh_common_args, _extra_args or _args: no effect here,"
         " since swarmops speaks SSH itself; docs/reference/inventory.md has the options that count"
     )
     return [said]

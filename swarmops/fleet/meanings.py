@@ -141,6 +141,7 @@ VARIABLES: dict[str, Meaning] = {
         " names others, which have no effect."
     ),
     "ansible_ssh_extra_args": _M("More of the same."),
+    "ansible_ssh_args": _M("More of the same, which comes first."),
     "ansible_host_key_checking": _M(
         "`accept-new` records an unknown host and refuses a changed key, `yes` refuses unknown ones"
         " too, `ask` asks you, `no` checks nothing, but sends no password where a key has changed.",

@@ -104,6 +104,17 @@ all:
     assert (host.password, host.become_password, host.python) == ("one", "two", "python3")
 
 
+def test_all_of_ansibles_options_of_ssh_count():
+    """What stands first is taken, as ssh does, of the three in Ansible's order."""
+    host = load("""
+all:
+  vars: {ansible_ssh_extra_args: -l c -p 3, ansible_ssh_common_args: -l b -J b2}
+  hosts:
+    h1: {ansible_ssh_args: -l a}
+""").hosts["h1"]
+    assert (host.ssh_args.user, host.ssh_args.jump, host.ssh_args.port) == ("a", "b2", 3)
+
+
 def test_options_of_ssh_without_effect_are_named_once():
     """One sentence for a hundred hosts, and none of what is done anyway or counts."""
     inventory = load("""
