@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CALLS_MAX = 8
 PULLS_MAX = 2
 RETRY_S = 1.0
+FINISH_S = 10.0
 _CONFLICT = 409
 TASK_LABEL = "com.docker.swarm.task.id"
 NODE_LABEL = "com.docker.swarm.node.id"
@@ -59,7 +60,8 @@ class Engine:
     async def call(self, function: Callable[[APIClient], T]) -> T:
         """Run the function on one of the threads. Raises ``TaskError`` or ``TemporaryError``.
 
-        If the caller is cancelled, that takes effect once the function has returned.
+        If the caller is cancelled, that takes effect once the function has returned, but after ten
+        seconds at most: an engine that hangs must not hold up the daemon's end.
         """
         return await _finished(self._calls, lambda: self._guarded(function))
 
@@ -190,15 +192,22 @@ async def _finished(
     function: Callable[[], T],
     cancelled: threading.Event | None = None,
 ) -> T:
-    """Run on the pool, and do not leave before the function has, cancelled or not."""
-    future = asyncio.get_running_loop().run_in_executor(pool, function)
+    """Run on the pool, and do not leave before the function has, cancelled or not.
+
+    Else what is just being made would be there after its removal. One that looks at ``cancelled``
+    ends by itself, and nobody has to wait for it.
+    """
+    running = pool.submit(function)
+    future = asyncio.wrap_future(running)
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
         if cancelled is not None:
             cancelled.set()
-        if not future.cancel():
-            await asyncio.wait([future])
+        # Asked of the thread's own future: the loop's one says yes whatever the thread does.
+        if not running.cancel() and cancelled is None:
+            await asyncio.wait([future], timeout=FINISH_S)
         raise
 
 

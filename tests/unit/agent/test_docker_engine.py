@@ -165,6 +165,40 @@ async def test_slow_pulls_hold_up_no_task_whose_image_is_here(
     assert engine.most["pull"] == PULLS_MAX
 
 
+async def test_a_question_that_is_no_longer_wanted_is_waited_for(executor: DockerExecutor):
+    """A container that is just being made must not come after the removal of its task."""
+    begun, gate, made = threading.Event(), threading.Event(), []
+
+    def make(_: object) -> None:
+        begun.set()
+        gate.wait(WITHIN_S)
+        made.append("container")
+
+    asking = asyncio.create_task(executor._engine.call(make))
+    await until(begun.is_set)
+    asking.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asking.done()
+    gate.set()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert made == ["container"]
+
+
+async def test_a_pull_that_stands_still_holds_up_no_shutdown(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """It ends with the registry's next word, and makes nothing that a removal would miss."""
+    engine.gates["call"].set()
+    pulling = asyncio.create_task(executor.prepare(work(image="away:1", command=["true"])))
+    await until(lambda: engine.now["pull"] == 1)
+    pulling.cancel()
+    async with asyncio.timeout(WITHIN_S / 2):
+        await asyncio.wait([pulling])
+    assert engine.now["pull"] == 1
+
+
 @pytest.mark.parametrize("kind", [PodmanExecutor], ids=["podman"])
 @pytest.mark.parametrize(
     "said",
