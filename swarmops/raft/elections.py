@@ -56,7 +56,10 @@ class _SyncObj(engine_core._SyncObj):  # noqa: SLF001 - the layers share one cla
         if self.__raftState == LEADER:
             return
         if not self._electable():
-            self.__raftElectionDeadline = now + self.__generateRaftTimeout()
+            if self.__raftElectionDeadline < now:
+                # Whoever leads now may be a stranger: it is heard only where no leader is known.
+                self._forget_leader()
+                self.__raftElectionDeadline = now + self.__generateRaftTimeout()
             return
         if ordered or (self._is_alone() and self.__raftState == FOLLOWER):
             self._force_votes = ordered

@@ -58,6 +58,19 @@ async def _restart_with(world: World, timing: Timing) -> None:
     await world.until(lambda: len(world.running()) == world.size, 10, "all run")
 
 
+async def _joined(world: World, leader: SimMember) -> SimMember:
+    """Let the leader take in a new member, and start it."""
+    member = world.new_member()
+    peers = await leader.raft.add_member(member.me, timeout_s=10)
+    assert await member.start("join", peers)
+    member.fate = "member"
+    return member
+
+
+def _votes(member: SimMember) -> bool:
+    return member.me in member.raft.status().voters
+
+
 async def followers_come_and_go(world: World) -> None:
     """Isolated, cut one way, paused or without power, no follower costs the leader its office."""
     leader = await _leader(world)
@@ -276,6 +289,27 @@ async def a_member_was_away_while_the_group_changed(world: World) -> None:
     await newest.raft.wait(lambda s: s.is_leader, timeout_s=5)
     await world.restart(away)
     await world.until(lambda: newest.me in away.raft.status().voters, 10, "it knows the newest")
+
+
+async def a_joiner_was_away_while_all_others_were_replaced(world: World) -> None:
+    """Whoever leads then is a stranger to it, and is heard once it has given its leader up.
+
+    Found by seed 5691: who can't stand for election believed in the leader it knew for ever.
+    """
+    leader = await _leader(world)
+    old = world.running()
+    joiner = await _joined(world, leader)
+    joiner.disk.is_full = True  # it acknowledges nothing, so nobody makes it a voter
+    await world.until(lambda: joiner.raft.status().leader is not None, 10, "it has heard a leader")
+    joiner.process.pause()
+    new = [await _joined(world, leader) for _ in old]
+    await world.until(lambda: all(_votes(member) for member in new), 20, "the new ones vote")
+    for member in old:
+        await new[0].raft.remove_member(member.me.raft_id, timeout_s=10)
+    await world.until(lambda: all(m.fate == "out" for m in old), 20, "they know of their removal")
+    joiner.disk.is_full = False
+    joiner.process.resume()
+    await world.until(lambda: joiner.me in new[0].raft.status().voters, 20, "the joiner votes")
 
 
 class _Load:

@@ -25,6 +25,7 @@ STORIES = [
     stories.a_killed_run_left_unsynced_writes,
     stories.a_joiner_crashes_before_it_knows_anything,
     stories.a_member_was_away_while_the_group_changed,
+    stories.a_joiner_was_away_while_all_others_were_replaced,
     stories.a_joiner_becomes_a_voter_under_load,
     stories.who_is_slower_than_the_snapshots_come_catches_up,
     stories.a_leader_whose_disk_hangs_hands_over,

@@ -55,6 +55,14 @@ def _grant_always(self, sender, message) -> None:
     self._send_after_term(sender, VoteReply(self._SyncObj__raftCurrentTerm, False, granted))
 
 
+_original_forget_leader = _E._forget_leader
+
+
+def _forget_if_electable(self) -> None:
+    if self._electable():
+        _original_forget_leader(self)
+
+
 _original_on_vote = _E._on_vote
 
 
@@ -105,6 +113,13 @@ TABLE = [
         replace(_E, "_ask_for_pre_votes", _campaign_at_once),
         stories.followers_come_and_go,
         r"deposed the leader",
+    ),
+    Mutation(
+        "who cannot stand believes in its leader for ever",
+        "a joiner whose whole group was replaced hears none of the new ones",
+        replace(_E, "_forget_leader", _forget_if_electable),
+        stories.a_joiner_was_away_while_all_others_were_replaced,
+        r"liveness: .* the joiner votes",
     ),
     Mutation(
         "votes do not stick to a live leader",
