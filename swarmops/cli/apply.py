@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.files import (
+    chosen,
+    inventory_argument,
+    login_of,
+    playbook_option,
+    registry_auth_option,
+)
 from swarmops.cli.plan import show_env_option
 from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
@@ -32,6 +38,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Do what this file of 'plan --out' says, or nothing",
 )
+@registry_auth_option
 @click.option("--reason", default="", help="Why; told to whoever finds the swarm locked meanwhile")
 @common
 @formatted
@@ -48,6 +55,7 @@ def apply(
     yes: bool,
     plan_file: Path | None,
     reason: str,
+    registry_auth: bool,
 ) -> None:
     """Make the swarm what its playbook says; do only what is missing.
 
@@ -89,7 +97,12 @@ def apply(
         # Who reviewed a plan has said yes to all that is in it.
         yes = yes or reviewed is not None
         with make_progress(yes=yes, verbose=settings.verbose) as progress:
-            options = Options(playbooks=named, reason=reason, reviewed=reviewed)
+            options = Options(
+                playbooks=named,
+                reason=reason,
+                reviewed=reviewed,
+                login=login_of(registry_auth=registry_auth),
+            )
             applied = apply_fleet(fleet, progress, options)
     _print(applied, settings.format, time.monotonic() - began, progress.count())
     sys.stdout.flush()

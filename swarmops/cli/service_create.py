@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from swarmops.cli.completing import constraints, spreads
+from swarmops.cli.files import login_of, registry_auth_option
 from swarmops.cli.settings import Settings, common, on_fleet
 from swarmops.cli.values import cpus, duration, size, words
 
@@ -113,10 +114,17 @@ detach_option = click.option("-d", "--detach", is_flag=True, help="Don't wait un
 @click.argument("args", metavar="[COMMAND] [ARG]...", nargs=-1)
 @_create_options
 @detach_option
+@registry_auth_option
 @common
 @on_fleet
 def create(
-    settings: Settings, /, *, detach: bool, entrypoint: tuple[str, ...] | None, **flags: Any
+    settings: Settings,
+    /,
+    *,
+    detach: bool,
+    registry_auth: bool,
+    entrypoint: tuple[str, ...] | None,
+    **flags: Any,
 ) -> None:
     """Create a service of an image, and wait until its tasks run.
 
@@ -130,10 +138,12 @@ def create(
     """
     from swarmops.cli.session import open_swarm
     from swarmops.fleet.flags import ServiceFlags, service_spec
+    from swarmops.model.defaults import image, task_spec
 
     spec = service_spec(ServiceFlags(entrypoint=entrypoint or (), **flags))
+    auth = login_of(registry_auth=registry_auth)(image(task_spec(spec)))
     with open_swarm(settings) as swarm:
-        service_id = swarm.client.create_service(spec)
+        service_id = swarm.client.create_service(spec, registry_auth=auth)
         click.echo(service_id)
         if not detach:
             wait_for(swarm.client, [str(swarm.client.service(service_id).spec.name)])

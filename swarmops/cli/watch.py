@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.files import chosen, inventory_argument, playbook_option
+from swarmops.cli.files import (
+    chosen,
+    inventory_argument,
+    login_of,
+    playbook_option,
+    registry_auth_option,
+)
 from swarmops.cli.say import say
 from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, on_fleet
 from swarmops.cli.values import pause
 
 if TYPE_CHECKING:
+    from swarmops.fleet.apply import Options
     from swarmops.fleet.current import Choice
     from swarmops.fleet.selection import Wanted
     from swarmops.fleet.watch import Figures, Round
@@ -39,6 +46,7 @@ _GIT_WITHIN_S = 120
 @click.option("--git", is_flag=True, help="Pull the inventory's repository before each round")
 @click.option("--check", is_flag=True, help="Report drift, change nothing")
 @click.option("--yes", is_flag=True, help="Also do what takes something away")
+@registry_auth_option
 @click.option(
     "--metrics-port", type=click.IntRange(1, 65535), metavar="N", help="Serve metrics on this port"
 )
@@ -58,6 +66,7 @@ def watch(
     git: bool,
     check: bool,
     yes: bool,
+    registry_auth: bool,
     metrics_port: int | None,
     rounds: int | None,
 ) -> None:
@@ -71,11 +80,13 @@ def watch(
       swarmops watch inventories/prod.yml --interval 5m --git
       swarmops watch --check --metrics-port 9323
     """
+    from swarmops.fleet.apply import Options
     from swarmops.fleet.watch import Figures
     from swarmops.fleet.watch import watch as watch_on
 
     choice = chosen(settings, inventory)
     interval_s = interval / 1e9
+    login = login_of(registry_auth=registry_auth)
     figures = Figures()
     if metrics_port is not None:
         _serve_metrics(metrics_port, figures)
@@ -84,7 +95,8 @@ def watch(
         if git:
             _pull(choice)
         named = playbooks or choice.playbooks
-        return _round(choice, named, forks, wanted, check=check, yes=yes)
+        options = Options(playbooks=named, reason="watch", login=login)
+        return _round(choice, options, forks, wanted, check=check, yes=yes)
 
     def tell(ended: Round) -> None:
         at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -116,7 +128,7 @@ def _corrected(ended: Round) -> str:
 
 def _round(
     choice: Choice,
-    playbooks: tuple[Path, ...],
+    options: Options,
     forks: int,
     wanted: Wanted,
     *,
@@ -127,7 +139,6 @@ def _round(
     from msgspec.structs import replace
 
     from swarmops.cli.progress import make_progress
-    from swarmops.fleet.apply import Options
     from swarmops.fleet.apply import apply as apply_fleet
     from swarmops.fleet.opened import Progress, look, open_fleet
     from swarmops.fleet.selection import spared
@@ -137,7 +148,7 @@ def _round(
     if choice.inventory is None:
         raise AssertionError("chosen() saw to it")
     with Shells() as shells:
-        fleet = open_fleet(choice.inventory, playbooks, shells, forks, wanted)
+        fleet = open_fleet(choice.inventory, options.playbooks, shells, forks, wanted)
         _, plan = look(fleet, Progress())
         able, left = (plan.steps, ()) if yes else spared(plan.steps)
         for step in plan.steps:
@@ -148,7 +159,6 @@ def _round(
         if left:
             fleet = replace(fleet, selection=replace(fleet.selection, spare=True))
         with make_progress(yes=yes) as progress:
-            options = Options(playbooks=playbooks, reason="watch")
             applied = apply_fleet(fleet, progress, options)
     return round_of(plan, left, applied)
 

@@ -137,16 +137,26 @@ class Client:
         query = {"insertDefaults": "true"} if insert_defaults else {}
         return self._calls.get(f"/services/{_quoted(service_id)}", Service, query)
 
-    def create_service(self, spec: ServiceSpec) -> str:
-        """Create a service; return its ID."""
-        return self._calls.create("/services/create", spec)
+    def create_service(self, spec: ServiceSpec, *, registry_auth: str = "") -> str:
+        """Create a service; return its ID. ``registry_auth`` is shown to its image's registry."""
+        return self._calls.create("/services/create", spec, _registry(registry_auth))
 
     def update_service(
-        self, service_id: str, version: int, spec: ServiceSpec, *, rollback: bool = False
+        self,
+        service_id: str,
+        version: int,
+        spec: ServiceSpec,
+        *,
+        rollback: bool = False,
+        registry_auth: str = "",
     ) -> None:
-        """Replace what is wanted of a service, if it still has this version."""
+        """Replace what is wanted of a service, if it still has this version.
+
+        Without ``registry_auth`` it keeps the one that it has.
+        """
         query = {"version": str(version)} | ({"rollback": "previous"} if rollback else {})
-        self._calls.call("POST", f"/services/{_quoted(service_id)}/update", query, spec)
+        path = f"/services/{_quoted(service_id)}/update"
+        self._calls.call("POST", path, query, spec, _registry(registry_auth))
 
     def rebalance_service(self, service: Service) -> None:
         """Let tasks of a service move until they are spread evenly, if it has this version still.
@@ -272,6 +282,10 @@ def _filters(filters: Filters | None) -> dict[str, str]:
     if not filters:
         return {}
     return {"filters": msgspec.json.encode({k: list(v) for k, v in filters.items()}).decode()}
+
+
+def _registry(auth: str) -> dict[str, str]:
+    return {"X-Registry-Auth": auth} if auth else {}
 
 
 def _quoted(name: str) -> str:

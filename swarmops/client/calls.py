@@ -29,9 +29,12 @@ class Calls:
         self._transport = transport
         self._name = name
 
-    def create(self, path: str, spec: msgspec.Struct) -> str:
+    def create(
+        self, path: str, spec: msgspec.Struct, headers: Mapping[str, str] | None = None
+    ) -> str:
         """Create an object; return its ID."""
-        return msgspec.json.decode(self.call("POST", path, body=spec).body, type=Created).id
+        answer = self.call("POST", path, body=spec, headers=headers)
+        return msgspec.json.decode(answer.body, type=Created).id
 
     def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
         """Read what is at a path."""
@@ -49,10 +52,11 @@ class Calls:
         path: str,
         query: Mapping[str, str] | None = None,
         body: msgspec.Struct | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request; return the answer, which is a success."""
         encoded = None if body is None else msgspec.json.encode(body)
-        answer = self._transport.request(method, path, query, encoded)
+        answer = self._transport.request(method, path, query, encoded, headers)
         check(answer)
         return answer
 

@@ -116,24 +116,26 @@ class Transport:
         path: str,
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Send one request and read its answer.
 
         Raises ``UnreachableError`` if nobody is there, or the answer does not come in time.
         """
         target = f"{path}?{urlencode(query)}" if query else path
+        sent = dict(headers or {}) | ({} if body is None else {"Content-Type": "application/json"})
         with self._lock:
             kept = self._usable(method)
             if kept is not None:
                 try:
-                    return self._exchange(kept, method, target, body)
+                    return self._exchange(kept, method, target, body, sent)
                 except (OSError, EOFError, http.client.HTTPException) as error:
                     self._drop()
                     if method not in _HARMLESS or isinstance(error, TimeoutError):
                         raise self._unreachable(error) from error
             fresh = _Connection(self._connect, self._timeout_s)
             try:
-                return self._exchange(fresh, method, target, body)
+                return self._exchange(fresh, method, target, body, sent)
             except (OSError, EOFError, http.client.HTTPException) as error:
                 fresh.close()
                 raise self._unreachable(error) from error
@@ -173,9 +175,13 @@ class Transport:
         return self._kept
 
     def _exchange(
-        self, connection: _Connection, method: str, target: str, body: bytes | None
+        self,
+        connection: _Connection,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
     ) -> Answer:
-        headers = {} if body is None else {"Content-Type": "application/json"}
         before = self._clock()
         connection.request(method, target, body=body, headers=headers)
         response = connection.getresponse()
@@ -186,7 +192,7 @@ class Transport:
         )
         self._kept = connection if connection.sock is not None else None
         self._used_at = self._clock()
-        # Never a body: specs hold environments, and secrets their content.
+        # Never a body or a header: specs hold environments, and secrets their content.
         seconds = self._used_at - before
         _log.debug("%s: %s %s: %d, %.3f s", self._name, method, target, answer.status, seconds)
         return answer

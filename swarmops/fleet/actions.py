@@ -29,6 +29,7 @@ from swarmops.fleet.supply import Supply
 from swarmops.fleet.targets import target_of
 from swarmops.fleet.waiting import Patience, wait_until
 from swarmops.model.base import given
+from swarmops.model.defaults import image, task_spec
 from swarmops.model.node import Availability, NodeSpec, Reachability, Role
 from swarmops.model.service import ServiceSpec
 from swarmops.model.swarm import InitRequest, JoinRequest
@@ -37,6 +38,15 @@ GATE_PATIENCE = Patience(bound_s=15)
 NODE_PATIENCE = Patience(bound_s=10)
 _NOT_FOUND = 404
 _CONFLICT = 409
+
+
+Login = Callable[[str], str]
+"""An image → what its registry is shown (``X-Registry-Auth``), empty for nothing."""
+
+
+def no_login(_image: str) -> str:
+    """Show no registry anything."""
+    return ""
 
 
 class Actions:
@@ -51,6 +61,7 @@ class Actions:
         managers: Managers,
         lock: ApplyLock | None = None,
         supply: Supply | None = None,
+        login: Login = no_login,
     ) -> None:
         self._inventory = inventory
         self._backend = backend
@@ -58,6 +69,7 @@ class Actions:
         self._seen = seen
         self._managers = managers
         self._lock = lock
+        self._login = login
         self._one_manager = threading.Lock()
         self._node_ids: dict[str, str] = {}
         """Of the nodes that said it when they were made, so that nobody has to ask them again."""
@@ -231,8 +243,9 @@ class Actions:
 
     def _create_service(self, step: Step) -> bool:
         spec = self._spec(step)
+        auth = self._login(image(task_spec(spec)))
         try:
-            self._managers.ask(lambda manager: manager.create_service(spec))
+            self._managers.ask(lambda manager: manager.create_service(spec, registry_auth=auth))
         except ApiError as error:
             if error.status != _CONFLICT:
                 raise
@@ -248,8 +261,11 @@ class Actions:
         spec, version = self._spec(step), step.version
         if version is None:
             raise ValueError(f"step {step.id} has no version")
+        auth = self._login(image(task_spec(spec)))
         try:
-            self._managers.ask(lambda m: m.update_service(step.service_id, version, spec))
+            self._managers.ask(
+                lambda m: m.update_service(step.service_id, version, spec, registry_auth=auth)
+            )
         except ApiError as error:
             if "out of sequence" not in error.message:
                 raise

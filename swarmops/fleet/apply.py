@@ -15,7 +15,7 @@ import msgspec
 from swarmops.errors import SwarmopsError
 from swarmops.fleet import current
 from swarmops.fleet.access import host_client
-from swarmops.fleet.actions import Actions
+from swarmops.fleet.actions import Actions, Login, no_login
 from swarmops.fleet.applied import Applied
 from swarmops.fleet.apply_lock import ApplyLock
 from swarmops.fleet.converge import missing_nodes, services_lack, taken_back
@@ -44,12 +44,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How an apply is run. ``reason`` is told to whoever finds the swarm locked meanwhile.
 
     ``playbooks`` are what ``-p`` named; they are remembered with the inventory. ``reviewed`` is the
-    only plan that may be carried out.
+    only plan that may be carried out. ``login`` says what an image's registry is shown.
     """
 
     playbooks: tuple[Path, ...] = ()
     reason: str = ""
     reviewed: Plan | None = None
+    login: Login = no_login
 
 
 def apply(fleet: Fleet, progress: Progress, options: Options = Options()) -> Applied:  # noqa: B008 - frozen
@@ -93,6 +94,7 @@ def _rounds(
             managers,
             lock,
             Supply(fleet.playbook, managers),
+            options.login,
         )
         if not plan.empty and not ended:
             _hooks(fleet, "before")

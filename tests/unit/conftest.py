@@ -9,7 +9,7 @@ import os
 import socketserver
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +38,7 @@ class Request(NamedTuple):
     target: str
     body: bytes
     connection: int
+    headers: Mapping[str, str]
 
 
 class Engine(socketserver.ThreadingUnixStreamServer):
@@ -76,7 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.requests.append(Request(self.command, self.path, body, self.number))
+        self.server.requests.append(
+            Request(self.command, self.path, body, self.number, dict(self.headers))
+        )
         answers = self.server.answers.get(f"{self.command} {self.path.split('?')[0]}")
         status, payload = (404, b'{"message":"page not found"}')
         if answers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,20 @@ def test_rm(engine: Engine, run: Run) -> None:
         f"/nodes/{WORKER['ID']}?force=1",
         f"/services/{WEB['ID']}",
     ]
+
+
+def test_create_shows_the_registry_what_docker_login_got_if_told_to(
+    engine: Engine, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``docker service create --with-registry-auth`` does."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    login = {"auths": {"r.example.com": {"auth": "YW5uOnNlY3JldA=="}}}
+    (tmp_path / "config.json").write_text(json.dumps(login))
+    for told in ((), ("--with-registry-auth",)):
+        assert run("service", "create", "-d", *told, "r.example.com/web")[0] == 0
+    first, second = (r.headers for r in engine.requests if r.target == "/services/create")
+    assert "X-Registry-Auth" not in first
+    assert json.loads(base64.b64decode(second["X-Registry-Auth"]))["password"] == "secret"
 
 
 def test_create(engine: Engine, run: Run) -> None:

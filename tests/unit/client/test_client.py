@@ -131,6 +131,19 @@ def test_body(engine: Engine, client: Client) -> None:
     assert json.loads(engine.requests[0].body) == {"Name": "web"}
 
 
+def test_a_registry_is_shown_what_it_was_given_and_else_nothing(
+    engine: Engine, client: Client
+) -> None:
+    """In Docker's header, with a new spec as with a new service."""
+    engine.answer("POST /services/create", (201, dump({"ID": "s1"})))
+    engine.answer("POST /services/s1/update", (200, b"{}"))
+    for auth in ("", "e30="):
+        client.create_service(ServiceSpec(name="web"), registry_auth=auth)
+        client.update_service("s1", 1, ServiceSpec(name="web"), registry_auth=auth)
+    shown = [request.headers.get("X-Registry-Auth") for request in engine.requests]
+    assert shown == [None, None, "e30=", "e30="]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "message"),
     [

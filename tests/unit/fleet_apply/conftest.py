@@ -53,6 +53,7 @@ class FakeSwarm:
         self.services: dict[str, Service] = {}
         self.tasks: list[Task] = []
         self.dead: set[str] = set()
+        self.registry_auths: list[str] = []
         self.calls: list[tuple[str, str]] = []
         self.joined: list[tuple[str, JoinRequest]] = []
         self.inits: list[tuple[str, InitRequest]] = []
@@ -189,9 +190,10 @@ class FakeClient:
         self._called("service")
         return next(s for s in self._swarm.services.values() if name in {s.spec.name, s.id})
 
-    def create_service(self, spec: ServiceSpec) -> str:
+    def create_service(self, spec: ServiceSpec, *, registry_auth: str = "") -> str:
         """Answer."""
         self._called("create_service")
+        self._swarm.registry_auths.append(registry_auth)
         name = str(spec.name)
         if name in self._swarm.services:
             raise ApiError(409, f"name conflicts with an existing object: {name}")
@@ -200,9 +202,12 @@ class FakeClient:
         )
         return f"id-{name}"
 
-    def update_service(self, service_id: str, version: int, spec: ServiceSpec) -> None:
+    def update_service(
+        self, service_id: str, version: int, spec: ServiceSpec, *, registry_auth: str = ""
+    ) -> None:
         """Answer."""
         self._called("update_service")
+        self._swarm.registry_auths.append(registry_auth)
         service = self.service(service_id)
         if service.version.index != version:
             raise ApiError(500, "rpc error: code = Unknown desc = update out of sequence")

@@ -23,14 +23,19 @@ from swarmops.fleet.observe import Looked, Seen
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.steps import Gate, Step, StepKind
 from swarmops.fleet.waiting import Patience
+from swarmops.model.defaults import image, task_spec
 from swarmops.model.node import Availability, NodeState, Role
 from swarmops.model.object import ObjectVersion
-from swarmops.model.service import Service, ServiceSpec
+from swarmops.model.service import ContainerSpec, Service, ServiceSpec, TaskSpec
 from swarmops.model.task import Task, TaskState, TaskStatus
 from tests.unit.fleet_apply.conftest import FakeSwarm
 
 NOW_ONLY = Patience(bound_s=0)
-WEB = ServiceSpec(name="web", labels={"a": "1"})
+WEB = ServiceSpec(
+    name="web",
+    labels={"a": "1"},
+    task_template=TaskSpec(container_spec=ContainerSpec(image="r.example.com/web")),
+)
 
 
 class FakeBackend:
@@ -325,6 +330,18 @@ def test_service_meanwhile(
         with pytest.raises(SwarmopsError, match=refusal):
             hands.do(wanted)
     assert fake.services["web"].spec == there.spec
+
+
+def test_registries_are_shown_what_this_machine_has_for_an_image(
+    hands: Actions, fake: FakeSwarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where an apply was told to; the image is the new spec's."""
+    fake.add("h1", manager=True)
+    hands.do(step(StepKind.CREATE_SERVICE, "web", service=WEB))
+    monkeypatch.setattr(hands, "_login", "for {}".format)
+    change = step(StepKind.UPDATE_SERVICE, "web", service=WEB, service_id="id-web", version=1)
+    hands.do(change)
+    assert fake.registry_auths == ["", f"for {image(task_spec(WEB))}"]
 
 
 def test_update_service(hands: Actions, fake: FakeSwarm) -> None:
