@@ -5,6 +5,7 @@ The tests share one swarm of five hosts on each backend; any of them may be a ma
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,7 @@ def test_managers_lost_for_good_are_replaced(swarm: Swarm, tmp_path: Path) -> No
         managers = set(swarm.managers())
         lose(swarm, lost[1])
         swarm.play(wanted(swarm, 3, after="1s"))
+        wait_for(lambda: unchanged_s(swarm, lost[1].name) > 1, "it to be down for a second")
         swarm.apply(rc=3)
         replaced(swarm, lost, managers)
     finally:
@@ -173,6 +175,12 @@ def is_down(swarm: Swarm, name: str) -> bool:
         swarm.nodes()[name]["Status"]["State"] == "down"
         and swarm.managers().get(name) == "unreachable"
     )
+
+
+def unchanged_s(swarm: Swarm, name: str) -> float:
+    """Return for how long a node has been as it is: all hosts have one clock."""
+    since = datetime.fromisoformat(swarm.nodes()[name]["UpdatedAt"])
+    return (datetime.now(UTC) - since).total_seconds()
 
 
 def replaced(swarm: Swarm, lost: Sequence[Host], managers: set[str]) -> None:
