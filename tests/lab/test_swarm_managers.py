@@ -118,7 +118,8 @@ def test_managers_lost_for_good_are_replaced(swarm: Swarm, tmp_path: Path) -> No
         managers = set(swarm.managers())
         lose(swarm, lost[1])
         swarm.play(wanted(swarm, 3, after="1s"))
-        wait_for(lambda: unchanged_s(swarm, lost[1].name) > 1, "it to be down for a second")
+        down_long = "it to be down for a second"
+        wait_for(lambda: unchanged_s(swarm, lost[1].name) > 1, down_long, within_s=60)
         swarm.apply(rc=3)
         replaced(swarm, lost, managers)
     finally:
