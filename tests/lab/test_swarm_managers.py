@@ -22,6 +22,9 @@ from tests.lab.writer import NOT_A_MANAGER, Write, Writer, writing
 
 ELECTION_S = {NATIVE: 1.5, "docker": 60}
 """A write may be tried again, with any manager, for so long after it began."""
+BEAT_S = 3
+"""Docker's five seconds are long to wait for a node to be lost."""
+NOTICED_S = {NATIVE: 0, "docker": 3 * BEAT_S + 1}
 LOST = "its node went down before it was a manager: bring it back, and it is made one"
 SERVICES = {NATIVE: web(5), "docker": service(5)}
 
@@ -41,7 +44,7 @@ def swarm(
         swarm.write(wanted(swarm, 1), managers=hosts, workers=hosts, variables=brief)
         swarm.apply()
         if backend != NATIVE:
-            swarm.beat(every_s=3)  # Docker's five are long to wait for a node to be lost
+            swarm.beat(every_s=BEAT_S)
         yield swarm
 
 
@@ -98,7 +101,7 @@ def test_managers_lost_for_good_are_replaced(swarm: Swarm, tmp_path: Path) -> No
     Neither is given up before its time, but by `--replace-dead`, and by `replace_dead_after` once
     that time is over. The managers that are left take every write meanwhile.
     """
-    swarm.settle()
+    steady(swarm)
     swarm.play(wanted(swarm, 3, after="1h"))
     swarm.apply()
     lost = [swarm.leader() if swarm.backend == NATIVE else follower(swarm)]
@@ -175,6 +178,23 @@ def is_down(swarm: Swarm, name: str) -> bool:
     return (
         swarm.nodes()[name]["Status"]["State"] == "down"
         and swarm.managers().get(name) == "unreachable"
+    )
+
+
+def steady(swarm: Swarm) -> None:
+    """Wait until all hosts are ready, and would be told down by now if they were not heard.
+
+    A Docker Engine whose manager leads and is demoted is ready until it has missed three beats.
+    """
+    wait_for(
+        lambda: (
+            swarm.all_ready()
+            and all(
+                unchanged_s(swarm, host.name) > NOTICED_S[swarm.backend] for host in swarm.hosts
+            )
+        ),
+        "every host a ready node that is heard",
+        within_s=120,
     )
 
 
