@@ -18,13 +18,14 @@ _SETTLE_S = 5.0
 
 def idle(folder: Path, seconds: float) -> bool:
     """Measure the processor's share of a raft member, and of a manager's and a worker's daemon."""
-    _bare(seconds)
+    _bare(seconds, "without TLS")
+    _bare(seconds, "with TLS", "--tls")
     return _daemons(seconds) & _members(folder, seconds)
 
 
-def _bare(seconds: float) -> None:
+def _bare(seconds: float, how: str, *more: str) -> None:
     """Measure what the heartbeats alone cost on this machine, by whomever they are sent."""
-    argv = [sys.executable, "-m", "bench.bare_heartbeats"]
+    argv = [sys.executable, "-m", "bench.bare_heartbeats", *more]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -32,7 +33,7 @@ def _bare(seconds: float) -> None:
             (share,) = _shares([process.pid], seconds).values()
         finally:
             process.kill()
-    print(f"  the same heartbeats by bare asyncio, without TLS: {share:.2f} % of a processor")
+    print(f"  the same heartbeats by bare asyncio, {how}: {share:.2f} % of a processor")
 
 
 def _members(folder: Path, seconds: float) -> bool:

@@ -129,7 +129,7 @@ class OurGroup(Group):
         """Start a member's process."""
         folder = self.folder(number)
         if mode != "open":
-            _certify(self._root, folder / "certificates", f"node{number}")
+            certify(self._root, folder / "certificates", f"node{number}")
         config = {
             "number": number,
             "addresses": self._addresses,
@@ -205,7 +205,8 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def _certify(root: RootCA, folder: Path, node_id: str) -> None:
+def certify(root: RootCA, folder: Path, node_id: str) -> None:
+    """Give a manager a certificate of its own."""
     key, csr = new_request()
     cert = issue(
         root,

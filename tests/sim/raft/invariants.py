@@ -59,6 +59,8 @@ class Invariants:
         self.newest_term = 0
         self.entries: dict[tuple[int, int], tuple[int, int]] = {}
         self.committed: dict[int, tuple[int, int]] = {}
+        self.committed_in: dict[int, int] = {}
+        """The term of whoever first knew an entry to be committed: its leader."""
         self.committed_to = 1
         self.applied: dict[int, tuple[int, int]] = {}
         self.applied_ids: set[int] = set()
@@ -171,11 +173,20 @@ class Invariants:
             self.fail(member, "serves reads under its lease although a newer leader was elected")
 
     def _has_everything(self, member: SimMember, term: int) -> None:
-        """Leader completeness: all that was committed in earlier terms is in the new one's log."""
+        """Leader completeness: all that was committed in earlier terms is in the new one's log.
+
+        The term in which it was committed counts, not its own: a vote that comes late may yet make
+        a leader of a term that the group has left, who lacks what was committed since. It can't
+        commit anything.
+        """
         journal: Journal = member.raft._running.journal
         for index in range(max(journal.first_index, 2), self.committed_to + 1):
             committed = self.committed.get(index)
-            if committed and committed[0] < term and journal.term_at(index) != committed[0]:
+            if (
+                committed
+                and self.committed_in[index] < term
+                and journal.term_at(index) != committed[0]
+            ):
                 self.fail(member, f"leader completeness: entry {index} is not in its log")
 
     def _commits(self, member: SimMember, engine: Any, commit: int) -> None:
@@ -194,6 +205,7 @@ class Invariants:
                     member,
                     f"two entries are committed at {index}: {found}, {self.committed[index]}",
                 )
+            self.committed_in.setdefault(index, engine.term())
         newest = member.raft._running.snapshots._newest
         if engine.applied_index() > max(commit, newest.index if newest else 0):
             self.fail(member, "applied what is not committed")
