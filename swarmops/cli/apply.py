@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.files import (
-    chosen,
-    inventory_argument,
-    login_of,
-    playbook_option,
-    registry_auth_option,
-)
+from swarmops.cli.files import chosen, inventory_argument, playbook_option
 from swarmops.cli.plan import show_env_option
+from swarmops.cli.registry import login_of, registry_auth_option
 from swarmops.cli.selecting import selecting
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 

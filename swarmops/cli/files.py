@@ -12,7 +12,6 @@ import click
 from swarmops.cli.settings import Settings, the_one
 
 if TYPE_CHECKING:
-    from swarmops.fleet.actions import Login
     from swarmops.fleet.current import Choice
 
 
@@ -47,25 +46,6 @@ def forks_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="How many hosts to work on at once",
     )(command)
-
-
-registry_auth_option = click.option(
-    "--with-registry-auth",
-    "registry_auth",
-    is_flag=True,
-    help="Let the swarm pull images of services with what 'docker login' got here",
-)
-
-
-def login_of(*, registry_auth: bool) -> Login:
-    """Return what says what an image's registry is shown; nothing unless that was asked for."""
-    if not registry_auth:
-        from swarmops.fleet.actions import no_login
-
-        return no_login
-    from swarmops.fleet.registry_login import registry_auth as login
-
-    return login
 
 
 def chosen(settings: Settings, inventory: Path | None) -> Choice:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from swarmops.cli.completing import constraints, spreads
-from swarmops.cli.files import login_of, registry_auth_option
+from swarmops.cli.registry import login_of, registry_auth_option
 from swarmops.cli.settings import Settings, common, on_fleet
 from swarmops.cli.values import cpus, duration, size, words
 
