@@ -50,6 +50,7 @@ class _SyncObj(replication._SyncObj):  # noqa: SLF001 - the layers share one cla
 
     def _tick(self) -> None:
         now = self._clock()
+        self._has_beaten = False
         self._stand_for_election(now)
         self.doTick(0.0)
         self._ask_for_votes()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from swarmops.raft import commands
 from swarmops.raft.engine import Engine
-from swarmops.raft.messages import Forward, ForwardRefused, Message, Removed
+from swarmops.raft.messages import CONSENSUS, Forward, ForwardRefused, Message, Removed
 from swarmops.raft.peers import Peers
 from swarmops.raft.proposals import Proposals
 from swarmops.raft.requests import Requests
@@ -59,16 +59,18 @@ class Listener:
         if isinstance(message, Removed):
             if message.raft_id == self._me.raft_id:
                 self._leave()
-        elif engine.refuse_removed(sender) or self._requests.received(sender, message):
+        elif engine.refuse_removed(sender):
             return
+        elif isinstance(message, CONSENSUS):
+            self._guarded(engine.receive, sender, message)
+            if self._waiters.any_waiting():
+                self._kick()
         elif isinstance(message, Forward):
             self._forwarded(sender, message)
         elif isinstance(message, ForwardRefused):
             self._proposals.refused(message.numbers)
         else:
-            self._guarded(engine.receive, sender, message)
-            if self._waiters.any_waiting():
-                self._kick()
+            self._requests.received(sender, message)
 
     def _forwarded(self, sender: str, message: Forward) -> None:
         encoded = [

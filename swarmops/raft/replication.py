@@ -31,6 +31,8 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
     def __init__(self, **arguments: Any) -> None:
         self._progress: dict[str, Progress] = {}
         self._commands: list[bytes] = []
+        self._has_beaten = False
+        """In this tick a heartbeat went to everybody, with all that there was to send."""
         self._verified = 0
         self._verified_term = -1
         self._ack_due = False
@@ -63,6 +65,8 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
             self._journal.extend(
                 [(command, index + place, term) for place, command in enumerate(commands, 1)]
             )
+        elif self._has_beaten:
+            return
         for node in self.followers():
             self._send_entries(node, heartbeat=False)
 
@@ -77,6 +81,7 @@ class _SyncObj(elections._SyncObj):  # noqa: SLF001 - the layers share one class
         self._begin_round(now)
         for node in self.followers():
             self._send_entries(node, heartbeat=True)
+        self._has_beaten = True
 
     def _prepare_leading(self) -> None:
         """Start afresh about every follower."""

@@ -147,8 +147,8 @@ class Requests:
             "the managers did not agree on the change of membership in time: it may still be made"
         )
 
-    def received(self, sender: str, message: Message) -> bool:
-        """Take a question or an answer; False when it is neither."""
+    def received(self, sender: str, message: Message) -> None:
+        """Take a question or an answer."""
         match message:
             case ReadIndexReply() | AdminReply():
                 self._asking.answered(sender, message)
@@ -160,9 +160,6 @@ class Requests:
                     self._begin(self._serve_read(sender, message))
             case Admin():
                 self._begin(self._serve_admin(sender, message))
-            case _:
-                return False
-        return True
 
     async def _serve_read(self, sender: str, message: ReadIndex) -> None:
         index = await self._read_index(self._timing.step_down_s)

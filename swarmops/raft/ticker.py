@@ -52,7 +52,8 @@ class Ticker:
         try:
             self._when_due()
         finally:
-            self.arm()
+            if self._timer is None:  # a tick has armed it
+                self.arm()
 
     def arm(self) -> None:
         """Come again when something is due, if that is before the time already set."""
