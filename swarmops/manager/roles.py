@@ -36,8 +36,8 @@ async def manage_roles(context: LoopContext) -> None:
         dirty = {node.id for node in store.nodes}
         while True:
             dirty = await _compare(context, dirty)
-            period_s = context.timing.demote_retry_s if dirty else context.timing.sweep_s
-            pause_s = until_beat_s(period_s, asyncio.get_running_loop().time())
+            now_s = asyncio.get_running_loop().time()
+            pause_s = until_beat_s(_period_s(context, failed=bool(dirty)), now_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await watch.wait()
@@ -45,6 +45,15 @@ async def manage_roles(context: LoopContext) -> None:
             events, resync = watch.take()
             changed = (event.new for event in events)
             dirty |= {node.id for node in (store.nodes if resync else changed) if node}
+
+
+def _period_s(context: LoopContext, *, failed: bool) -> float:
+    """Return how long to let the group be before it is looked at though no node changed."""
+    if failed:
+        return context.timing.demote_retry_s
+    status = context.raft.status()
+    joining = any(member.raft_id in status.reachable for member in status.learners)
+    return context.timing.joining_s if joining else context.timing.sweep_s
 
 
 async def _compare(context: LoopContext, node_ids: Iterable[str]) -> set[str]:

@@ -20,6 +20,8 @@ class ManagerTiming(msgspec.Struct, frozen=True, kw_only=True):
     """A loop that raised is started again after a pause that doubles between these bounds."""
     sweep_s: float = 0.25
     """How often silent nodes are looked for, and the group is compared with the nodes."""
+    joining_s: float = 0.05
+    """The same, while a manager has joined the group and can't vote yet: that is soon over."""
     rejoin_grace_s: float = 10.0
     """After this manager was without a leader, nodes get so long to come back: more than an
     agent's longest pause between two attempts (8 s)."""
