@@ -85,9 +85,8 @@ class Process:
             transport=self.transport,
             clock=BootClock(),
         )
-        self.port = NodePort(tls, config.cluster_id, web.Application(), self._accept)
+        self.port = NodePort(tls, config.cluster_id, web.Application(), self.transport.accept)
         self.leaderships = 0
-        self._connections: set[asyncio.Task[None]] = set()
         self._writer: asyncio.Task[None] | None = None
         self._answers: list[tuple[float, float]] = []
         self._answered = asyncio.Event()
@@ -100,13 +99,6 @@ class Process:
         self.raft.on_leadership(self._led)
         peers = [self.config.member(n) for n in range(1, len(self.config.addresses) + 1)]
         await self.raft.start(self.config.mode, peers if self.config.mode == "join" else ())
-
-    def _accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
-    ) -> None:
-        task = asyncio.create_task(self.transport.accept(reader, writer, node_id))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     def _led(self, leading: object) -> None:
         self.leaderships += bool(leading)

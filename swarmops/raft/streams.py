@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
-from swarmops.raft.frames import HEAD_BYTES, frame_in, framed, head, read_frame
+from swarmops.raft.frames import Frames, framed
 from swarmops.raft.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL,
+    Frame,
     Hello,
     Message,
     Removed,
@@ -30,34 +31,150 @@ from swarmops.raft.transport import Upcalls
 _QUEUE_BYTES_MAX = 16 * 1024 * 1024
 _QUEUE_MESSAGES_MAX = 4096
 _UNSENT_BYTES_MAX = 64 * 1024
+"""What the stream may hold that hasn't left; more waits in the queue, which has bounds."""
 _REDIAL_MIN_S, _REDIAL_MAX_S = 0.05, 1.0
 _DIAL_BOUND_S = 3.0
-_READ_BYTES = 256 * 1024
 _logger = logging.getLogger(__name__)
 
-Reader = asyncio.StreamReader
-Writer = asyncio.StreamWriter
-Dial = Callable[[str], Awaitable[tuple[Reader, Writer, str]]]
-"""addr → (reader, writer, node id from the peer's certificate); raises OSError."""
+Dial = Callable[[str], Awaitable[tuple[asyncio.Transport, str]]]
+"""addr → (stream, node id from the peer's certificate); raises OSError.
+
+The stream gets its protocol here: whatever it has until then may drop what it hears.
+"""
+
+
+class _Dialled(asyncio.Protocol):
+    """The end of a stream that was dialled: written to, and queued for within bounds.
+
+    The one thing that is said on it is a removal.
+    """
+
+    def __init__(self, stream: asyncio.Transport, heard: Callable[[Frame], None]) -> None:
+        self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """Why the stream ended, once it has."""
+        self._stream = stream
+        self._heard = heard
+        self._frames = Frames()
+        self._is_full = False
+        self._queue: list[bytes] = []
+        self._queued_bytes = 0
+        stream.set_write_buffer_limits(_UNSENT_BYTES_MAX)
+        stream.set_protocol(self)
+        if stream.is_closing():  # before there was anybody to be told
+            self._end(ConnectionResetError("the peer closed the connection"))
+
+    def write(self, body: bytes) -> bool:
+        """Send a message now or when the stream takes more; False when too much waits already."""
+        if not self._is_full:
+            self._stream.write(framed(body))
+            return True
+        if self._queued_bytes > _QUEUE_BYTES_MAX or len(self._queue) >= _QUEUE_MESSAGES_MAX:
+            return False
+        self._queue.append(framed(body))
+        self._queued_bytes += len(body)
+        return True
+
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        batch, self._queue, self._queued_bytes = self._queue, [], 0
+        if batch:
+            self._stream.write(b"".join(batch))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.taken(data):
+                self._heard(decode(body))
+        except (msgspec.DecodeError, ValueError) as error:
+            self._end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionResetError("the peer closed the connection"))
+
+    def _end(self, error: Exception) -> None:
+        if not self.lost.done():
+            self.lost.set_result(error)
 
 
 class _Peer:
-    """One peer's outgoing side: its queue, bounded, and the task that dials and writes."""
+    """One peer's outgoing side: the task that dials it, and what it dialled."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self.queue: list[bytes] = []
-        self.queued_bytes = 0
-        self.wake = asyncio.Event()
         self.redial = asyncio.Event()
-        self.is_connected = False
-        self.writer: Writer | None = None
-        """What to write to at once while it takes it; what it doesn't is queued."""
+        self.dialled: _Dialled | None = None
+        """Where messages go while it is connected."""
         self.task: asyncio.Task[None] | None = None
 
 
+class _Accepted(asyncio.Protocol):
+    """The end of a stream that was accepted: a greeting is heard, then messages."""
+
+    def __init__(self, owner: StreamTransport, node_id: str) -> None:
+        self._owner = owner
+        self._node_id = node_id
+        self._frames = Frames()
+        self._sender = ""
+        self._stream: asyncio.Transport | None = None
+        self._greeting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a stream's
+        self._stream = transport
+        loop = asyncio.get_running_loop()
+        self._greeting = loop.call_later(_DIAL_BOUND_S, self.end, "it does not greet")
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.taken(data):
+                if self._stream is None:  # what came before, maybe in the same packet, ended it
+                    return
+                self._take(decode(body))
+        except (msgspec.DecodeError, ValueError) as error:
+            self.end(str(error))
+
+    def _take(self, message: Frame) -> None:
+        if self._sender:
+            if isinstance(message, Hello):
+                raise ValueError("it greets twice")
+            self._owner.message_received(self, self._sender, message)
+            return
+        if not isinstance(message, Hello) or message.protocol != PROTOCOL:
+            raise ValueError("it does not speak this version of the protocol")
+        self._forget_time_out()
+        self._sender = self._owner.greeted(self, message, self._node_id)
+
+    def take_leave(self, message: Message) -> None:
+        """Say the one thing that is ever said on such a stream, and hear no more."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.write(framed(encode(message)))
+            stream.close()
+
+    def end(self, reason: str) -> None:
+        """Hear no more."""
+        self._forget_time_out()
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            _logger.info("closing the connection from node %s: %s", self._node_id, reason)
+            stream.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _logger.debug("the connection from node %s ended: %s", self._node_id, exc)
+        self._forget_time_out()
+        self._stream = None
+        self._owner.lost(self, self._sender)
+
+    def _forget_time_out(self) -> None:
+        if self._greeting is not None:
+            self._greeting.cancel()
+            self._greeting = None
+
+
 class StreamTransport:
-    """The real transport, on asyncio streams that the runtime opens and accepts.
+    """The real transport, on streams that the runtime opens and accepts.
 
     ``is_banned`` says whether a node was removed for good: it is never heard as a stranger, though
     its certificate is still a manager's.
@@ -67,7 +184,8 @@ class StreamTransport:
         self._dial = dial
         self._is_banned = is_banned
         self._peers: dict[str, _Peer] = {}
-        self._incoming: dict[str, set[Writer]] = {}
+        self._accepted: set[_Accepted] = set()
+        self._incoming: dict[str, set[_Accepted]] = {}
         self._me = ""
         self._upcalls: Upcalls | None = None
 
@@ -87,42 +205,15 @@ class StreamTransport:
                 peer.task = asyncio.get_running_loop().create_task(self._keep_connected(peer))
 
     def send(self, raft_id: str, message: Message) -> bool:
-        """Queue a message for a connected peer, within bounds."""
+        """Write to a connected peer, or queue what it doesn't take yet, within bounds."""
         peer = self._peers.get(raft_id)
-        if peer is None or not peer.is_connected:
-            return False
-        if peer.queued_bytes > _QUEUE_BYTES_MAX or len(peer.queue) >= _QUEUE_MESSAGES_MAX:
+        if peer is None or peer.dialled is None:
             return False
         body = encode(message)
         if len(body) > FRAME_BYTES_MAX:
             _logger.error("a message of %d bytes to %s is too large", len(body), raft_id)
             return False
-        if peer.writer is not None and not peer.queue and _takes_more(peer.writer):
-            peer.writer.write(framed(body))
-            return True
-        peer.queue += (head(body), body)
-        peer.queued_bytes += len(body)
-        peer.wake.set()
-        return True
-
-    async def accept(self, reader: Reader, writer: Writer, peer_node_id: str) -> None:
-        """Read from an accepted connection until it ends or breaks a rule; then close it.
-
-        The runtime has checked the certificate (a manager of this swarm); ``peer_node_id`` is its.
-        """
-        sender = ""
-        try:
-            sender = await self._greet(reader, writer, peer_node_id)
-            if sender:
-                self._incoming.setdefault(sender, set()).add(writer)
-                await self._receive(reader, sender)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-            _logger.debug("the connection from node %s ended: %s", peer_node_id, error)
-        except (msgspec.DecodeError, ValueError) as error:
-            _logger.info("closing the connection from node %s: %s", peer_node_id, error)
-        finally:
-            writer.close()
-            self._forget_incoming(sender, writer)
+        return peer.dialled.write(body)
 
     async def stop(self) -> None:
         """Hang up on everyone."""
@@ -130,84 +221,77 @@ class StreamTransport:
         self._upcalls = None
         for task in tasks:
             task.cancel()
-        for writers in self._incoming.values():
-            for writer in writers:
-                writer.close()
+        for accepted in list(self._accepted):
+            accepted.end("this member stops")
         await asyncio.gather(*tasks, return_exceptions=True)
         self._peers.clear()
 
-    async def _greet(self, reader: Reader, writer: Writer, peer_node_id: str) -> str:
-        """Check the first frame; return the sender's raft id, "" when it may not speak."""
-        async with asyncio.timeout(_DIAL_BOUND_S):
-            hello = decode(await read_frame(reader))
-        if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
-            raise ValueError("it does not speak this version of the protocol")
+    # What was accepted.
+
+    def accept(self, peer_node_id: str) -> asyncio.Protocol:
+        """Return what reads from an accepted stream until it ends or breaks a rule; then closes it.
+
+        The runtime has checked the certificate (a manager of this swarm); ``peer_node_id`` is its.
+        """
+        accepted = _Accepted(self, peer_node_id)
+        self._accepted.add(accepted)
+        return accepted
+
+    def greeted(self, accepted: _Accepted, hello: Hello, node_id: str) -> str:
+        """Return the sender's raft id, "" when it may not speak and was told why.
+
+        Raises ValueError when it is none of ours.
+        """
         if self._upcalls is not None and self._upcalls.is_removed(hello.sender):
-            body = encode(Removed(hello.sender))
-            writer.write(framed(body))
-            await writer.drain()
+            accepted.take_leave(Removed(hello.sender))
             return ""
         peer = self._peers.get(hello.sender)
         if peer is None and self._upcalls is not None and hello.receiver == self._me:
-            stranger = Member(hello.sender, peer_node_id, hello.addr)
-            banned = self._is_banned(peer_node_id)
+            stranger = Member(hello.sender, node_id, hello.addr)
+            banned = self._is_banned(node_id)
             if hello.addr and not banned and self._upcalls.stranger_dialled(stranger):
                 peer = self._peers.get(hello.sender)
         if hello.receiver != self._me or peer is None:
             raise ValueError(f"raft member {hello.sender} and this one are no peers")
-        if peer.member.node_id != peer_node_id:
+        if peer.member.node_id != node_id:
             raise ValueError(f"raft member {hello.sender} is node {peer.member.node_id}")
-        if not peer.is_connected:
+        if peer.dialled is None:
             peer.redial.set()
+        self._incoming.setdefault(hello.sender, set()).add(accepted)
         return hello.sender
 
-    async def _receive(self, reader: Reader, sender: str) -> None:
-        buffer = bytearray()
-        while chunk := await reader.read(_READ_BYTES):
-            buffer += chunk
-            start = 0
-            while (body := frame_in(buffer, start)) is not None:
-                start += HEAD_BYTES + len(body)
-                message = decode(body)
-                if isinstance(message, Hello):
-                    raise ValueError("it greets twice")  # noqa: TRY004 - the peer's fault
-                if self._upcalls is None or sender not in self._peers:
-                    return
-                self._upcalls.message_received(sender, message)
-            del buffer[:start]
+    def message_received(self, accepted: _Accepted, sender: str, message: Message) -> None:
+        """Pass on what a greeted peer says."""
+        if self._upcalls is None or sender not in self._peers:
+            accepted.end("it is no peer any more")
+        else:
+            self._upcalls.message_received(sender, message)
 
-    def _forget_incoming(self, sender: str, writer: Writer) -> None:
-        writers = self._incoming.get(sender)
-        if writers is None:
-            return
-        writers.discard(writer)
-        if not writers:
+    def lost(self, accepted: _Accepted, sender: str) -> None:
+        """Note that an accepted stream ended."""
+        self._accepted.discard(accepted)
+        of_sender = self._incoming.get(sender, set())
+        of_sender.discard(accepted)
+        if sender in self._incoming and not of_sender:
             del self._incoming[sender]
             if self._upcalls is not None:
                 self._upcalls.peer_lost(sender)
+
+    # What is dialled.
 
     def _drop(self, raft_id: str) -> None:
         peer = self._peers.pop(raft_id)
         if peer.task is not None:
             peer.task.cancel()
-        for writer in self._incoming.get(raft_id, set()):
-            writer.close()
-        self._mark(peer, connected=False)
+        for accepted in list(self._incoming.get(raft_id, ())):
+            accepted.end("it is no peer any more")
+        self._disconnected(peer)
 
-    def _mark(self, peer: _Peer, *, connected: bool) -> None:
-        if peer.is_connected == connected:
-            return
-        peer.is_connected = connected
-        if not connected:
-            peer.writer = None
-            peer.queue.clear()
-            peer.queued_bytes = 0
-        if self._upcalls is None:
-            return
-        if connected:
-            self._upcalls.peer_connected(peer.member.raft_id)
-        else:
-            self._upcalls.peer_disconnected(peer.member.raft_id)
+    def _disconnected(self, peer: _Peer) -> None:
+        if peer.dialled is not None:
+            peer.dialled = None
+            if self._upcalls is not None:
+                self._upcalls.peer_disconnected(peer.member.raft_id)
 
     async def _keep_connected(self, peer: _Peer) -> None:
         wait_s = _REDIAL_MIN_S
@@ -217,12 +301,12 @@ class StreamTransport:
             peer.redial.clear()
             try:
                 await self._connect_once(peer)
-            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            except (OSError, TimeoutError) as error:
                 _logger.debug("no connection to %s: %s", peer.member.addr, error)
             except Exception as error:  # noqa: BLE001 - a dialler's error must not end the dialling
                 _logger.warning("closing the connection to %s: %s", peer.member.addr, error)
             finally:
-                self._mark(peer, connected=False)
+                self._disconnected(peer)
             lived = loop.time() - began > _REDIAL_MAX_S
             wait_s = _REDIAL_MIN_S if lived else min(wait_s * 2, _REDIAL_MAX_S)
             await self._until_redial(peer, wait_s)
@@ -235,45 +319,23 @@ class StreamTransport:
                 await peer.redial.wait()
 
     async def _connect_once(self, peer: _Peer) -> None:
-        """Dial, greet and write until the connection ends."""
+        """Dial and greet; raise what ends the connection."""
         async with asyncio.timeout(_DIAL_BOUND_S):
-            reader, writer, node_id = await self._dial(peer.member.addr)
+            stream, node_id = await self._dial(peer.member.addr)
         try:
             if node_id != peer.member.node_id:
                 raise ValueError(f"it is node {node_id}, not {peer.member.node_id}")
+            dialled = _Dialled(stream, lambda message: self._told(peer, message))
             addr = self._upcalls.addr if self._upcalls is not None else ""
-            body = encode(Hello(PROTOCOL, self._me, peer.member.raft_id, addr))
-            writer.write(framed(body))
-            peer.writer = writer
-            self._mark(peer, connected=True)
-            watch = asyncio.get_running_loop().create_task(self._watch(reader, peer))
-            write = asyncio.get_running_loop().create_task(self._write(writer, peer))
-            try:
-                await asyncio.wait((watch, write), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                watch.cancel()
-                write.cancel()
-                await asyncio.gather(watch, write, return_exceptions=True)
+            dialled.write(encode(Hello(PROTOCOL, self._me, peer.member.raft_id, addr)))
+            peer.dialled = dialled
+            if self._upcalls is not None:
+                self._upcalls.peer_connected(peer.member.raft_id)
+            raise await dialled.lost
         finally:
             # Not close: that waits for a peer that takes nothing, with all that is buffered.
-            writer.transport.abort()
+            stream.abort()
 
-    async def _watch(self, reader: Reader, peer: _Peer) -> None:
-        """Wait for the end of a dialled connection; the one thing said on it is a removal."""
-        message = decode(await read_frame(reader))
+    def _told(self, peer: _Peer, message: Frame) -> None:
         if isinstance(message, Removed) and self._upcalls is not None:
             self._upcalls.message_received(peer.member.raft_id, message)
-
-    async def _write(self, writer: Writer, peer: _Peer) -> None:
-        while True:
-            await peer.wake.wait()
-            peer.wake.clear()
-            batch, peer.queue = peer.queue, []
-            peer.queued_bytes = 0
-            writer.write(b"".join(batch))
-            await writer.drain()
-
-
-def _takes_more(writer: Writer) -> bool:
-    """Say whether what was written has nearly left: else the queue with its bounds takes over."""
-    return writer.transport.get_write_buffer_size() < _UNSENT_BYTES_MAX

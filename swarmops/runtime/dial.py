@@ -36,6 +36,7 @@ from swarmops.pki.wire import (
 )
 from swarmops.runtime.session_channel import SessionChannel
 from swarmops.runtime.silence import end_when_silent
+from swarmops.runtime.tls_stream import TlsStream, dialled
 
 Reply = TypeVar("Reply")
 CONNECT_TIMEOUT_S = 5.0
@@ -74,21 +75,18 @@ async def become_member(addr: str, tls: NodeTLS, request: MemberRequest) -> Memb
     return await _call(addr, tls.client(ALPN_CA), "/member", body=request, reply=MemberReply)
 
 
-async def dial_raft(
-    addr: str, tls: NodeTLS
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
-    """Open a Raft connection; returns the streams and the node ID that the peer proved."""
+async def dial_raft(addr: str, tls: NodeTLS) -> tuple[TlsStream, str]:
+    """Open a Raft connection; returns the stream and the node ID that the peer proved."""
     host, port = split_address(addr)
-    reader, writer = await asyncio.wait_for(
-        asyncio.open_connection(host, port, ssl=tls.client(ALPN_RAFT)), CONNECT_TIMEOUT_S
-    )
-    peer = peer_identity(writer.get_extra_info("peercert"))
-    chosen = writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        stream = await dialled(host, port, tls.client(ALPN_RAFT))
+    peer = peer_identity(stream.get_extra_info("peercert"))
+    chosen = stream.get_extra_info("ssl_object").selected_alpn_protocol()
     if peer is None or peer.role is not Role.MANAGER or chosen != ALPN_RAFT:
-        writer.close()
+        stream.abort()
         raise ConnectionError(f"{addr}: is no manager of this swarm")
-    end_when_silent(writer.transport)
-    return reader, writer, peer.node_id
+    end_when_silent(stream)
+    return stream, peer.node_id
 
 
 async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> SessionChannel:

@@ -3,8 +3,9 @@
 Used by ``port``. A handshake costs a millisecond or two, and when a manager dies thousands of
 agents come to the others at once: taken as they come, they would keep Raft from electing a leader,
 and without one they are sent away and come again. So Raft's connections, which say so in clear in
-their first message, come in at once, and of the others a few in each turn of the event loop; the
-newest first, since it will wait longest. Whoever hung up meanwhile costs no handshake at all.
+their first message, come in at once, by a way of their own, and of the others a few in each turn of
+the event loop; the newest first, since it will wait longest. (Of Raft's, one whose first message
+was cut in two comes in with the others.) Whoever hung up meanwhile costs no handshake at all.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ _BACKLOG = 1024
 class Door:
     """Listens; hands connections on in order."""
 
-    def __init__(self, enter: Enter, takes_agents: Callable[[], bool]) -> None:
+    def __init__(self, enter: Enter, enter_raft: Enter, takes_agents: Callable[[], bool]) -> None:
         self._enter = enter
+        self._enter_raft = enter_raft
         self._takes_agents = takes_agents
         self._listener: socket.socket | None = None
         self._waiting: deque[tuple[socket.socket, bytes]] = deque()
@@ -95,7 +97,7 @@ class Door:
 
     def _sort(self, connection: socket.socket, first: bytes) -> None:
         if ALPN_RAFT.encode() in first:
-            self._enter(connection)
+            self._enter_raft(connection)
             return
         self._waiting.append((connection, first))
         if len(self._waiting) > WAITING_MAX:

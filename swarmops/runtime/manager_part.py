@@ -82,7 +82,6 @@ class ManagerPart:
         )
         self.raft.on_leadership(self.manager.on_leadership)
         self.raft.on_removed(on_removed)
-        self._connections: set[asyncio.Task[None]] = set()
         self._started = False
         self._authority = CertificateAuthority(self.store, now=now, rng=rng)
         self._port = NodePort(
@@ -191,15 +190,8 @@ class ManagerPart:
             await self._port.close()
             raise
 
-    def _accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
-    ) -> None:
-        if not self._started:
-            writer.close()
-            return
-        task = asyncio.create_task(self._transport.accept(reader, writer, node_id))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+    def _accept(self, node_id: str) -> asyncio.Protocol | None:
+        return self._transport.accept(node_id) if self._started else None
 
     async def _ask_to_join(self, addrs: list[str], request: MemberRequest) -> MemberReply:
         while True:

@@ -75,14 +75,7 @@ async def main(directory: str, number: int, ports: list[int], mode: Any) -> None
 
     tls = NodeTLS(Path(f"{directory}.tls"))
     transport = StreamTransport(lambda addr: dial_raft(addr, tls))
-    connections: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str) -> None:
-        task = asyncio.ensure_future(transport.accept(reader, writer, node_id))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    port = NodePort(tls, CLUSTER, web.Application(), accept)
+    port = NodePort(tls, CLUSTER, web.Application(), transport.accept)
     await port.listen("127.0.0.1", ports[number - 1])
     raft = Raft(
         directory=Path(directory),

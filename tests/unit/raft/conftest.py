@@ -40,6 +40,43 @@ class Register:
         self.restored += 1
 
 
+class Names(asyncio.Protocol):
+    """Stands in for certificates: each end says its node id, a line, before all else."""
+
+    def __init__(self, mine: str, then: Callable[[str], asyncio.Protocol] | None = None) -> None:
+        self.theirs: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._mine = mine
+        self._then = then
+        self._heard = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say ours."""
+        assert isinstance(transport, asyncio.Transport)
+        self._stream = transport
+        transport.write(self._mine.encode() + b"\n")
+
+    def data_received(self, data: bytes) -> None:
+        """Hear theirs, and make way."""
+        self._heard += data
+        line, newline, rest = self._heard.partition(b"\n")
+        if not newline:
+            return
+        if not self.theirs.done():
+            self.theirs.set_result(line.decode())
+        if self._then is not None:
+            protocol = self._then(line.decode())
+            self._stream.set_protocol(protocol)
+            protocol.connection_made(self._stream)
+            if rest:
+                protocol.data_received(rest)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the wait."""
+        if not self.theirs.done():
+            self.theirs.set_exception(exc or ConnectionResetError("it says no name"))
+            self.theirs.exception()  # nobody may be waiting
+
+
 class Manager:
     """One member with its server."""
 
@@ -58,32 +95,25 @@ class Manager:
             timing=timing,
         )
 
-        self._accepted: set[asyncio.StreamWriter] = set()
-
     async def listen(self) -> None:
         """Accept connections on the member's address."""
         host, port = self.member.addr.split(":")
-        self.server = await asyncio.start_server(self._accept, host, int(port))
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_server(self._accept, host, int(port))
 
-    async def _dial(self, addr: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    async def _dial(self, addr: str) -> tuple[asyncio.Transport, str]:
         host, port = addr.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(self.member.node_id.encode() + b"\n")
+        stream, names = await asyncio.get_running_loop().create_connection(
+            lambda: Names(self.member.node_id), host, int(port)
+        )
         try:
-            return reader, writer, (await reader.readline()).decode().strip()
+            return stream, await names.theirs
         except BaseException:
-            writer.close()
+            stream.abort()
             raise
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._accepted.add(writer)
-        try:
-            node_id = (await reader.readline()).decode().strip()
-            writer.write(self.member.node_id.encode() + b"\n")
-            await self.transport.accept(reader, writer, node_id)
-        finally:
-            self._accepted.discard(writer)
-            writer.close()
+    def _accept(self) -> asyncio.Protocol:
+        return Names(self.member.node_id, self.transport.accept)
 
     async def stop(self) -> None:
         """End it, as a process does that is told to."""
@@ -91,8 +121,6 @@ class Manager:
             self.server.close()
             self.server = None
         await self.raft.stop()
-        for writer in self._accepted:
-            writer.transport.abort()
 
 
 class Group:

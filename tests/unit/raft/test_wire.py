@@ -78,6 +78,14 @@ def said(message: Message) -> bytes:
     return HELLO + frame(encode(message))
 
 
+async def dialled(server: asyncio.Server) -> asyncio.Transport:
+    """Dial as the runtime does."""
+    stream, _ = await asyncio.get_running_loop().create_connection(
+        asyncio.Protocol, *server.sockets[0].getsockname()
+    )
+    return stream
+
+
 async def spoken(data: bytes, node_id: str = PEER.node_id, gone: str = "") -> tuple[Any, bytes]:
     """Say something to a transport; return what it passed on and what it answered."""
 
@@ -89,10 +97,8 @@ async def spoken(data: bytes, node_id: str = PEER.node_id, gone: str = "") -> tu
     transport.start(ME.raft_id, upcalls)
     transport.set_peers([PEER])
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await transport.accept(reader, writer, node_id)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: transport.accept(node_id), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     writer.write(data)
     try:
@@ -170,8 +176,7 @@ async def test_another_node_at_a_members_address_hears_nothing():
     nodes = ["node-z", PEER.node_id]
 
     async def dial(_addr: str) -> Any:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        return reader, writer, nodes.pop(0)
+        return await dialled(server), nodes.pop(0)
 
     transport = StreamTransport(dial)
     transport.start(ME.raft_id, Upcalls())
@@ -222,21 +227,21 @@ async def test_a_stranger_is_heard_only_when_the_member_wants_it(
 
     upcalls.welcome = welcome
     transport.start(ME.raft_id, upcalls)
-    reader = asyncio.StreamReader()
-    reader.feed_data(frame(encode(Hello(PROTOCOL, "zz", ME.raft_id, "10.0.0.9:2377"))))
-    reader.feed_data(frame(encode(VOTE)))
-    reader.feed_eof()
-    closed: list[bool] = []
-
-    class Closed:
-        def close(self) -> None:
-            closed.append(True)
-
-    await transport.accept(reader, Closed(), node_id)  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: transport.accept(node_id), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(frame(encode(Hello(PROTOCOL, "zz", ME.raft_id, "10.0.0.9:2377"))))
+    writer.write(frame(encode(VOTE)))
+    writer.write_eof()
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        answer = await reader.read()
+    writer.close()
+    server.close()
     await transport.stop()
+    assert answer == b""
     assert asked == [Member("zz", "node-z", "10.0.0.9:2377")] * (node_id != "banned")
     assert upcalls.received == ([("zz", VOTE)] if heard else [])
-    assert closed == [True]
 
 
 async def test_a_slow_peer_costs_bounded_memory():
@@ -251,8 +256,7 @@ async def test_a_slow_peer_costs_bounded_memory():
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
 
     async def dial(_addr: str) -> Any:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        return reader, writer, PEER.node_id
+        return await dialled(server), PEER.node_id
 
     transport, upcalls = StreamTransport(dial), Upcalls()
     transport.start(ME.raft_id, upcalls)

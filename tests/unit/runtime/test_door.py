@@ -37,7 +37,8 @@ class Entered:
         self.ports: list[int] = []
         self.takes_agents = takes_agents
         self._entered = asyncio.Event()
-        self.door = Door(self._enter, lambda: self.takes_agents)
+        self.ports_of_raft: list[int] = []
+        self.door = Door(self._enter, self._enter_raft, lambda: self.takes_agents)
         self._peers: list[Peer] = []
         self._in: list[socket.socket] = []
 
@@ -58,6 +59,10 @@ class Entered:
         self._in.append(connection)
         self.ports.append(connection.getpeername()[1])
         self._entered.set()
+
+    def _enter_raft(self, connection: socket.socket) -> None:
+        self.ports_of_raft.append(connection.getpeername()[1])
+        self._enter(connection)
 
     def knock(self, protocol: str) -> Peer:
         """Connect a peer, without giving the event loop a turn."""
@@ -91,6 +96,7 @@ async def test_raft_comes_in_ahead_of_all_agents_that_wait() -> None:
         raft = door.knock(ALPN_RAFT)
         await door.came(21)
     assert door.ports[0] == raft.port
+    assert door.ports_of_raft == [raft.port]
     assert sorted(door.ports[1:]) == sorted(agent.port for agent in agents)
 
 

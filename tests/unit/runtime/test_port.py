@@ -122,14 +122,15 @@ class FakeManager:
         finally:
             self.logs_ended.set()
 
-    def accept(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_id: str
-    ) -> None:
-        """Remember the peer, and send it a byte."""
-        del reader
+    def accept(self, node_id: str) -> asyncio.Protocol:
+        """Remember the peer, and answer what it says."""
         self.raft_peers.append(node_id)
-        self.raft_sockets.append(writer.get_extra_info("socket"))
-        writer.write(b"r")
+
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.raft_sockets.append(writer.get_extra_info("socket"))
+            writer.write(await reader.read(1))
+
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
 
 
 class World:
@@ -164,25 +165,70 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
+async def dialled(addr: str, tls: NodeTLS) -> tuple[asyncio.StreamReader, asyncio.Transport, str]:
+    """Dial, say a byte, and read from what was dialled."""
+    stream, peer = await dial_raft(addr, tls)
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    stream.set_protocol(protocol)
+    protocol.connection_made(stream)
+    stream.write(b"r")
+    return reader, stream, peer
+
+
 async def test_a_manager_speaks_raft_and_is_known_by_its_certificate(world: World, tmp_path: Path):
     """The Raft transport gets the stream with the node ID that was proved."""
     tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
-    reader, writer, peer = await dial_raft(world.addr, tls)
+    reader, stream, peer = await dialled(world.addr, tls)
     assert await reader.readexactly(1) == b"r"
     assert (peer, world.manager.raft_peers) == ("server", ["m2"])
+    stream.close()
+
+
+async def test_a_first_message_that_comes_in_two_parts_is_raft_all_the_same(
+    world: World, tmp_path: Path
+):
+    """With the large keys of newer TLS it needn't fit into one packet."""
+    tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
+    host, _, port = world.addr.partition(":")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls.client(ALPN_RAFT).wrap_bio(incoming, outgoing)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    writer.write(hello[:20])
+    await asyncio.sleep(0.2)
+    writer.write(hello[20:])
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                client.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                incoming.write(await reader.read(65536))
+        client.write(b"r")
+        writer.write(outgoing.read())
+        answer = b""
+        while not answer:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                answer = client.read(1)
+                break
+            incoming.write(await reader.read(65536))
+    assert (answer, world.manager.raft_peers) == (b"r", ["m2"])
     writer.close()
 
 
 async def test_raft_connections_to_dead_machines_end_within_seconds(world: World, tmp_path: Path):
     """On both ends the kernel gives up soon: a manager that comes back is sent to at once."""
     tls = node_tls(tmp_path / "m2", world.root, Role.MANAGER)
-    reader, writer, _ = await dial_raft(world.addr, tls)
+    reader, stream, _ = await dialled(world.addr, tls)
     await reader.readexactly(1)
-    for sock in (writer.get_extra_info("socket"), *world.manager.raft_sockets):
+    for sock in (stream.get_extra_info("socket"), *world.manager.raft_sockets):
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 5000
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 5
-    writer.close()
+    stream.close()
 
 
 @pytest.mark.parametrize(
@@ -193,22 +239,22 @@ async def test_raft_is_refused_to_workers_and_to_other_swarms(
 ):
     """The connection ends before a byte of Raft was spoken."""
     tls = node_tls(tmp_path / "x", world.root, role, cluster_id)
-    reader, writer, _ = await dial_raft(world.addr, tls)
+    reader, stream, _ = await dialled(world.addr, tls)
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ssl.SSLError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     assert world.manager.raft_peers == []
-    writer.close()
+    stream.close()
 
 
 async def test_raft_is_refused_to_a_certificate_of_another_root(world: World, tmp_path: Path):
     """A manager's certificate of the same names, but signed by somebody else, is none."""
     tls = node_tls(tmp_path / "m2", new_root(NOW), Role.MANAGER)
     tls.client(ALPN_RAFT).load_verify_locations(cadata=world.root.cert_pem)
-    reader, writer, _ = await dial_raft(world.addr, tls)
+    reader, stream, _ = await dialled(world.addr, tls)
     with pytest.raises((ConnectionError, ssl.SSLError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(reader.readexactly(1), 5)
     assert world.manager.raft_peers == []
-    writer.transport.abort()
+    stream.abort()
 
 
 async def test_a_manager_that_chose_another_protocol_speaks_no_raft(world: World, tmp_path: Path):
