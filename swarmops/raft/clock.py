@@ -134,9 +134,10 @@ class _TimerFd:
         flags = os.O_NONBLOCK | os.O_CLOEXEC
         self._fd = _checked(_libc().timerfd_create(time.CLOCK_BOOTTIME, flags))
         self._spec = _Spec()
-        self._loop = asyncio.get_running_loop()
-        # Not read from: to set it anew is enough to make it unreadable.
-        self._loop.add_reader(self._fd, due)
+        loop = self._loop = asyncio.get_running_loop()
+        # Not read from: to set it anew is enough to make it unreadable. The daemon's loop serves it
+        # ahead of other descriptors (``runtime.fair_loop``).
+        getattr(loop, "add_urgent_reader", loop.add_reader)(self._fd, due)
 
     def set(self, at: float) -> None:
         """Expire at that time instead of any other; at once where it has passed."""

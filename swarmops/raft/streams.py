@@ -29,7 +29,7 @@ from swarmops.raft.seam import Member
 from swarmops.raft.transport import Upcalls
 
 _QUEUE_BYTES_MAX = 16 * 1024 * 1024
-_QUEUE_MESSAGES_MAX = 4096
+_QUEUE_MESSAGES_MAX = 2048
 _UNSENT_BYTES_MAX = 64 * 1024
 """What the stream may hold that hasn't left; more waits in the queue, which has bounds."""
 _REDIAL_MIN_S, _REDIAL_MAX_S = 0.05, 1.0

@@ -27,7 +27,7 @@ from swarmops.runtime.access_port import AccessPort
 from swarmops.runtime.collector import Collector
 from swarmops.runtime.control import Control
 from swarmops.runtime.daemon import DOCKER_SOCKET, Daemon
-from swarmops.runtime.fair_loop import fair_loop
+from swarmops.runtime.fair_loop import FairLoop
 from swarmops.runtime.first_request import FirstRequest
 from swarmops.runtime.hostfacts import read_host_facts
 from swarmops.runtime.log_fields import OfNode
@@ -54,7 +54,7 @@ def main() -> int:
     of_node = OfNode()
     _configure_logging(arguments.log_level, of_node)
     try:
-        with asyncio.Runner(loop_factory=fair_loop) as runner:
+        with asyncio.Runner(loop_factory=FairLoop) as runner:
             runner.run(_run(arguments, of_node))
     except SwarmopsError as exc:
         sys.stderr.write(f"swarmops: {exc}\n")

@@ -7,7 +7,10 @@ import selectors
 import socket
 import time
 
-from swarmops.runtime.fair_loop import READY_PER_TURN, FairSelector, fair_loop
+import pytest
+
+from swarmops.raft import BootClock
+from swarmops.runtime.fair_loop import READY_PER_TURN, FairLoop, FairSelector
 
 
 def pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -64,7 +67,8 @@ def test_it_waits_as_long_as_it_is_told() -> None:
     selector.close()
 
 
-def test_a_timer_that_is_due_does_not_wait_for_all_sockets() -> None:
+@pytest.mark.parametrize("clock", [None, BootClock()], ids=["asyncio's", "Raft's"])
+def test_a_timer_that_is_due_does_not_wait_for_all_sockets(clock: BootClock | None) -> None:
     """Of many readers that are ready only a few run before it."""
     made = pairs(10 * READY_PER_TURN)
     ran: list[object] = []
@@ -77,11 +81,11 @@ def test_a_timer_that_is_due_does_not_wait_for_all_sockets() -> None:
             loop.remove_reader(far)
 
         due: asyncio.Future[int] = loop.create_future()
-        loop.call_later(0, lambda: due.set_result(len(ran)))
         for _, far in made:
             loop.add_reader(far, read, far)
+        (clock or loop).call_later(0, lambda: due.set_result(len(ran)))
         return await due
 
-    with asyncio.Runner(loop_factory=fair_loop) as runner:
+    with asyncio.Runner(loop_factory=FairLoop) as runner:
         assert runner.run(main()) <= 2 * READY_PER_TURN
     close(made)
