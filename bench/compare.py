@@ -145,14 +145,14 @@ def main() -> None:
         for number in range(1, runs + 1):
             print(f"run {number} of {runs}", file=sys.stderr, flush=True)
             measured.append(measure_all(lab, arguments.only))
+        results = {name: medians([run[name] for run in measured]) for name in measured[0]}
+        print(f"{started:%Y-%m-%d %H:%M} UTC, {runs} runs, {os.cpu_count()} processors")
+        print(f"load average {before} before, {load()} after")
+        print("\n".join(lines(results)))
+        print(json.dumps(measured), flush=True)
     finally:
         if found is None:
             labs.down()
-    results = {name: medians([run[name] for run in measured]) for name in measured[0]}
-    print(f"{started:%Y-%m-%d %H:%M} UTC, {runs} runs, {os.cpu_count()} processors")
-    print(f"load average {before} before, {load()} after")
-    print("\n".join(lines(results)))
-    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

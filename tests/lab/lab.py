@@ -216,11 +216,26 @@ def down(name: str | None = None) -> bool:
             if containers := docker("ps", "--all", "--quiet", "--filter", label).split():
                 docker("rm", "--force", "--volumes", *containers)
             for network in docker("network", "ls", "--quiet", "--filter", label).split():
-                docker("network", "rm", network)
+                _remove_network(network)
             if not docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}"):
                 engine.stop()
         shutil.rmtree(lab_dir(name), ignore_errors=True)
         return was_up
+
+
+def _remove_network(network: str) -> None:
+    """Remove it, also where a start that was killed left an end of it that no container has.
+
+    Docker Engine forgets such ends only when it is started anew.
+    """
+    try:
+        docker("network", "rm", network)
+    except LabError:
+        if docker("ps", "--all", "--quiet", "--filter", f"label={LABEL}"):
+            raise
+        engine.stop()
+        engine.start()
+        docker("network", "rm", network)
 
 
 def _start_missing(wanted: Sequence[Host], image: str) -> None:
