@@ -137,7 +137,11 @@ class _TimerFd:
         loop = self._loop = asyncio.get_running_loop()
         # Not read from: to set it anew is enough to make it unreadable. The daemon's loop serves it
         # ahead of other descriptors (``runtime.fair_loop``).
-        getattr(loop, "add_urgent_reader", loop.add_reader)(self._fd, due)
+        try:
+            getattr(loop, "add_urgent_reader", loop.add_reader)(self._fd, due)
+        except BaseException:
+            self.close()
+            raise
 
     def set(self, at: float) -> None:
         """Expire at that time instead of any other; at once where it has passed."""

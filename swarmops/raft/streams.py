@@ -12,9 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
-import msgspec
-
-from swarmops.raft.frames import Frames, framed
+from swarmops.raft.ends import Accepted, Dialled
 from swarmops.raft.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL,
@@ -22,16 +20,11 @@ from swarmops.raft.messages import (
     Hello,
     Message,
     Removed,
-    decode,
     encode,
 )
 from swarmops.raft.seam import Member
 from swarmops.raft.transport import Upcalls
 
-_QUEUE_BYTES_MAX = 16 * 1024 * 1024
-_QUEUE_MESSAGES_MAX = 2048
-_UNSENT_BYTES_MAX = 64 * 1024
-"""What the stream may hold that hasn't left; more waits in the queue, which has bounds."""
 _REDIAL_MIN_S, _REDIAL_MAX_S = 0.05, 1.0
 _DIAL_BOUND_S = 3.0
 _logger = logging.getLogger(__name__)
@@ -43,134 +36,15 @@ The stream gets its protocol here: whatever it has until then may drop what it h
 """
 
 
-class _Dialled(asyncio.Protocol):
-    """The end of a stream that was dialled: written to, and queued for within bounds.
-
-    The one thing that is said on it is a removal.
-    """
-
-    def __init__(self, stream: asyncio.Transport, heard: Callable[[Frame], None]) -> None:
-        self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        """Why the stream ended, once it has."""
-        self._stream = stream
-        self._heard = heard
-        self._frames = Frames()
-        self._is_full = False
-        self._queue: list[bytes] = []
-        self._queued_bytes = 0
-        stream.set_write_buffer_limits(_UNSENT_BYTES_MAX)
-        stream.set_protocol(self)
-        if stream.is_closing():  # before there was anybody to be told
-            self._end(ConnectionResetError("the peer closed the connection"))
-
-    def write(self, body: bytes) -> bool:
-        """Send a message now or when the stream takes more; False when too much waits already."""
-        if not self._is_full:
-            self._stream.write(framed(body))
-            return True
-        if self._queued_bytes > _QUEUE_BYTES_MAX or len(self._queue) >= _QUEUE_MESSAGES_MAX:
-            return False
-        self._queue.append(framed(body))
-        self._queued_bytes += len(body)
-        return True
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        batch, self._queue, self._queued_bytes = self._queue, [], 0
-        if batch:
-            self._stream.write(b"".join(batch))
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.taken(data):
-                self._heard(decode(body))
-        except (msgspec.DecodeError, ValueError) as error:
-            self._end(error)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end(exc or ConnectionResetError("the peer closed the connection"))
-
-    def _end(self, error: Exception) -> None:
-        if not self.lost.done():
-            self.lost.set_result(error)
-
-
 class _Peer:
     """One peer's outgoing side: the task that dials it, and what it dialled."""
 
     def __init__(self, member: Member) -> None:
         self.member = member
         self.redial = asyncio.Event()
-        self.dialled: _Dialled | None = None
+        self.dialled: Dialled | None = None
         """Where messages go while it is connected."""
         self.task: asyncio.Task[None] | None = None
-
-
-class _Accepted(asyncio.Protocol):
-    """The end of a stream that was accepted: a greeting is heard, then messages."""
-
-    def __init__(self, owner: StreamTransport, node_id: str) -> None:
-        self._owner = owner
-        self._node_id = node_id
-        self._frames = Frames()
-        self._sender = ""
-        self._stream: asyncio.Transport | None = None
-        self._greeting: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - it is a stream's
-        self._stream = transport
-        loop = asyncio.get_running_loop()
-        self._greeting = loop.call_later(_DIAL_BOUND_S, self.end, "it does not greet")
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.taken(data):
-                if self._stream is None:  # what came before, maybe in the same packet, ended it
-                    return
-                self._take(decode(body))
-        except (msgspec.DecodeError, ValueError) as error:
-            self.end(str(error))
-
-    def _take(self, message: Frame) -> None:
-        if self._sender:
-            if isinstance(message, Hello):
-                raise ValueError("it greets twice")
-            self._owner.message_received(self, self._sender, message)
-            return
-        if not isinstance(message, Hello) or message.protocol != PROTOCOL:
-            raise ValueError("it does not speak this version of the protocol")
-        self._forget_time_out()
-        self._sender = self._owner.greeted(self, message, self._node_id)
-
-    def take_leave(self, message: Message) -> None:
-        """Say the one thing that is ever said on such a stream, and hear no more."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.write(framed(encode(message)))
-            stream.close()
-
-    def end(self, reason: str) -> None:
-        """Hear no more."""
-        self._forget_time_out()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            _logger.info("closing the connection from node %s: %s", self._node_id, reason)
-            stream.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        _logger.debug("the connection from node %s ended: %s", self._node_id, exc)
-        self._forget_time_out()
-        self._stream = None
-        self._owner.lost(self, self._sender)
-
-    def _forget_time_out(self) -> None:
-        if self._greeting is not None:
-            self._greeting.cancel()
-            self._greeting = None
 
 
 class StreamTransport:
@@ -184,8 +58,8 @@ class StreamTransport:
         self._dial = dial
         self._is_banned = is_banned
         self._peers: dict[str, _Peer] = {}
-        self._accepted: set[_Accepted] = set()
-        self._incoming: dict[str, set[_Accepted]] = {}
+        self._accepted: set[Accepted] = set()
+        self._incoming: dict[str, set[Accepted]] = {}
         self._me = ""
         self._upcalls: Upcalls | None = None
 
@@ -233,11 +107,11 @@ class StreamTransport:
 
         The runtime has checked the certificate (a manager of this swarm); ``peer_node_id`` is its.
         """
-        accepted = _Accepted(self, peer_node_id)
+        accepted = Accepted(self, peer_node_id)
         self._accepted.add(accepted)
         return accepted
 
-    def greeted(self, accepted: _Accepted, hello: Hello, node_id: str) -> str:
+    def greeted(self, accepted: Accepted, hello: Hello, node_id: str) -> str:
         """Return the sender's raft id, "" when it may not speak and was told why.
 
         Raises ValueError when it is none of ours.
@@ -260,14 +134,14 @@ class StreamTransport:
         self._incoming.setdefault(hello.sender, set()).add(accepted)
         return hello.sender
 
-    def message_received(self, accepted: _Accepted, sender: str, message: Message) -> None:
+    def message_received(self, accepted: Accepted, sender: str, message: Message) -> None:
         """Pass on what a greeted peer says."""
         if self._upcalls is None or sender not in self._peers:
             accepted.end("it is no peer any more")
         else:
             self._upcalls.message_received(sender, message)
 
-    def lost(self, accepted: _Accepted, sender: str) -> None:
+    def lost(self, accepted: Accepted, sender: str) -> None:
         """Note that an accepted stream ended."""
         self._accepted.discard(accepted)
         of_sender = self._incoming.get(sender, set())
@@ -325,13 +199,13 @@ class StreamTransport:
         try:
             if node_id != peer.member.node_id:
                 raise ValueError(f"it is node {node_id}, not {peer.member.node_id}")
-            dialled = _Dialled(stream, lambda message: self._told(peer, message))
+            dialled = Dialled(stream, lambda message: self._told(peer, message))
             addr = self._upcalls.addr if self._upcalls is not None else ""
             dialled.write(encode(Hello(PROTOCOL, self._me, peer.member.raft_id, addr)))
             peer.dialled = dialled
             if self._upcalls is not None:
                 self._upcalls.peer_connected(peer.member.raft_id)
-            raise await dialled.lost
+            raise ConnectionError(await dialled.lost)
         finally:
             # Not close: that waits for a peer that takes nothing, with all that is buffered.
             stream.abort()

@@ -65,6 +65,7 @@ class Ticker:
             if self._timer_at <= now + pause_s:
                 return
             self._timer.cancel()
+            self._timer = None
         self._timer_at = now + pause_s
         self._timer = self._clock.call_later(pause_s, self.beat)
 

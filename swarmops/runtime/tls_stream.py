@@ -11,23 +11,28 @@ unnoticed.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import ssl
+import termios
 from collections.abc import Callable
 from typing import Any
 
 _RECORD_BYTES = 16 * 1024
-"""The most that one record of TLS holds: who got as much asks for more at once."""
-_RECORDS_PER_TURN = 16
+"""The most that one record of TLS holds."""
+_RECORDS_PER_TURN, _BYTES_PER_TURN = 256, 256 * 1024
 _WRITE_BYTES = 256 * 1024
 _HIGH_BYTES = 64 * 1024
+_NOTHING = bytes(4)
+"""No bytes to read, as ioctl_tty(2) FIONREAD says it."""
 
 
 async def dialled(host: str, port: int, context: ssl.SSLContext) -> TlsStream:
     """Connect, and shake hands. Raises OSError."""
     loop = asyncio.get_running_loop()
     error: OSError | None = None
-    for family, kind, protocol, _, addr in await loop.getaddrinfo(
+    numeric = _numeric(host, port)
+    for family, kind, protocol, _, addr in numeric or await loop.getaddrinfo(
         host, port, type=socket.SOCK_STREAM
     ):
         connection = socket.socket(family, kind, protocol)
@@ -43,6 +48,18 @@ async def dialled(host: str, port: int, context: ssl.SSLContext) -> TlsStream:
             connection.close()
             raise
     raise error or OSError(f"{host} has no address")
+
+
+def _numeric(host: str, port: int) -> list[Any]:
+    """Resolve an address of numbers, as Raft's are; nothing for a name.
+
+    A name takes one of the pool's threads, all of which may wait for a disk that hangs.
+    """
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror:
+        return []
 
 
 async def accepted(connection: socket.socket, context: ssl.SSLContext) -> TlsStream:
@@ -118,16 +135,19 @@ class TlsStream(asyncio.Transport):
     # Reading.
 
     def _readable(self) -> None:
+        """Hear all that is here, within bounds: its next turn may be far off (``fair_loop``)."""
         records: list[bytes] = []
-        has_ended, error = False, None
+        size, has_ended, error = 0, False, None
         try:
-            while len(records) < _RECORDS_PER_TURN:
+            while size < _BYTES_PER_TURN and len(records) < _RECORDS_PER_TURN:
                 record = self._tls.recv(_RECORD_BYTES)
                 if not record:
                     has_ended = True
                     break
                 records.append(record)
-                if len(record) < _RECORD_BYTES:  # probably the last that has come
+                size += len(record)
+                # Cheaper than the exception of being refused: an idle member hears one at a time.
+                if fcntl.ioctl(self._fd, termios.FIONREAD, _NOTHING) == _NOTHING:
                     break
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
@@ -158,7 +178,7 @@ class TlsStream(asyncio.Transport):
             self._unsent += data
         else:
             sent = self._sent(data)
-            if self._is_closing or sent == len(data):
+            if sent is None or sent == len(data):
                 return
             self._unsent += memoryview(data)[sent:]
             self._loop.add_writer(self._fd, self._writable)
@@ -169,7 +189,7 @@ class TlsStream(asyncio.Transport):
 
     def _writable(self) -> None:
         sent = self._sent(bytes(self._unsent[:_WRITE_BYTES]))
-        if self._is_lost:
+        if sent is None:
             return
         del self._unsent[:sent]
         if not self._unsent:
@@ -182,8 +202,8 @@ class TlsStream(asyncio.Transport):
             if self._protocol is not None:
                 self._protocol.resume_writing()
 
-    def _sent(self, data: bytes | bytearray | memoryview) -> int:
-        """Send as much as goes; say how much that was."""
+    def _sent(self, data: bytes | bytearray | memoryview) -> int | None:
+        """Send as much as goes; say how much that was, None where the stream is broken."""
         view, sent = memoryview(data), 0
         try:
             while sent < len(view):
@@ -192,8 +212,17 @@ class TlsStream(asyncio.Transport):
         except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
             pass
         except OSError as error:
-            self._lose(error)
+            self._is_closing = True
+            self._loop.remove_writer(self._fd)
+            self._loop.call_soon(self._hear_last_words, error)
+            return None
         return sent
+
+    def _hear_last_words(self, error: Exception) -> None:
+        """End, once what the peer had said before is heard: maybe that this member was removed."""
+        if not self._is_lost:
+            self._readable()
+            self._lose(error)
 
     def get_write_buffer_size(self) -> int:
         """Return how many bytes wait here."""
@@ -229,5 +258,7 @@ class TlsStream(asyncio.Transport):
 
     def _end(self, error: Exception | None) -> None:
         self._tls.close()
-        if self._protocol is not None:
-            self._protocol.connection_lost(error)
+        # Let go of: the two hold each other.
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            protocol.connection_lost(error)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -274,3 +276,51 @@ async def test_a_slow_peer_costs_bounded_memory():
     await transport.stop()
     await done.wait()
     server.close()
+
+
+async def test_a_lost_connection_leaves_nothing_behind():
+    """Neither what was queued nor a cycle: what lived long is collected but once in hours."""
+    done = asyncio.Event()
+
+    async def swallow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    redialled = asyncio.Event()
+
+    async def dial(_addr: str) -> Any:
+        if redialled.is_set():
+            raise OSError("nobody is there")
+        redialled.set()
+        return await dialled(server), PEER.node_id
+
+    transport = StreamTransport(dial)
+    transport.start(ME.raft_id, Upcalls())
+    transport.set_peers([PEER])
+    message = Append(1, 1, 1, 0, 1, [(1, b"x" * 1_000_000)])
+    async with asyncio.timeout(30):
+        while not transport.send(PEER.raft_id, message):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    while transport.send(PEER.raft_id, message):
+        pass
+    gc.disable()
+    try:
+        stream = _cut(transport)
+        async with asyncio.timeout(30):
+            while stream() is not None:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+        done.set()
+        await transport.stop()
+        server.close()
+        await asyncio.sleep(0)
+
+
+def _cut(transport: StreamTransport) -> weakref.ref[Any]:
+    """End what was dialled; return what will be nothing once it is out of memory."""
+    end = transport._peers[PEER.raft_id].dialled
+    assert end is not None
+    end._stream.abort()
+    return weakref.ref(end)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +139,51 @@ async def test_whatever_its_size_it_arrives_whole(tls: NodeTLS, size: int):
         assert here.data == there.data == content
 
 
+async def test_all_that_is_here_is_heard_in_one_turn(tls: NodeTLS):
+    """Each message is a record of its own, and with thousands of sessions a turn may be far off."""
+    turns: list[int] = []
+
+    class Counting(Heard):
+        def data_received(self, data: bytes) -> None:
+            turns.append(len(data))
+            super().data_received(data)
+
+    async with connected(tls) as ends:
+        for _ in range(50):
+            ends.here.write(b"message")
+        heard = Counting(ends.there)
+        await heard.until(350)
+    assert turns == [350]
+
+
+async def test_last_words_are_heard_though_writing_failed_before(tls: NodeTLS):
+    """A removed member goes on to write before it reads that it was removed."""
+    async with connected(tls) as ends:
+        ends.here.write(b"never read")
+        await asyncio.sleep(0.05)
+        ends.there.write(b"you were removed")
+        ends.there.close()
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            ends.here.write(b"more")
+            time.sleep(0.05)  # noqa: ASYNC251 - the event loop shall not read before the end is known
+        heard = Heard(ends.here)
+        async with asyncio.timeout(BOUND_S):
+            await heard.lost
+        assert bytes(heard.data) == b"you were removed"
+
+
+async def test_a_numeric_address_needs_no_thread(tls: NodeTLS, monkeypatch: pytest.MonkeyPatch):
+    """The pool's may all wait for a disk that hangs, and no manager could be dialled."""
+
+    def busy(*_: object, **__: object) -> None:
+        raise AssertionError("a thread was asked for")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", busy)
+    async with connected(tls) as ends:
+        assert not ends.here.is_closing()
+
+
 async def test_a_peer_that_reads_nothing_pauses_who_writes(tls: NodeTLS):
     """What it doesn't take waits here and is counted; all of it arrives once it reads."""
     async with connected(tls) as ends:
@@ -190,6 +236,16 @@ async def test_an_aborted_stream_ends_at_once_and_once(tls: NodeTLS):
             await theirs.lost
         assert raw(ends.here).fileno() == -1
         assert ends.there.is_closing()
+
+
+async def test_a_stream_that_ended_lets_go_of_its_protocol(tls: NodeTLS):
+    """As a cycle they would stay: the daemon collects what lived long but once in hours."""
+    async with connected(tls) as ends:
+        heard = Heard(ends.there)
+        ends.there.abort()
+        async with asyncio.timeout(BOUND_S):
+            await heard.lost
+        assert ends.there.get_protocol() is not heard
 
 
 async def test_bytes_that_were_changed_on_the_way_end_it(tls: NodeTLS):

@@ -17,7 +17,7 @@ import msgspec
 from swarmops.model.node import Role
 from swarmops.pki import tls
 from swarmops.pki.identity import ROOT_FILE
-from swarmops.raft import frames, messages, streams
+from swarmops.raft import ends, frames, messages, streams
 from swarmops.runtime import dial, port
 from tests.unit.raft import test_wire
 from tests.unit.raft.mutations.row import Mutation, replace
@@ -113,7 +113,7 @@ def _on_port(test: Callable[..., Any], *arguments: Any) -> Callable[..., None]:
 def _unbounded() -> ExitStack:
     stack = ExitStack()
     for name in ("_QUEUE_BYTES_MAX", "_QUEUE_MESSAGES_MAX"):
-        stack.enter_context(mock.patch.object(streams, name, 1 << 40))
+        stack.enter_context(mock.patch.object(ends, name, 1 << 40))
     return stack
 
 
@@ -121,7 +121,7 @@ TABLE = [
     Mutation(
         "pickle is understood",
         "the first frame is unpickled: remote code execution",
-        replace(streams, "decode", _decode_pickle),
+        replace(ends, "decode", _decode_pickle),
         test_wire.test_what_is_not_a_members_proper_message_ends_the_connection,
         {"data": test_wire.HELLO + test_wire.frame(pickle.dumps({"type": "append_entries"}))},
     ),
