@@ -10,6 +10,7 @@ import click
 from swarmops.cli.completing import hosts
 from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option, inventory_argument
+from swarmops.cli.limiting import limit_of
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, on_fleet
 
@@ -20,6 +21,7 @@ from swarmops.cli.settings import Settings, common, on_fleet
 @click.option(
     "-l",
     "--limit",
+    callback=limit_of,
     metavar="PATTERN",
     shell_complete=hosts,
     help="Take only these hosts out of a swarm that goes on",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from swarmops.cli.completing import hosts, parts
+from swarmops.cli.limiting import limit_of
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,6 +37,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "-l",
             "--limit",
+            callback=limit_of,
             metavar="PATTERN",
             shell_complete=hosts,
             help="Only these hosts, no services",

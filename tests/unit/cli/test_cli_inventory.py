@@ -64,3 +64,39 @@ def test_unknown_host(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A host that is not there is an error with the nearest name."""
     assert main(["inventory", path, "--host", "w3"]) == 1
     assert "has no host 'w3': known are m1, w1, w2" in capsys.readouterr().err
+
+
+def test_limit_by_a_file(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Ansible's retry files: a pattern a line, beside others too."""
+    file = tmp_path / "failed.retry"
+    file.write_text("# those that failed\nw1\n\n  m*\n")
+    assert main(["inventory", path, "--limit", f"@{file},!m1", "--graph"]) == 0
+    assert "w1" in (out := capsys.readouterr().out)
+    assert "m1" not in out
+    assert "w2" not in out
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"\xff\xfe", "can't be read: 'utf-8' codec can't decode"),
+        (b"\n# nobody\n", "names none: write one on each line"),
+        (b"w9\n", "no host or group of"),
+    ],
+)
+def test_limit_by_a_bad_file(
+    path: str,
+    tmp_path: Path,
+    content: bytes | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One sentence; nothing is taken for all hosts."""
+    file = tmp_path / "failed.retry"
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["inventory", path, "--limit", f"@{file}"]) != 0
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
