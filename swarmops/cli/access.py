@@ -118,19 +118,17 @@ def create(
     wanted = AccessRole(role)
     where = output or Path(f"{name}.dockercontext")
     targets = [pem / f"{part}.pem" for part in ("ca", "cert", "key")] if pem else [where]
-    for target in targets:
-        people.refuse_existing(target)
-    with open_swarm(settings) as swarm:
+    with people.new_secrets(targets) as write, open_swarm(settings) as swarm:
         granted = people.grant(
             swarm.client, name, wanted, lifetime_s=expires // 1_000_000_000, host=host
         )
+        if pem:
+            write([text.encode() for text in (granted.ca, granted.cert, granted.key)])
+        else:
+            write([people.context_file(name, wanted, granted)])
     if pem:
-        contents = [granted.ca, granted.cert, granted.key]
-        for target, content in zip(targets, contents, strict=True):
-            people.write_secret(target, content.encode())
         click.echo(f"{name} has access ({role}) to tcp://{granted.address}: keep {pem} secret.")
         return
-    people.write_secret(where, people.context_file(name, wanted, granted))
     click.echo(f"{name} has access ({role}) to tcp://{granted.address}. Hand over {where}:")
     click.echo(f"docker context import {name} {where}")
 

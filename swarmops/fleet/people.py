@@ -5,12 +5,14 @@ Called by ``swarmops access``. The key is written to the context's file alone, a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -83,19 +85,41 @@ def context_file(name: str, role: AccessRole, granted: Granted) -> bytes:
     return out.getvalue()
 
 
-def refuse_existing(path: Path) -> None:
-    """Raise InputError for a file that is there: it may be somebody's only key."""
+@contextlib.contextmanager
+def new_secrets(paths: Sequence[Path]) -> Iterator[Callable[[Sequence[bytes]], None]]:
+    """Open new files, each for its owner alone, and yield what writes them.
+
+    Opened before anybody is let in: nobody shall have access whose key can't be kept. They are gone
+    again if what they are for fails. Raises InputError if one is there, which may be somebody's
+    only key, or can't be written.
+    """
+    files: list[BinaryIO] = []
+
+    def write(contents: Sequence[bytes]) -> None:
+        for path, file, content in zip(paths, files, contents, strict=True):
+            try:
+                file.write(content)
+                file.close()
+            except OSError as error:
+                raise InputError(f"{path} can't be written: {error.strerror}") from error
+
+    try:
+        files.extend(_new_secret(path) for path in paths)
+        yield write
+    except BaseException:
+        for path, file in zip(paths, files, strict=False):
+            with contextlib.suppress(OSError):
+                file.close()
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _new_secret(path: Path) -> BinaryIO:
     if path.exists():
         raise InputError(f"{path} is there already: name another file with --output, or remove it")
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a new file for its owner alone. Raises InputError if it can't be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except OSError as error:
         raise InputError(f"{path} can't be written: {error.strerror}") from error
 
