@@ -121,22 +121,29 @@ class SshShell:
     ) -> Result:
         parts = [stdin] if isinstance(stdin, bytes) else stdin
         failed: list[Exception] = []
-        writer = threading.Thread(
-            target=_write, args=(channel, sudo.first_input if sudo else b"", parts, failed)
-        )
-        writer.daemon = True
-        writer.start()
+        errors: list[bytes] = []
+
+        def beside() -> None:
+            """Feed stdin, then read what a command says besides: it may be more than waits."""
+            _write(channel, sudo.first_input if sudo else b"", parts, failed)
+            try:
+                errors.append(_read_all(channel, channel.recv_stderr, deadline))
+            except Exception as error:  # noqa: BLE001 - the caller raises it
+                failed.append(error)
+
+        other = threading.Thread(target=beside)
+        other.daemon = True
+        other.start()
         out = _read_all(channel, channel.recv, deadline)
-        err = _read_all(channel, channel.recv_stderr, deadline)
-        if not channel.status_event.wait(max(0.01, deadline - time.monotonic())):
-            raise TimeoutError
-        writer.join(max(0.01, deadline - time.monotonic()))
+        other.join(max(0.01, deadline - time.monotonic()))
         if failed:
             raise failed[0]
+        if not errors or not channel.status_event.wait(max(0.01, deadline - time.monotonic())):
+            raise TimeoutError
         rc = channel.recv_exit_status()
         if rc == -1 and not channel.get_transport().is_active():
             raise EOFError("the connection was closed")
-        return Result(rc, out, err)
+        return Result(rc, out, errors[0])
 
     def _lost(self, error: Exception) -> HostError:
         if isinstance(error, EOFError):  # it may look open a moment longer
@@ -245,7 +252,7 @@ def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
 
 
 def _read_all(channel: paramiko.Channel, take: Callable[[int], bytes], deadline: float) -> bytes:
-    """Read a stream to its end; what the other one says meanwhile waits in the window."""
+    """Read a stream to its end."""
     into = bytearray()
     while True:
         channel.settimeout(max(0.01, deadline - time.monotonic()))

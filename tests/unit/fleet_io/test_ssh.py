@@ -70,6 +70,14 @@ def test_much_input_and_output_at_once_does_not_block(shell: Shell) -> None:
     assert shell.run("cat", stdin=parts).stdout == content
 
 
+def test_much_said_on_stderr_does_not_block(shell: Shell) -> None:
+    """It is more than the SSH window holds, before anything comes on stdout."""
+    said = 40_000_000
+    script = f"head -c {said} /dev/zero >&2; echo done"
+    result = shell.run(["sh", "-c", script], timeout_s=60)
+    assert (result.rc, result.stdout, len(result.stderr)) == (0, b"done\n", said)
+
+
 def test_a_command_that_reads_no_input_is_judged_by_its_exit_status(shell: Shell) -> None:
     """Input that nobody takes is no error."""
     assert shell.run("exit 5", stdin=[b"x" * (1 << 20)] * 4).rc == 5
