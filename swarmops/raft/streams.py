@@ -174,7 +174,8 @@ class StreamTransport:
             began = loop.time()
             peer.redial.clear()
             try:
-                await self._connect_once(peer)
+                reason = await self._connect_once(peer)
+                _logger.debug("the connection to %s ended: %s", peer.member.addr, reason)
             except (OSError, TimeoutError) as error:
                 _logger.debug("no connection to %s: %s", peer.member.addr, error)
             except Exception as error:  # noqa: BLE001 - a dialler's error must not end the dialling
@@ -192,8 +193,8 @@ class StreamTransport:
             async with asyncio.timeout(wait_s):
                 await peer.redial.wait()
 
-    async def _connect_once(self, peer: _Peer) -> None:
-        """Dial and greet; raise what ends the connection."""
+    async def _connect_once(self, peer: _Peer) -> str:
+        """Dial, greet, and say why the connection ended when it has."""
         async with asyncio.timeout(_DIAL_BOUND_S):
             stream, node_id = await self._dial(peer.member.addr)
         try:
@@ -205,7 +206,8 @@ class StreamTransport:
             peer.dialled = dialled
             if self._upcalls is not None:
                 self._upcalls.peer_connected(peer.member.raft_id)
-            raise ConnectionError(await dialled.lost)
+            # No exception: its traceback would hold what is lost, for whoever keeps the exception.
+            return await dialled.lost
         finally:
             # Not close: that waits for a peer that takes nothing, with all that is buffered.
             stream.abort()

@@ -35,14 +35,14 @@ def _greet_anyone(self, accepted, hello, node_id) -> str:
     return str(hello.sender)
 
 
-async def _connect_to_anyone(self, peer) -> None:
+async def _connect_to_anyone(self, peer) -> str:
     honest = self._dial
 
     async def believe(addr) -> Any:
         return (await honest(addr))[0], peer.member.node_id
 
     with mock.patch.object(self, "_dial", believe):
-        await _connect_once(self, peer)
+        return await _connect_once(self, peer)
 
 
 _connect_once = streams.StreamTransport._connect_once
