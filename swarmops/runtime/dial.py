@@ -112,6 +112,9 @@ async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> Se
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
         await client.close()
         raise ConnectionError(f"{addr}: {_why(exc)}") from exc
+    except BaseException:  # the agent has less patience than this
+        await client.close()
+        raise
     return SessionChannel(client, socket)
 
 

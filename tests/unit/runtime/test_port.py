@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -339,6 +340,21 @@ async def test_a_workers_session_carries_whole_frames(world: World, tmp_path: Pa
     with pytest.raises(ConnectionError):
         await channel.receive()
     await channel.close()
+
+
+async def test_an_agent_that_gives_up_dialling_leaves_no_socket(tmp_path: Path):
+    """Thousands may, again and again, when their manager died and the others are busy."""
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    tls = node_tls(tmp_path / "w9", new_root(NOW), Role.WORKER)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await dial_session(f"{host}:{port}", tls)
+        gc.collect()
+        await asyncio.sleep(0)
+    assert told == []
 
 
 async def test_a_manager_may_send_more_than_an_agent(world: World, tmp_path: Path):
