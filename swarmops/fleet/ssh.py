@@ -123,19 +123,19 @@ class SshShell:
         failed: list[Exception] = []
         errors: list[bytes] = []
 
-        def beside() -> None:
-            """Feed stdin, then read what a command says besides: it may be more than waits."""
+        def feed_and_read_errors() -> None:
+            # Beside stdout: more than a window of either one stops the command.
             _write(channel, sudo.first_input if sudo else b"", parts, failed)
             try:
                 errors.append(_read_all(channel, channel.recv_stderr, deadline))
             except Exception as error:  # noqa: BLE001 - the caller raises it
                 failed.append(error)
 
-        other = threading.Thread(target=beside)
-        other.daemon = True
-        other.start()
+        feeder = threading.Thread(target=feed_and_read_errors)
+        feeder.daemon = True
+        feeder.start()
         out = _read_all(channel, channel.recv, deadline)
-        other.join(max(0.01, deadline - time.monotonic()))
+        feeder.join(max(0.01, deadline - time.monotonic()))
         if failed:
             raise failed[0]
         if not errors or not channel.status_event.wait(max(0.01, deadline - time.monotonic())):
