@@ -102,6 +102,7 @@ def new_secrets(paths: Sequence[Path]) -> Iterator[Callable[[Sequence[bytes]], N
                 file.close()
             except OSError as error:
                 raise InputError(f"{path} can't be written: {error.strerror}") from error
+        files.clear()  # they are whole: kept, whatever comes after
 
     try:
         files.extend(_new_secret(path) for path in paths)

@@ -43,6 +43,20 @@ def test_where_none_can_be_written_nobody_is_let_in(tmp_path: Path):
         pytest.fail("somebody was let in")
 
 
+def test_what_is_written_stays(tmp_path: Path):
+    """The swarm has let him in: what fails after that doesn't take his key."""
+    path = tmp_path / "key.pem"
+
+    def let_in() -> None:
+        with new_secrets([path]) as write:
+            write([b"k"])
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        let_in()
+    assert path.read_bytes() == b"k"
+
+
 def test_whoever_is_refused_leaves_no_file(tmp_path: Path):
     """A manager may refuse, or not be there."""
     path = tmp_path / "ada.dockercontext"
