@@ -7,10 +7,9 @@ from pathlib import Path
 
 import click
 
-from swarmops.cli.completing import hosts
 from swarmops.cli.exits import SOME_HOSTS
 from swarmops.cli.files import chosen, forks_option, inventory_argument
-from swarmops.cli.limiting import limit_of
+from swarmops.cli.limiting import limit_option
 from swarmops.cli.say import say
 from swarmops.cli.settings import Settings, common, on_fleet
 
@@ -18,14 +17,7 @@ from swarmops.cli.settings import Settings, common, on_fleet
 @click.command()
 @inventory_argument
 @click.option("--yes", is_flag=True, help="Don't ask")
-@click.option(
-    "-l",
-    "--limit",
-    callback=limit_of,
-    metavar="PATTERN",
-    shell_complete=hosts,
-    help="Take only these hosts out of a swarm that goes on",
-)
+@limit_option("Take only these hosts out of a swarm that goes on")
 @forks_option
 @common
 @on_fleet

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from swarmops.cli.completing import hosts, one_host
+from swarmops.cli.completing import one_host
 from swarmops.cli.files import chosen, inventory_argument
-from swarmops.cli.limiting import limit_of
+from swarmops.cli.limiting import limit_option
 from swarmops.cli.settings import Settings, common, formatted, pass_settings
 
 COLUMNS = {
@@ -26,14 +26,7 @@ COLUMNS = {
 @click.option("--list", "as_list", is_flag=True, help="Everything as Ansible's JSON")
 @click.option("--graph", is_flag=True, help="Groups and their hosts as a tree")
 @click.option("--host", "one", metavar="HOST", shell_complete=one_host, help="One host's variables")
-@click.option(
-    "-l",
-    "--limit",
-    callback=limit_of,
-    metavar="PATTERN",
-    shell_complete=hosts,
-    help="Only these hosts",
-)
+@limit_option("Only these hosts")
 @common
 @formatted
 @pass_settings

@@ -1,4 +1,4 @@
-"""What ``--limit`` is given: a host pattern, or the file that holds one.
+"""``--limit``: a host pattern, or the file that holds one; for all commands that have it.
 
 Ansible's retry files are such: a host a line. The file is read here, once, so that a plan that is
 kept says which hosts it was for, whatever becomes of the file.
@@ -6,12 +6,28 @@ kept says which hosts it was for, whatever becomes of the file.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
+from swarmops.cli.completing import hosts
 
-def limit_of(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+
+def limit_option(help: str) -> Callable[..., Any]:  # noqa: A002 - click's name for it
+    """Give a command the option; ``help`` says what becomes of those hosts."""
+    return click.option(
+        "-l",
+        "--limit",
+        callback=_limit_of,
+        metavar="PATTERN",
+        shell_complete=hosts,
+        help=help,
+    )
+
+
+def _limit_of(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Return the pattern (``fleet.patterns``), with the lines of a file for each ``@FILE`` in it.
 
     A click callback; raises BadParameter.

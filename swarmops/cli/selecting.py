@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from swarmops.cli.completing import hosts, parts
-from swarmops.cli.limiting import limit_of
+from swarmops.cli.completing import parts
+from swarmops.cli.limiting import limit_option
 
 
 def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,14 +34,7 @@ def selecting(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, wanted=wanted, **more)
 
     options = (
-        click.option(
-            "-l",
-            "--limit",
-            callback=limit_of,
-            metavar="PATTERN",
-            shell_complete=hosts,
-            help="Only these hosts, no services",
-        ),
+        limit_option("Only these hosts, no services"),
         click.option(
             "--tags",
             "--only",

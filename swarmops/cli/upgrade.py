@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from swarmops.cli.completing import hosts
 from swarmops.cli.files import inventory_argument, playbook_option
+from swarmops.cli.limiting import limit_option
 from swarmops.cli.settings import Settings, common, formatted, on_fleet
 
 
 @click.command()
 @inventory_argument
 @playbook_option
-@click.option("-l", "--limit", metavar="PATTERN", shell_complete=hosts, help="Only these hosts")
+@limit_option("Only these hosts")
 @click.option("--serial", metavar="N|N%", help="So many hosts at a time")
 @click.option("--check", is_flag=True, help="Change nothing, show what would be done")
 @click.option("--yes", is_flag=True, help="Don't ask before a host goes back to an older version")

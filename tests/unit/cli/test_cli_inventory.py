@@ -100,3 +100,12 @@ def test_limit_by_a_bad_file(
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["inventory", "plan", "apply", "upgrade", "destroy"])
+def test_every_limit_may_be_a_file(
+    command: str, path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is one option, whatever becomes of the hosts."""
+    assert main([command, path, "--limit", f"@{tmp_path / 'absent'}"]) != 0
+    assert "can't be read: No such file or directory" in capsys.readouterr().err
