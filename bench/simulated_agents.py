@@ -29,7 +29,7 @@ from functools import partial
 import aiohttp
 import msgspec
 
-from swarmops.agent.session import USUAL, next_backoff_s
+from swarmops.agent.session import USUAL, dial_patience_s, next_backoff_s
 from swarmops.model.ids import new_id
 from swarmops.model.node import EngineDescription, NodeDescription, Plugin
 from swarmops.model.service import Resources
@@ -132,7 +132,7 @@ class Agent:
         while True:
             self._welcomed_s = math.inf
             with contextlib.suppress(ConnectionError, OSError, TimeoutError):
-                async with asyncio.timeout(USUAL.dial_timeout_s):
+                async with asyncio.timeout(dial_patience_s(self._period_s, USUAL)):
                     channel = await self._dial(addr)
                 await self._session(channel)
             addr = self._rng.choice([each for each in self._managers if each != addr])

@@ -21,7 +21,7 @@ from swarmops.agent.executors.base import Executor
 from swarmops.agent.log_reader import LogSource
 from swarmops.agent.outbox import Outbox
 from swarmops.agent.records import Database
-from swarmops.agent.session import USUAL, Session, SessionTiming, next_backoff_s
+from swarmops.agent.session import USUAL, Session, SessionTiming, dial_patience_s, next_backoff_s
 from swarmops.agent.vault import KEY_FILE, KeyFile, Sealer, Vault
 from swarmops.agent.work import NodeFacts
 from swarmops.agent.worker import Worker
@@ -219,7 +219,7 @@ class Agent:
     async def _one_session(self) -> None:
         """Dial and talk until that fails, which it always does in the end."""
         try:
-            async with asyncio.timeout(self._timing.dial_timeout_s):
+            async with asyncio.timeout(dial_patience_s(self._period_s, self._timing)):
                 channel = await self._dial()
             session = Session(channel, self, self._outbox, self._timing, self._rng, logs=self._logs)
             self._session = session

@@ -53,6 +53,7 @@ class SessionTiming(msgspec.Struct, frozen=True):
     """The session's limits, in seconds. The heartbeat period comes from the manager."""
 
     dial_timeout_s: float = 2.0
+    dial_timeout_max_s: float = 10.0
     welcome_timeout_s: float = 5.0
     resend_s: float = 5.0
     describe_s: float = 20.0
@@ -219,6 +220,15 @@ def _fitting(seq: int, batch: list[StatusOf]) -> tuple[list[StatusOf], bytes]:
         batch = batch[: len(batch) // 2]
         frame = encode(Statuses(seq, batch))
     return batch, frame
+
+
+def dial_patience_s(period_s: float, timing: SessionTiming) -> float:
+    """Return how long to wait for a manager that is dialled: longer where heartbeats are rarer.
+
+    That is in a swarm of thousands. When a manager of theirs dies they dial at once, and who gives
+    up in the midst of it has cost the manager a handshake, and begins again.
+    """
+    return min(timing.dial_timeout_s * max(period_s, 1.0), timing.dial_timeout_max_s)
 
 
 def next_backoff_s(backoff_s: float, timing: SessionTiming) -> float:

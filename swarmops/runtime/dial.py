@@ -90,18 +90,20 @@ async def dial_raft(addr: str, tls: NodeTLS) -> tuple[TlsStream, str]:
 
 
 async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> SessionChannel:
-    """Open an agent's session with a manager, from one of this machine's addresses if named."""
+    """Open an agent's session with a manager, from one of this machine's addresses if named.
+
+    How long that may take is up to the caller: it may be cancelled at any time.
+    """
     client = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             ssl=tls.client(ALPN_AGENT), limit=1, local_addr=(source, 0) if source else None
         ),
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S),
+        timeout=aiohttp.ClientTimeout(total=None),
     )
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            socket = await client.ws_connect(
-                f"https://{addr}/session", max_msg_size=ASSIGNED_BYTES_MAX, compress=0
-            )
+        socket = await client.ws_connect(
+            f"https://{addr}/session", max_msg_size=ASSIGNED_BYTES_MAX, compress=0
+        )
     except aiohttp.WSServerHandshakeError as exc:
         await client.close()
         if exc.status == _FORBIDDEN:
@@ -109,10 +111,10 @@ async def dial_session(addr: str, tls: NodeTLS, source: str | None = None) -> Se
                 "this node was removed from its swarm: leave the swarm here, and join again"
             ) from exc
         raise ConnectionError(f"{addr}: {_why(exc)}") from exc
-    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+    except (aiohttp.ClientError, OSError) as exc:
         await client.close()
         raise ConnectionError(f"{addr}: {_why(exc)}") from exc
-    except BaseException:  # the agent has less patience than this
+    except BaseException:
         await client.close()
         raise
     return SessionChannel(client, socket)

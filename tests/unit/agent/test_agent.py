@@ -15,7 +15,7 @@ from swarmops.agent import leaving, runner, session
 from swarmops.agent.agent import Agent
 from swarmops.agent.executors.base import Report, TaskError, TemporaryError
 from swarmops.agent.records import MemoryDatabase
-from swarmops.agent.session import SessionTiming, next_backoff_s
+from swarmops.agent.session import SessionTiming, dial_patience_s, next_backoff_s
 from swarmops.agent.vault import Sealer
 from swarmops.agent.work import Work
 from swarmops.model.node import Node, NodeDescription
@@ -66,6 +66,7 @@ class Bench:
         self.sealer: Sealer | None = None
         self.heard: list[Welcome | NodeChanged] = []
         self.rng = Draws(1)
+        self.timing = TIMING
         self.machine: NodeDescription | None = None
         self.looks = 0
         self.unclear = False
@@ -88,7 +89,7 @@ class Bench:
             rng=self.rng,
             database=self.database,
             sealer=self.sealer,
-            timing=TIMING,
+            timing=self.timing,
         )
         self.running = asyncio.create_task(self.agent.run())
         if self.manager.up:
@@ -562,6 +563,36 @@ def test_managers_that_refuse_are_dialled_ever_more_slowly():
         backoff_s = next_backoff_s(backoff_s, TIMING)
         bounds.append(round(backoff_s, 3))
     assert bounds == [0.1, 0.3, 0.7, 1.5, 3.1, 6.3, 8.0, 8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("period_s", "patience_s"), [(0.5, 2.0), (1.0, 2.0), (2.5, 5.0), (5.0, 10.0), (60.0, 10.0)]
+)
+def test_the_rarer_the_heartbeats_the_longer_a_manager_may_take(period_s: float, patience_s: float):
+    """Thousands dial at once when their manager dies; a dead machine's silence has an end too."""
+    assert dial_patience_s(period_s, SessionTiming()) == patience_s
+
+
+async def test_a_manager_that_thousands_dial_is_waited_for(bench: Bench):
+    """Who gives up begins again, behind all others."""
+    bench.timing = replace(TIMING, dial_timeout_s=0.1)
+    bench.manager.period_s = 4.0
+    dial, takes_s, given_up = bench.manager.dial, iter([0.0]), []
+
+    async def busy() -> object:
+        try:
+            await asyncio.sleep(next(takes_s, 0.25))
+        except asyncio.CancelledError:
+            given_up.append(True)
+            raise
+        return await dial()
+
+    bench.manager.dial = busy  # type: ignore[assignment, method-assign]
+    await bench.start()
+    await until(lambda: bool(bench.heard))
+    bench.manager.cut()
+    await bench.manager.until(partial(bench.has_had, 2))
+    assert not given_up
 
 
 async def test_a_manager_that_never_welcomes_is_left(bench: Bench):
