@@ -1,13 +1,14 @@
 """Send a large content to a host, going on where an earlier transfer was cut off.
 
 Called by the native backend for bundles and by shells for files. What is there already is found by
-content: the host says how far its parts go, with hashes, and only the rest is sent. Asking is one
-round trip, so it is done only where there is something to ask about.
+content: the host says how far its parts go, with hashes, and only the rest is sent. Asking starts a
+Python there, so it is done only where there is something to ask about.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,12 @@ def put(shell: Shell, content: bytes, path: str, mode: int) -> None:
     folder, slash, name = path.rpartition("/")
     parts = Parts((folder or slash) or ".", f".{name}.swarmops-part-")
     args = {"path": path, "mode": mode, "keep": large}
-    send(shell, "put", args, content, parts, resume=large)
+    send(shell, "put", args, content, parts, resume=large and _are_any(parts, shell))
+
+
+def _are_any(parts: Parts, shell: Shell) -> bool:
+    each = f"{shlex.quote(f'{parts.folder}/{parts.prefix}')}*"
+    return shell.run(f'for part in {each}; do test -e "$part" && exit 0; done; exit 1').rc == 0
 
 
 def _begun(shell: Shell, content: bytes, parts: Parts) -> tuple[str, int] | None:

@@ -243,7 +243,7 @@ def test_a_cut_file_goes_on_where_it_stopped(
     wire: Wire, shell: Shell, tmp_path: Path, again: str
 ) -> None:
     """A large file keeps its old content until the new is whole; no part outlives that."""
-    path = tmp_path / "files" / "file"
+    path = tmp_path / "'my' files" / "file"
     content = random.Random(6).randbytes(8 * MIB)
     shell.put(b"old", str(path))
     wire.cut_after = wire.sent + 5 * MIB
@@ -279,7 +279,7 @@ def test_a_transfer_under_way_is_not_swept(shell: Shell, tmp_path: Path) -> None
 def test_without_a_part_nothing_is_asked(
     server: Server, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A first installation is one round trip, as before; so is a small file."""
+    """A first installation is one round trip, as before; no file starts a Python more than once."""
     ran: list[str] = []
     call = hostside.call
 
@@ -290,7 +290,8 @@ def test_without_a_part_nothing_is_asked(
     monkeypatch.setattr(hostside, "call", counted)
     install(shell, server, bundle(1, seed=7)[0])
     shell.put(b"small", str(server.folder / "small"))
-    assert ran == ["facts", "install", "put"]
+    shell.put(b"x" * 5 * MIB, str(server.folder / "a large *"))
+    assert ran == ["facts", "install", "put", "put"]
 
 
 CONTENT = os.urandom(1000)
