@@ -50,6 +50,7 @@ class Enforcer:
     def step(self, store: Store, keys: Sequence[str], now: datetime) -> Step[str]:
         """Reject what must not stay on these nodes."""
         step: Step[str] = Step()
+        wanted = Wanted(store)
         status = TaskStatus(timestamp=now, state=TaskState.REJECTED, message=MESSAGE, err=REASON)
         looked = 0
         for node_id in keys:
@@ -58,18 +59,26 @@ class Enforcer:
                 step.again.append(node_id)
             elif node is not None and available(node):
                 looked += len(store.tasks.by_node(node_id))
-                for task in misplaced(node, store):
+                for task in misplaced(node, store.tasks.by_node(node_id), wanted):
                     step.tx.patch_task(task.id, status=status)
         return step
 
 
-def misplaced(node: Node, store: Store) -> Iterator[Task]:
-    """Yield the tasks that the node must not keep: of too many, the newest."""
+def misplaced(node: Node, tasks: Iterable[Task], wanted: Wanted) -> Iterator[Task]:
+    """Yield those of its tasks that the node must not keep: of too many, the newest."""
+    greedy = []
+    for task in tasks:
+        if not _held(task):
+            continue
+        if not constraints.matches(wanted.of(task), node):
+            yield task
+        elif needs := reservations(task):
+            greedy.append((task, needs))
+    if not greedy:
+        return
     free = dict(amounts(given(node.description.resources, None)))
-    for task in sorted(filter(_held, store.tasks.by_node(node.id)), key=made):
-        needs = reservations(task)
-        fits = all(free.get(kind, 0) >= amount for kind, amount in needs.items())
-        if not fits or not _allowed(task, node, store):
+    for task, needs in sorted(greedy, key=lambda pair: made(pair[0])):
+        if not all(free.get(kind, 0) >= amount for kind, amount in needs.items()):
             yield task
             continue
         for kind, amount in needs.items():
@@ -82,23 +91,34 @@ def _held(task: Task) -> bool:
     return wanted and TaskState.ASSIGNED.rank <= state.rank <= TaskState.RUNNING.rank
 
 
-def _allowed(task: Task, node: Node, store: Store) -> bool:
-    """Whether the constraints hold: the service's present ones, once these are for the task, too.
+class Wanted:
+    """What tasks ask of their nodes: the service's present constraints, once these are for them.
 
     A task that an update has not come to, or that it stopped before, is the update's alone:
     rejected by constraints that it was not made with, all of them would go at once.
     """
-    service = store.services.get(task.service_id)
-    spec = task.spec
-    if service is not None and (
-        spec_version(task) == service_version(service) or not unfinished(service)
-    ):
-        spec = task_spec(service.spec)
-    try:
-        wanted = constraints.parse(given(placement(spec).constraints, []))
-    except InputError:
-        return True
-    return constraints.matches(wanted, node)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._found: dict[tuple[str, int], Sequence[constraints.Constraint]] = {}
+
+    def of(self, task: Task) -> Sequence[constraints.Constraint]:
+        """Return a task's; none where they can't be read. Equal for all of a service's version."""
+        key = task.service_id, spec_version(task)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._read(task, key[1])
+        return found
+
+    def _read(self, task: Task, version: int) -> Sequence[constraints.Constraint]:
+        service = self._store.services.get(task.service_id)
+        spec = task.spec
+        if service is not None and (version == service_version(service) or not unfinished(service)):
+            spec = task_spec(service.spec)
+        try:
+            return constraints.parse(given(placement(spec).constraints, []))
+        except InputError:
+            return ()
 
 
 def _matters(old: Node, new: Node) -> bool:

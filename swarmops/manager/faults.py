@@ -30,9 +30,10 @@ class Faults:
 
     def note(self, task: Task) -> None:
         """Remember a task if it ended in failure; each task once."""
+        if task.status.state not in (TaskState.FAILED, TaskState.REJECTED):
+            return
         internal = given(task.internal, TaskInternal())
-        failed = task.status.state in (TaskState.FAILED, TaskState.REJECTED)
-        if failed and task.node_id is not UNSET and internal.ended_at is not UNSET:
+        if task.node_id is not UNSET and internal.ended_at is not UNSET:
             ends = self._ends[task.node_id, task.service_id, internal.spec_version]
             ends.append(internal.ended_at)
             if len(ends) > 10 * FAILURES_MAX:

@@ -7,7 +7,8 @@ spreading while it is also wanted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET
@@ -18,10 +19,9 @@ from swarmops.model.service import (
     DiscreteGenericResource,
     GenericResource,
     NamedGenericResource,
-    ResourceRequirements,
     Resources,
 )
-from swarmops.model.task import Task, TaskInternal, TaskState
+from swarmops.model.task import Task, TaskState
 
 Amounts = dict[str, int]
 """``cpu`` in NanoCPUs, ``memory`` in bytes, generic resources by their kind in units."""
@@ -145,17 +145,24 @@ def burden_of(task: Task) -> Burden | None:
     state = task.status.state
     if task.node_id is UNSET or not TaskState.ASSIGNED.rank <= state.rank <= TaskState.RUNNING.rank:
         return None
-    return Burden(
-        service_id=task.service_id,
-        active=task.desired_state.rank <= TaskState.COMPLETE.rank,
-        reserved=reservations(task),
-        ports=host_ports(task),
-        units=units_of(given(task.assigned_generic_resources, [])),
-    )
+    active = task.desired_state.rank <= TaskState.COMPLETE.rank
+    reserved, ports = reservations(task), host_ports(task)
+    units = units_of(given(task.assigned_generic_resources, ()))
+    if reserved or ports or units:
+        return Burden(task.service_id, active, reserved, ports, units)
+    return _of_service(task.service_id, active=active)
 
 
-def units_of(resources: Iterable[GenericResource]) -> tuple[Unit, ...]:
+@lru_cache(maxsize=4096)
+def _of_service(service_id: str, *, active: bool) -> Burden:
+    """Return what a task takes that only counts, which is one for all of its service."""
+    return Burden(service_id, active, _NOTHING, ())
+
+
+def units_of(resources: Collection[GenericResource]) -> tuple[Unit, ...]:
     """Return the named units among generic resources."""
+    if not resources:
+        return ()
     named = (given(each.named_resource_spec, None) for each in resources)
     return tuple((each.kind, each.value) for each in named if each is not None)
 
@@ -167,20 +174,18 @@ def named_units(resources: Resources | None) -> tuple[Unit, ...]:
 
 def reservations(task: Task) -> Amounts:
     """Return what the task's spec reserves."""
-    needs = given(task.spec.resources, ResourceRequirements())
-    return amounts(given(needs.reservations, None))
+    needs = given(task.spec.resources, None)
+    return _NOTHING if needs is None else amounts(given(needs.reservations, None))
 
 
 def amounts(resources: Resources | None) -> Amounts:
     """Return the resources that are given and not 0, by name."""
     if resources is None:
         return _NOTHING
-    found: Counter[str] = Counter()
-    found[CPU] = given(resources.nano_cpus, 0)
-    found[MEMORY] = given(resources.memory_bytes, 0)
-    for generic in given(resources.generic_resources, []):
+    found = {CPU: given(resources.nano_cpus, 0), MEMORY: given(resources.memory_bytes, 0)}
+    for generic in given(resources.generic_resources, ()):
         kind, units = _generic(generic)
-        found[GENERIC + kind] += units
+        found[GENERIC + kind] = found.get(GENERIC + kind, 0) + units
     return {kind: amount for kind, amount in found.items() if amount}
 
 
@@ -197,8 +202,11 @@ def host_ports(task: Task) -> tuple[HostPort, ...]:
 
     Whatever its service wants by now, or even if that is gone.
     """
+    internal = given(task.internal, None)
+    if internal is None or not internal.ports:
+        return ()
     return tuple(
         (given(port.protocol, "tcp"), given(port.published_port, 0))
-        for port in given(task.internal, TaskInternal()).ports
+        for port in internal.ports
         if given(port.publish_mode, "ingress") == "host" and given(port.published_port, 0)
     )

@@ -9,7 +9,7 @@ what it has written.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -37,6 +37,7 @@ LOOKED_PER_STEP = 1_000
 """Tasks, places or nodes that are passed in one step."""
 CHANGED_PER_STEP = 200
 
+SPAN = 20
 Slices = Generator[None, None, None]
 T = TypeVar("T")
 
@@ -104,6 +105,12 @@ class Look:
     def desire(self, task: Task, state: TaskState) -> None:
         """Say what shall become of a task."""
         self.turn.step.tx.patch_task(task.id, desired_state=state)
+
+
+def spans(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield some items at a time: pausing after each would take longer than looking at it."""
+    for at in range(0, len(items), SPAN):
+        yield items[at : at + SPAN]
 
 
 def _begun(service: Service, tasks: Iterable[Task]) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import count
 
 from swarmops.manager import global_, jobs, replicated
-from swarmops.manager.look import Look, Slices
+from swarmops.manager.look import Look, Slices, spans
 from swarmops.manager.places import Places, live
 from swarmops.model.defaults import mode_name, replicas
 from swarmops.model.service import Service
@@ -36,11 +36,7 @@ def in_use(
 
 def slots(look: Look, service: Service, places: Places) -> Generator[None, None, Places]:
     """Add or remove slots of a replicated service; return those that stay."""
-    used: Places = {}
-    for slot, tasks in places.items():
-        if replicated.in_use(tasks, look.turn.now):
-            used[slot] = tasks
-        yield from look.pause()
+    used = yield from _used_slots(look, places)
     wanted = replicas(service.spec)
     missing = wanted - len(used)
     numbers = count(1)
@@ -62,10 +58,21 @@ def slots(look: Look, service: Service, places: Places) -> Generator[None, None,
         del used[slot]
         look.remove(look.store.tasks.by_place(service.id, slot))
         yield from look.pause()
-    for slot in places:
-        if slot not in used and int(slot) > wanted:
-            look.remove(look.store.tasks.by_place(service.id, slot))
-        yield from look.pause()
+    for free in spans([slot for slot in places if slot not in used]):
+        for slot in free:
+            if int(slot) > wanted:
+                look.remove(look.store.tasks.by_place(service.id, slot))
+        yield from look.pause(len(free))
+    return used
+
+
+def _used_slots(look: Look, places: Places) -> Generator[None, None, Places]:
+    used: Places = {}
+    for span in spans(list(places.items())):
+        for slot, tasks in span:
+            if replicated.in_use(tasks, look.turn.now):
+                used[slot] = tasks
+        yield from look.pause(len(span))
     return used
 
 

@@ -13,6 +13,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
+from msgspec import UNSET
+
 from swarmops.manager import global_, jobs, rebalance, restarts
 from swarmops.manager.look import Key, Turn
 from swarmops.manager.loop import Step
@@ -59,9 +61,13 @@ class Orchestrator:
         self._minding = {each.id: None for each in services if _minds_nodes(each)}
         for service in services:
             yield service.id, ""
+        # Whatever becomes of a node after this is observed.
+        fit = {node.id for node in store.nodes if not unfit(node)}
         for task in list(store.tasks):
             place = place_of(task)
-            yield None if _is_well(store, task, place) else (task.service_id, place)
+            lost = task.node_id is not UNSET and task.node_id not in fit
+            well = not lost and _is_well(store, task, place)
+            yield None if well else (task.service_id, place)
             if task.service_id not in store.services:
                 yield task.service_id, ""
 
@@ -103,7 +109,7 @@ class Orchestrator:
         if old is not None and new is not None and _same(old, new):
             return
         place = place_of(task)
-        if new is None or not _is_well(store, new, place):
+        if new is None or stranded(new, store.nodes) or not _is_well(store, new, place):
             yield task.service_id, place
         service = store.services.get(task.service_id)
         if service is not None and is_job(service):
@@ -191,12 +197,11 @@ class Orchestrator:
 
 
 def _is_well(store: Store, task: Task, place: str) -> bool:
-    """Whether a task runs, or soon will, alone in its place, as it shall: most do."""
+    """Whether a task that isn't stranded runs, or soon will, alone in its place, as it shall."""
     return (
         task.desired_state is TaskState.RUNNING
         and not task.status.state.terminal
-        and not stranded(task, store.nodes)
-        and len(store.tasks.by_place(task.service_id, place)) == 1
+        and store.tasks.stands_alone(task, place)
     )
 
 

@@ -34,8 +34,9 @@ class Orphans:
         """Yield every node that is down, and every one that is only named by tasks."""
         for node in list(store.nodes):
             yield node.id if node.status.state is NodeState.DOWN else None
+        known = {node.id for node in store.nodes}  # one that goes after this is observed
         for task in list(store.tasks):
-            lost = task.node_id is not UNSET and task.node_id not in store.nodes
+            lost = task.node_id is not UNSET and task.node_id not in known
             yield given(task.node_id, "") if lost else None
 
     def observe(self, store: Store, event: Event) -> Iterable[str]:

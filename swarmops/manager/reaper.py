@@ -44,8 +44,7 @@ class Reaper:
         """Yield every place but those with one task that stays."""
         for task in list(store.tasks):
             place = place_of(task)
-            alone = len(store.tasks.by_place(task.service_id, place)) == 1
-            stays = alone and not _removable(store, task)
+            stays = store.tasks.stands_alone(task, place) and not _removable(store, task)
             yield None if stays else (task.service_id, place)
 
     def observe(self, store: Store, event: Event) -> Iterable[Key | None]:

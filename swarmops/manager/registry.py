@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from swarmops.manager.allocator import Allocator
 from swarmops.manager.enforcer import Enforcer
 from swarmops.manager.loop import LoopContext, run_loop
@@ -14,6 +16,14 @@ from swarmops.manager.root_rotation import RootRotations
 from swarmops.manager.scheduled_jobs import ScheduledJobs
 from swarmops.manager.scheduler import Scheduler
 from swarmops.manager.supervisor import RunLoop
+
+TASKS_PER_S = 20_000
+"""So many are looked at by those for whom a service waits that has lost its tasks."""
+
+
+async def _give_way(context: LoopContext) -> None:
+    """Let those go first who give services what they lack: each begins with a look at all tasks."""
+    await asyncio.sleep(len(context.store.tasks) / TASKS_PER_S)
 
 
 async def _allocator(context: LoopContext) -> None:
@@ -33,14 +43,17 @@ async def _scheduled_jobs(context: LoopContext) -> None:
 
 
 async def _enforcer(context: LoopContext) -> None:
+    await _give_way(context)
     await run_loop(Enforcer(), context)
 
 
 async def _reaper(context: LoopContext) -> None:
+    await _give_way(context)
     await run_loop(Reaper(), context)
 
 
 async def _orphans(context: LoopContext) -> None:
+    await _give_way(context)
     await run_loop(Orphans(context.timing), context)
 
 

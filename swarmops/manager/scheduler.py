@@ -72,7 +72,10 @@ class Scheduler:
             self._loads[node.id] = NodeLoad(node)
             yield None
         for task in tasks:
-            self._task_changed(store, None, task)
+            if _waits(task):
+                self._task_changed(store, None, task)
+            else:
+                self._bear(task)
             yield None
         yield from list(self._waiting)
 
@@ -127,6 +130,14 @@ class Scheduler:
         if new is not None and (old is None or not old.status.state.terminal):
             self._faults.note(new)
         return groups
+
+    def _bear(self, task: Task) -> None:
+        """Weigh a task that nothing was known of, and that doesn't wait."""
+        burden = burden_of(task)
+        load = self._loads.get(given(task.node_id, "")) if burden else None
+        if load is not None and burden is not None:
+            load.add(task.id, burden)
+        self._faults.note(task)
 
     def _reweigh(self, old: Task | None, new: Task | None) -> bool:
         """Return whether something became free."""

@@ -8,10 +8,10 @@ it found is kept, and of the places only those are looked at again in which some
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 from swarmops.manager import look_places, rebalance
-from swarmops.manager.look import Look, Slices, Turn
+from swarmops.manager.look import Look, Slices, Turn, spans
 from swarmops.manager.look_update import UpdateLook, move
 from swarmops.manager.places import Places, is_job, made
 from swarmops.manager.update_survey import updating
@@ -60,15 +60,20 @@ class ServiceLook(Look):
         if self._service is not None and self._update is not None:
             self._work = self._some(self._service, self._update, list(places))
 
-    def _all(self, service: Service) -> Slices:
+    def _places(self, service: Service) -> Generator[None, None, Places]:
         places: Places = {}
-        for task in list(self.store.tasks.by_service(service.id)):
-            places.setdefault(place_of(task), []).append(task)
-            yield from self.pause()
+        for span in spans(list(self.store.tasks.by_service(service.id))):
+            for task in span:
+                places.setdefault(place_of(task), []).append(task)
+            yield from self.pause(len(span))
         for tasks in places.values():
             if len(tasks) > 1:
                 tasks.sort(key=made)
                 yield from self.pause()
+        return places
+
+    def _all(self, service: Service) -> Slices:
+        places = yield from self._places(service)
         if is_job(service):
             yield from look_places.job(self, service, places)
             return
@@ -78,9 +83,10 @@ class ServiceLook(Look):
         if self.changed or len(self.turn.step.tx) > self._before:
             return
         update = UpdateLook(self, service)
-        for place, tasks in kept.items():
-            update.see(place, tasks)
-            yield from self.pause(SEEN)
+        for seen in spans(list(kept.items())):
+            for place, tasks in seen:
+                update.see(place, tasks)
+            yield from self.pause(SEEN * len(seen))
         goes_on = updating(service) and not rebalance.wished(service)
         yield from update.decide((service.id, CHANGED if goes_on else ""))
         if goes_on:

@@ -54,6 +54,10 @@ class Index(Generic[K, T]):
         group = self._groups.get(key)
         return _Group(group, self._rows) if group else ()
 
+    def count(self, key: K) -> int:
+        """Return how many objects have this key."""
+        return len(self._groups.get(key, ()))
+
     def keys(self) -> Collection[K]:
         """Return a live view of the keys that some object has."""
         return self._groups.keys()

@@ -199,6 +199,10 @@ class TaskTable(Table[Task]):
         """Return the tasks of one place of a service, as ``place_of`` names it."""
         return self._by_place.get(f"{service_id}.{place}")
 
+    def stands_alone(self, task: Task, place: str) -> bool:
+        """Whether no other task is in its place, as ``place_of`` names it."""
+        return self._by_place.count(f"{task.service_id}.{place}") == 1
+
     def unassigned(self) -> Collection[Task]:
         """Return the tasks that are wanted and still wait for the scheduler."""
         return self._unassigned.get("")

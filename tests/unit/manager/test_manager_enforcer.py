@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from swarmops.manager.enforcer import REASON, misplaced
+from swarmops.manager.enforcer import REASON, Wanted, misplaced
 from swarmops.manager.filters import available
 from swarmops.model.node import Availability, EngineDescription, Node, NodeDescription, Plugin
 from swarmops.model.service import (
@@ -121,7 +121,8 @@ def test_constraints_of_an_update_reject_no_task_that_it_has_not_come_to(
         )
     )
     store.apply(3, tx.encode(NOW))
-    assert (not list(misplaced(store.nodes["n1"], store))) is stays
+    found = misplaced(store.nodes["n1"], store.tasks.by_node("n1"), Wanted(store))
+    assert (not list(found)) is stays
 
 
 @virtual

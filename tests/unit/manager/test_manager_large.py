@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
+from swarmops.manager import registry
 from swarmops.manager.look import CHANGED_PER_STEP, LOOKED_PER_STEP
 from swarmops.manager.loop import Step
 from swarmops.manager.orchestrator import MORE, Orchestrator
@@ -27,6 +28,8 @@ from swarmops.model.service import (
 )
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
 from swarmops.store import Store, Transaction
+from tests.sim.manager_lab import lab
+from tests.sim.virtual_loop import virtual
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TASKS = 2 * LOOKED_PER_STEP
@@ -218,3 +221,20 @@ def test_why_a_large_service_waits_is_told_over_many_steps() -> None:
     assert steps > tasks // PLACED_PER_STEP
     reason = "no suitable node (1 node not available for new tasks)"
     assert {task.status.err for task in store.tasks} == {reason}
+
+
+@virtual
+async def test_a_new_leader_places_before_it_tidies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that lacks tasks gets them at once; what is too much may wait by their number."""
+    async with lab(managers=3, workers=2) as swarm:
+        service_id = await swarm.create("old", 10)
+        await swarm.until(lambda: len(swarm.running_on("old")) == 10)
+        monkeypatch.setattr(registry, "TASKS_PER_S", 0.5)
+        swarm.lead("m2")
+        tx = Transaction()
+        tx.delete(swarm.store.services[service_id])
+        await swarm.store.commit(tx)
+        await swarm.create("new", 4)
+        await swarm.until(lambda: len(swarm.running_on("new")) == 4, within_s=5)
+        assert len(swarm.store.tasks.by_service(service_id)) == 10
+        await swarm.until(lambda: not swarm.store.tasks.by_service(service_id), within_s=30)
