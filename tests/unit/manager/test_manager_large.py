@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 
@@ -236,5 +237,6 @@ async def test_a_new_leader_places_before_it_tidies(monkeypatch: pytest.MonkeyPa
         await swarm.store.commit(tx)
         await swarm.create("new", 4)
         await swarm.until(lambda: len(swarm.running_on("new")) == 4, within_s=5)
+        await asyncio.sleep(10)
         assert len(swarm.store.tasks.by_service(service_id)) == 10
         await swarm.until(lambda: not swarm.store.tasks.by_service(service_id), within_s=30)
