@@ -28,6 +28,7 @@ from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.jumps import NONE, Hop, way_through
 from swarmops.fleet.known_hosts import KnownHosts, host_id
+from swarmops.fleet.ssh_agent import choose_agent, is_public
 from swarmops.fleet.ssh_config import (
     TIMEOUT_S,
     checking,
@@ -221,7 +222,7 @@ def _prepare(
     types = [entry.key_type for entry in ways.known.entries(name, files)]
     kwargs = dict(hop.connect_kwargs)
     keys = [*kwargs.get("key_filename", ()), *_key_files(target)]
-    there = [key for key in dict.fromkeys(keys) if Path(key).is_file()]
+    there = [key for key in dict.fromkeys(keys) if Path(key).is_file() and not is_public(key)]
     patience_s = timeout_s(target, hop)
     opened = [passphrases[key] for key in there if key in passphrases]
     if opened:
@@ -234,5 +235,4 @@ def _prepare(
         "channel_timeout": 3 * patience_s,
     }
     hop.connect_timeout = patience_s
-    if hop.ssh_config.get("identitiesonly") == "yes":
-        hop.connect_kwargs["allow_agent"] = False
+    choose_agent(hop, keys)

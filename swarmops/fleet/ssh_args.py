@@ -11,7 +11,10 @@ import shlex
 
 import msgspec
 
-_AS_IN_CONFIG = ("hostkeyalias", "identitiesonly", "serveraliveinterval", "userknownhostsfile")
+_AS_IN_CONFIG = (
+    *("hostkeyalias", "identitiesonly", "identityagent"),
+    *("serveraliveinterval", "userknownhostsfile"),
+)
 """Options that are read as the first lines of ssh_config."""
 _WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
 """ssh's options that take a value, so that it isn't taken for one."""

@@ -16,6 +16,10 @@ from swarmops.fleet.ssh_transport import PasswordWithheldError
 
 _NOT_OPENED = "Invalid key"
 """What the library calls a key that the passphrase given does not open."""
+_NOTHING_TO_OFFER = "No authentication methods available"
+"""What it says where there is neither a key nor a password."""
+_HUNG_UP_ON = "No existing session"
+"""What it says where it still has keys to offer, and sshd has had enough."""
 
 
 def reason_of(error: Exception, connection: fabric.Connection) -> str:
@@ -62,6 +66,17 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
             f"{where} refused every key for user {user}: check ansible_user and "
             "ansible_ssh_private_key_file, or add the public key to its authorized_keys"
         )
+    if str(error) == _NOTHING_TO_OFFER:
+        user = connection.user or getpass.getuser()
+        return (
+            f"there is no key and no password for user {user} of {where}: name a key in"
+            " ansible_ssh_private_key_file, add one to ssh-agent (ssh-add), or give --ask-pass"
+        )
+    if str(error) == _HUNG_UP_ON:
+        return (
+            f"{where} hung up after it had refused some keys (MaxAuthTries): name the right one in"
+            " ansible_ssh_private_key_file, or as IdentityFile with IdentitiesOnly in ssh_config"
+        )
     return f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
 
 
@@ -85,6 +100,6 @@ def was_dropped(error: Exception) -> bool:
     """Whether sshd hung up before it said anything: its MaxStartups, or it is just starting."""
     if isinstance(error, paramiko.AuthenticationException | TimeoutError) or _not_through(error):
         return False
-    if str(error) == _NOT_OPENED:
+    if str(error) in {_NOT_OPENED, _NOTHING_TO_OFFER, _HUNG_UP_ON}:
         return False
     return isinstance(error, ConnectionResetError | EOFError | paramiko.SSHException)

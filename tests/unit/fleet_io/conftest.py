@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ import pytest
 from swarmops.backends.base import Place
 from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.shells import Shells
+from swarmops.fleet.ssh_config import read_config
 from swarmops.fleet.target import Target
 
 _CONFIG = """
@@ -120,3 +121,18 @@ def shells(known: KnownHosts) -> Iterator[Shells]:
     """Shells that are closed at the end."""
     with Shells(known) as shells:
         yield shells
+
+
+@pytest.fixture
+def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return what writes the user's ssh_config."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+
+    def write(text: str) -> None:
+        (tmp_path / ".ssh" / "config").write_text(text)
+        read_config.cache_clear()
+
+    write("")
+    yield write
+    read_config.cache_clear()

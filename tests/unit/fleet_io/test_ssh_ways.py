@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,21 +25,6 @@ from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
 from swarmops.fleet.ssh_config import keepalive_s, read_config
 from tests.unit.fleet_io.conftest import Server
-
-
-@pytest.fixture
-def ssh_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Return what writes the user's ssh_config."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".ssh").mkdir()
-
-    def write(text: str) -> None:
-        (tmp_path / ".ssh" / "config").write_text(text)
-        read_config.cache_clear()
-
-    write("")
-    yield write
-    read_config.cache_clear()
 
 
 def locked_key(server: Server, passphrase: str) -> str:
@@ -78,30 +63,6 @@ def test_a_wrong_passphrase_is_one_sentence(
         shells.of(server.target()).run("true")
     assert "passphrase" in str(caught.value)
     assert "ssh-add" in str(caught.value)
-
-
-def test_the_agent_opens_many_hosts_at_once(
-    server: Server, known: KnownHosts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without any key file, from several threads."""
-    path = server.folder / "agent.sock"
-    agent = subprocess.Popen(
-        ["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert agent.stdout is not None
-        agent.stdout.readline()
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-        subprocess.run(["ssh-add", "-q", str(server.folder / "user_key")], check=True)
-        targets = [server.target(name=f"h{n}", private_key_files=()) for n in range(8)]
-        with Shells(known) as shells, ThreadPoolExecutor(8) as pool:
-            said = pool.map(lambda target: shells.of(target).run("echo in").stdout, targets)
-            assert list(said) == [b"in\n"] * 8
-    finally:
-        agent.terminate()
-        agent.wait()
-        if agent.stdout is not None:
-            agent.stdout.close()
 
 
 def test_the_second_of_several_keys_may_be_the_right_one(server: Server, shells: Shells) -> None:
