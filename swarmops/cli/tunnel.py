@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from swarmops.cli.completing import contexts
+from swarmops.cli.completing import contexts, one_host
 from swarmops.cli.files import chosen
 from swarmops.cli.lazy import Group
 from swarmops.cli.say import say
@@ -31,9 +32,18 @@ SOCKET = click.option(
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @SOCKET
+@click.option(
+    "--to",
+    "host",
+    metavar="HOST",
+    shell_complete=one_host,
+    help="Serve this host's own API, whatever state it is in  [default: a manager's that answers]",
+)
 @common
 @on_fleet
-def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> None:
+def tunnel(
+    settings: Settings, command: tuple[str, ...], path: Path | None, host: str | None
+) -> None:
     """Serve the swarm's API on a local socket, over SSH.
 
     With COMMAND: run it with DOCKER_HOST set, and end with it. Without: serve until Ctrl-C. Up to
@@ -43,18 +53,24 @@ def tunnel(settings: Settings, command: tuple[str, ...], path: Path | None) -> N
     Examples:
       swarmops tunnel -- docker node ls
       swarmops tunnel --socket /tmp/prod.sock
+      swarmops tunnel --to host2 -- docker swarm unlock
     """
     from swarmops.fleet.access import Swarm
     from swarmops.fleet.paths import state_dir
     from swarmops.fleet.tunnel import Tunnel
 
     choice = chosen(settings, None)
-    where = path or tunnel_path(choice, state_dir())
+    where = path or tunnel_path(choice, state_dir(), host or "")
 
     def complain(text: str) -> None:
         say(f"Error: {text}")
 
-    with Swarm(choice) as swarm, Tunnel(where, _manager_of(swarm), complain):
+    with ExitStack() as stack:
+        if host is not None:
+            reach = _node_of(settings, host, stack)
+        else:
+            reach = _manager_of(stack.enter_context(Swarm(choice)))
+        stack.enter_context(Tunnel(where, reach, complain))
         if command:
             raise click.exceptions.Exit(_run(command, where))
         click.echo(f"export DOCKER_HOST=unix://{where}")
@@ -73,6 +89,15 @@ def _manager_of(swarm: Swarm) -> Open:
     return manager_socket(lambda: first.pop() if first else find(), swarm.socket_of)
 
 
+def _node_of(settings: Settings, host: str, stack: ExitStack) -> Open:
+    from swarmops.cli.hosts import one_target
+    from swarmops.fleet.shells import Shells
+
+    target = one_target(settings, host)
+    shell = stack.enter_context(Shells()).of(target)
+    return lambda: shell.open_socket(target.place.socket)
+
+
 def _run(command: tuple[str, ...], where: Path) -> int:
     import os
 
@@ -86,11 +111,11 @@ def _run(command: tuple[str, ...], where: Path) -> int:
         raise InputError(f"{command[0]} can't be run: {error.strerror}") from error
 
 
-def tunnel_path(choice: Choice, state: Path) -> Path:
-    """Return the socket that belongs to an inventory: short, and the same every time."""
+def tunnel_path(choice: Choice, state: Path, host: str = "") -> Path:
+    """Return the socket that belongs to an inventory, or to one host of it: short, and the same."""
     import hashlib
 
-    digest = hashlib.sha256(str(choice.inventory and choice.inventory.absolute()).encode())
+    digest = hashlib.sha256(f"{choice.inventory and choice.inventory.absolute()}{host}".encode())
     return state / f"tunnel-{digest.hexdigest()[:12]}.sock"
 
 

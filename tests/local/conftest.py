@@ -53,12 +53,15 @@ class Local:
             "COLUMNS": "200",
         }
 
-    def swarmops(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    def swarmops(
+        self, *arguments: str, expect: int = 0, answer: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run the command as an operator does; fails unless it exits as expected."""
         done = subprocess.run(
             [sys.executable, "-m", "swarmops", *arguments],
             cwd=self.folder,
             env=self._environment,
+            input=answer,
             capture_output=True,
             text=True,
             timeout=120,

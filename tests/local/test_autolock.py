@@ -145,14 +145,17 @@ def test_a_manager_that_was_down_while_the_key_changed_needs_the_old_one(locking
 
 
 def test_all_managers_locked_at_once_come_back_one_after_the_other(locking: Local):
-    """The first one is open before there is a quorum."""
+    """The first one is open before there is a quorum, and reached from the operator's machine."""
     key = unlock_key(locking)
     for node in MANAGERS:
         locking.kill_daemon(node)
     for node in MANAGERS:
         wait_for(lambda: local_state(locking, node) == "locked", "the locked state")  # noqa: B023 - called at once
+    refused = locking.swarmops("tunnel", "--", "docker", "node", "ls", expect=1).stderr
+    assert "needs to be unlocked" in refused
     for node in MANAGERS:
-        assert unlock(locking, node, key).returncode == 0
+        words = ["tunnel", "--to", node, "--", "docker", "swarm", "unlock"]
+        locking.swarmops(*words, answer=f"{key}\n")
     wait_for(locking.all_ready, "ready nodes")
     listed = json.loads(locking.swarmops("service", "ls", "--format", "json").stdout)
     assert [row["name"] for row in listed] == ["web"]
