@@ -1,7 +1,8 @@
 """A container engine behind its API: the SDK's blocking calls on threads, news as events.
 
 Used by the container executors. The SDK is imported with the first call, so a node without an
-engine never pays for it. Pulls have threads of their own: a slow registry holds up no other call.
+engine never pays for it. Each pull has a thread of its own: a slow registry holds up no other call,
+and one that hangs holds up no other pull once nobody wants its image any more.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -49,7 +51,7 @@ class Engine:
         self._address = address
         self._node_id = node_id
         self._calls = ThreadPoolExecutor(CALLS_MAX, "engine")
-        self._pulls = ThreadPoolExecutor(PULLS_MAX, "pull")
+        self._pulls = asyncio.Semaphore(PULLS_MAX)
         self._client: APIClient | None = None
         self._making = threading.Lock()
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -76,12 +78,17 @@ class Engine:
         def pulling(client: APIClient) -> None:
             name = image_name(image)
             for line in client.pull(name, stream=True, decode=True, auth_config=credentials):
-                if cancelled.is_set():
+                if cancelled.is_set() or self._closed.is_set():
                     return
                 if "error" in line:
                     raise TaskError(line["error"])
 
-        await _finished(self._pulls, lambda: self._guarded(pulling), cancelled)
+        async with self._pulls:
+            try:
+                await _alone(lambda: self._guarded(pulling), "pull")
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
 
     @contextlib.contextmanager
     def news(self, task_id: str) -> Iterator[asyncio.Event]:
@@ -102,8 +109,7 @@ class Engine:
     async def close(self) -> None:
         """Let go of the connections; containers run on."""
         self._closed.set()
-        for pool in (self._calls, self._pulls):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._calls.shutdown(wait=False, cancel_futures=True)
         if self._stream is not None:
             with contextlib.suppress(OSError, AttributeError):
                 self._stream.close()
@@ -187,15 +193,10 @@ class Engine:
                 event.set()
 
 
-async def _finished(
-    pool: ThreadPoolExecutor,
-    function: Callable[[], T],
-    cancelled: threading.Event | None = None,
-) -> T:
+async def _finished(pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
     """Run on the pool, and do not leave before the function has, cancelled or not.
 
-    Else what is just being made would be there after its removal. One that looks at ``cancelled``
-    ends by itself, and nobody has to wait for it.
+    Else what is just being made would be there after its removal.
     """
     running = pool.submit(function)
     future = asyncio.wrap_future(running)
@@ -203,12 +204,31 @@ async def _finished(
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         future.add_done_callback(lambda done: done.cancelled() or done.exception())  # it was seen
-        if cancelled is not None:
-            cancelled.set()
         # Asked of the thread's own future: the loop's one says yes whatever the thread does.
-        if not running.cancel() and cancelled is None:
+        if not running.cancel():
             await asyncio.wait([future], timeout=FINISH_S)
         raise
+
+
+async def _alone(function: Callable[[], T], name: str) -> T:
+    """Run on a thread of its own, which is left alone once the caller is cancelled."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Callable[[], None]) -> None:
+        if not future.done():
+            settled()
+
+    def run() -> None:
+        try:
+            settled = partial(future.set_result, function())
+        except Exception as error:  # noqa: BLE001 - the caller raises it
+            settled = partial(future.set_exception, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            loop.call_soon_threadsafe(settle, settled)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await future
 
 
 def _credentials(registry_auth: str) -> dict[str, Any] | None:

@@ -199,6 +199,23 @@ async def test_a_pull_that_stands_still_holds_up_no_shutdown(
     assert engine.now["pull"] == 1
 
 
+async def test_pulls_that_hang_hold_up_no_other_once_nobody_wants_them(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """Else a registry that says nothing would end a node's pulling until its daemon restarts."""
+    engine.gates["call"].set()
+    away = [work(image=f"away:{n}", command=["true"]) for n in range(PULLS_MAX)]
+    hanging = [asyncio.create_task(executor.prepare(each)) for each in away]
+    await until(lambda: engine.now["pull"] == PULLS_MAX)
+    for each in hanging:
+        each.cancel()
+    another = asyncio.create_task(executor.prepare(work(image="another:1", command=["true"])))
+    await until(lambda: engine.now["pull"] == PULLS_MAX + 1)
+    assert not another.done()
+    engine.gates["pull"].set()
+    await asyncio.wait_for(another, WITHIN_S)
+
+
 @pytest.mark.parametrize("kind", [PodmanExecutor], ids=["podman"])
 @pytest.mark.parametrize(
     "said",
