@@ -3,7 +3,8 @@
 Called by the process executor when it prepares a task. A port in host mode is the published one;
 for the mesh any free one does, from a range that neither the mesh (30000 and up) nor the kernel's
 outgoing connections (32768 and up) use. The choice is kept in the task's folder, so that a restart
-of the daemon keeps it.
+of the daemon keeps it; and it is drawn by the task's ID, so that a task that is attempted again
+while no manager answers is where the other nodes know it to be.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from swarmops.model.service import PortConfig
 FIRST, LAST = 20_000, 29_999
 TRIES_MAX = 200
 PORTS_FILE = "ports"
-_rng = random.SystemRandom()
 _decode = msgspec.json.Decoder(list[PortConfig]).decode
 
 
@@ -48,7 +48,8 @@ class PortBook:
             if not self._known.get(work.id):
                 every = (port for ports in self._known.values() for port in ports)
                 taken = {given(port.published_port, 0) for port in every}
-                self._known[work.id] = choose(work.ports, taken, is_free)
+                rng = random.Random(work.id)  # noqa: S311 - no secret
+                self._known[work.id] = choose(work.ports, taken, is_free, rng)
             file = self._tasks / work.id / PORTS_FILE
             file.write_bytes(msgspec.json.encode(self._known[work.id]))
             return self._known[work.id]
@@ -70,7 +71,10 @@ def _read(folder: Path) -> list[PortConfig]:
 
 
 def choose(
-    ports: list[PortConfig], taken: Collection[int], is_free: Callable[[str, int], bool]
+    ports: list[PortConfig],
+    taken: Collection[int],
+    is_free: Callable[[str, int], bool],
+    rng: random.Random,
 ) -> list[PortConfig]:
     """Return where each target shall listen. Raises ``TaskError`` if nothing is free.
 
@@ -83,7 +87,7 @@ def choose(
         published = given(port.published_port, 0) if port.publish_mode == "host" else 0
         if target not in chosen:
             protocols = {_protocol(each) for each in ports if each.target_port == target}
-            chosen[target] = published or _free({*taken, *chosen.values()}, protocols, is_free)
+            chosen[target] = published or _free({*taken, *chosen.values()}, protocols, is_free, rng)
         found.append(replace(port, published_port=chosen[target], publish_mode="host"))
     return found
 
@@ -110,10 +114,13 @@ def _protocol(port: PortConfig) -> str:
 
 
 def _free(
-    taken: Collection[int], protocols: Collection[str], is_free: Callable[[str, int], bool]
+    taken: Collection[int],
+    protocols: Collection[str],
+    is_free: Callable[[str, int], bool],
+    rng: random.Random,
 ) -> int:
     for _ in range(TRIES_MAX):
-        port = _rng.randint(FIRST, LAST)
+        port = rng.randint(FIRST, LAST)
         if port not in taken and all(is_free(protocol, port) for protocol in protocols):
             return port
     raise TaskError(f"no port between {FIRST} and {LAST} is free on this node: stop what uses them")

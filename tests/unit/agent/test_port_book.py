@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from swarmops.model.service import PortConfig
 
 MakeWork = Callable[..., Work]
 WEB = PortConfig(protocol="tcp", target_port=80, published_port=30_080, publish_mode="ingress")
+RNG = random.Random(1)
 DNS = [PortConfig(protocol=each, target_port=53) for each in ("tcp", "udp")]
 
 
@@ -31,7 +33,7 @@ def test_a_mesh_port_is_any_that_is_free():
         asked.append(port)
         return protocol == "tcp" and len(asked) == 3
 
-    (port,) = choose([WEB], set(), third)
+    (port,) = choose([WEB], set(), third, RNG)
     assert port.published_port == asked[2]
     assert FIRST <= asked[2] <= LAST
     assert (port.publish_mode, port.target_port) == ("host", 80)
@@ -40,19 +42,19 @@ def test_a_mesh_port_is_any_that_is_free():
 def test_a_host_port_is_the_published_one():
     """The user chose it."""
     (port,) = choose(
-        [PortConfig(target_port=80, published_port=8080, publish_mode="host")], set(), always
+        [PortConfig(target_port=80, published_port=8080, publish_mode="host")], set(), always, RNG
     )
     assert port.published_port == 8080
 
 
 def test_one_target_has_one_number_in_all_protocols():
     """It must be free in each of them."""
-    tcp, udp = choose(DNS, set(), always)
+    tcp, udp = choose(DNS, set(), always, RNG)
     assert tcp.published_port == udp.published_port
     with pytest.raises(TaskError, match="no port between"):
-        choose(DNS, set(), lambda protocol, _: protocol == "tcp")
+        choose(DNS, set(), lambda protocol, _: protocol == "tcp", RNG)
     with pytest.raises(TaskError, match="no port between"):
-        choose([WEB], range(FIRST, LAST + 1), always)
+        choose([WEB], range(FIRST, LAST + 1), always, RNG)
 
 
 def test_the_first_target_is_the_port():
@@ -89,3 +91,21 @@ async def test_a_process_is_told_its_ports(context: ExecutorContext, work: MakeW
     await successor.reattach([])
     for each in (executor, successor):
         await each.close()
+
+
+async def test_a_task_that_is_attempted_again_gets_its_port_again(
+    context: ExecutorContext, work: MakeWork
+):
+    """No manager answers then, and the other nodes pass connections on to where it was."""
+    executor = ProcessExecutor(context)
+    task, other = (work(command=["true"], ports=[WEB]) for _ in range(2))
+    await executor.prepare(task)
+    ports = (await executor.report(task)).ports
+    await executor.remove(task)
+    await executor.prepare(other)
+    await executor.prepare(task)
+    assert (await executor.report(task)).ports == ports
+    assert (await executor.report(other)).ports != ports
+    for each in (task, other):
+        await executor.remove(each)
+    await executor.close()
