@@ -103,7 +103,7 @@ class Wanted:
         self._found: dict[tuple[str, int], Sequence[constraints.Constraint]] = {}
 
     def of(self, task: Task) -> Sequence[constraints.Constraint]:
-        """Return a task's; none where they can't be read. Equal for all of a service's version."""
+        """Return a task's; none where they can't be read. A version of a service is one spec."""
         key = task.service_id, spec_version(task)
         found = self._found.get(key)
         if found is None:

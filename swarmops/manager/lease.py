@@ -11,7 +11,11 @@ from collections.abc import Awaitable, Callable
 from swarmops.manager.absences import heartbeat_period_s
 from swarmops.manager.group import RaftGroup
 from swarmops.manager.timing import ManagerTiming, until_beat_s
+from swarmops.model.defaults import HEARTBEAT_PERIOD_S
 from swarmops.store import Store
+
+LATER_PER_PERIOD, LATER_S_MAX = 2.0, 8.0
+"""Agents wait so much longer for a manager that they dial, where heartbeats are rarer."""
 
 
 class Lease:
@@ -39,7 +43,7 @@ class Lease:
     def begin(self) -> None:
         """Begin as one that doesn't know a leader yet."""
         self._leaderless_s = _clock_s()
-        self.settled_s = _clock_s() + self._timing.rejoin_grace_s
+        self.settled_s = _clock_s() + self._rejoin_s()
 
     @property
     def has_leader(self) -> bool:
@@ -57,8 +61,14 @@ class Lease:
 
         The more agents there are, the more it costs to send them away and to take them back.
         """
-        period_s = heartbeat_period_s(self._store.cluster, len(self._store.nodes))
-        return max(self._timing.lease_s, period_s)
+        return max(self._timing.lease_s, self._period_s())
+
+    def _rejoin_s(self) -> float:
+        later_s = LATER_PER_PERIOD * max(self._period_s() - HEARTBEAT_PERIOD_S, 0.0)
+        return self._timing.rejoin_grace_s + min(later_s, LATER_S_MAX)
+
+    def _period_s(self) -> float:
+        return heartbeat_period_s(self._store.cluster, len(self._store.nodes))
 
     async def follow(self) -> None:
         """Notice when there is no leader, and when the lease is over; until cancelled."""
@@ -76,7 +86,7 @@ class Lease:
     def _found_leader(self, outage_s: float, now_s: float) -> None:
         self._leaderless_s = None
         if outage_s > self._timing.outage_s:
-            self.settled_s = now_s + self._timing.rejoin_grace_s
+            self.settled_s = now_s + self._rejoin_s()
             self._on_outage()
 
 

@@ -38,6 +38,8 @@ LOOKED_PER_STEP = 1_000
 CHANGED_PER_STEP = 200
 
 SPAN = 20
+"""Tasks or places that are passed before it is asked whether the turn is over."""
+
 Slices = Generator[None, None, None]
 T = TypeVar("T")
 

@@ -29,9 +29,9 @@ K = TypeVar("K", bound=Hashable)
 
 KEYS_PER_STEP = 100
 EVENTS_PER_SLICE = 500
-OBJECTS_PER_SLICE = 1_000
-"""Of those that a loop begins with, after which others have their turn: a few milliseconds."""
-"""Other work of the event loop gets its turn after so many events, or keys."""
+"""Other work of the event loop gets its turn after so many events."""
+KEYS_PER_SLICE = 1_000
+"""The same for the objects that a loop begins with, or that one event concerns."""
 FEW = 50
 """Fewer events, or changes, than this are no reason to let others go first."""
 QUEUE_EVENTS_MAX = 50_000
@@ -186,7 +186,7 @@ async def _collect(keys: Iterable[K | None], dirty: dict[K, None]) -> None:
     for place, key in enumerate(keys, start=1):
         if key is not None:
             dirty[key] = None
-        if place % OBJECTS_PER_SLICE == 0:
+        if place % KEYS_PER_SLICE == 0:
             await asyncio.sleep(0)
 
 

@@ -21,7 +21,7 @@ TASKS_PER_S = 20_000
 """So many are looked at by those for whom a service waits that has lost its tasks."""
 
 
-async def _give_way(context: LoopContext) -> None:
+async def _let_others_begin(context: LoopContext) -> None:
     """Let those go first who give services what they lack: each begins with a look at all tasks."""
     await asyncio.sleep(len(context.store.tasks) / TASKS_PER_S)
 
@@ -43,17 +43,17 @@ async def _scheduled_jobs(context: LoopContext) -> None:
 
 
 async def _enforcer(context: LoopContext) -> None:
-    await _give_way(context)
+    await _let_others_begin(context)
     await run_loop(Enforcer(), context)
 
 
 async def _reaper(context: LoopContext) -> None:
-    await _give_way(context)
+    await _let_others_begin(context)
     await run_loop(Reaper(), context)
 
 
 async def _orphans(context: LoopContext) -> None:
-    await _give_way(context)
+    await _let_others_begin(context)
     await run_loop(Orphans(context.timing), context)
 
 

@@ -207,7 +207,10 @@ class Daemon:
     # The agent's session -------------------------------------------------------------------------
 
     async def _dial(self) -> Channel:
-        """Open a session with one of the managers, never twice in a row with one that failed."""
+        """Open a session with one of the managers, but not with the one of the last attempt.
+
+        Nor with the one whose session has just ended: if it lost its power it will not even refuse.
+        """
         state = self._membership.current()
         others = [p.addr for p in state.managers if p.addr != self._last_manager]
         addr = self.rng.choice(others or [p.addr for p in state.managers])
@@ -239,7 +242,6 @@ class Daemon:
         if managers and managers != state.managers:
             self._membership.remember(replace(state, managers=managers))
         if isinstance(frame, Welcome):
-            self._last_manager = ""
             self.welcomed.set()
         self._keeper.want_issuer(frame.root_ca, frame.issuer)
         if frame.node.internal is not UNSET:

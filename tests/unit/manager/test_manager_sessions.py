@@ -506,3 +506,18 @@ async def test_a_shorter_period_gives_up_no_agent_that_goes_by_the_longer_one() 
         await asyncio.sleep(1.5)
         assert line.serving.done()
         assert node_state(swarm) is NodeState.DOWN
+
+
+@virtual
+@pytest.mark.parametrize(
+    ("period_s", "grace_s"), [(1.0, 10.0), (2.0, 12.0), (5.0, 18.0), (60.0, 18.0)]
+)
+async def test_agents_that_dial_with_more_patience_have_longer_to_come_back(
+    period_s: float, grace_s: float
+):
+    """After an outage: where heartbeats are rarer, an agent's dial may take longer."""
+    async with lab(workers=1) as swarm:
+        await swarm.set_heartbeat(period_s)
+        lease = swarm.managers["m1"].dispatcher._lease
+        lease.begin()
+        assert lease.settled_s - asyncio.get_running_loop().time() == grace_s
