@@ -28,7 +28,7 @@ from swarmops.fleet.gateways import Gateways
 from swarmops.fleet.host_keys import KeyPolicy
 from swarmops.fleet.jumps import NONE, Hop, way_through
 from swarmops.fleet.known_hosts import KnownHosts, host_id
-from swarmops.fleet.ssh_agent import choose_agent, is_public
+from swarmops.fleet.ssh_agent import choose_agent, is_public, leave_agent
 from swarmops.fleet.ssh_config import (
     TIMEOUT_S,
     checking,
@@ -119,8 +119,11 @@ def connect(target: Target, ways: Ways) -> fabric.Connection:
 
 
 def _open(hop: fabric.Connection) -> None:
-    with _starts_with(hop.host, hop.port), _STARTS:
-        hop.open()
+    try:
+        with _starts_with(hop.host, hop.port), _STARTS:
+            hop.open()
+    finally:
+        leave_agent(hop)
     hop.transport.set_keepalive(keepalive_s(hop))
 
 
@@ -235,4 +238,4 @@ def _prepare(
         "channel_timeout": 3 * patience_s,
     }
     hop.connect_timeout = patience_s
-    choose_agent(hop, keys)
+    choose_agent(hop, keys, there)

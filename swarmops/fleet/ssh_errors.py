@@ -71,6 +71,7 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
         return (
             f"there is no key and no password for user {user} of {where}: name a key in"
             " ansible_ssh_private_key_file, add one to ssh-agent (ssh-add), or give --ask-pass"
+            f"{_agent_said(connection)}"
         )
     if str(error) == _HUNG_UP_ON:
         return (
@@ -78,6 +79,17 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
             " ansible_ssh_private_key_file, or as IdentityFile with IdentitiesOnly in ssh_config"
         )
     return f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
+
+
+def _agent_said(connection: fabric.Connection) -> str:
+    """Return what ssh_config says of agents: why a key that somebody has may not be offered."""
+    names = {"identityagent": "IdentityAgent", "identitiesonly": "IdentitiesOnly"}
+    said = [
+        f"{name} {connection.ssh_config[key]}"
+        for key, name in names.items()
+        if connection.ssh_config.get(key)
+    ]
+    return f"; ssh_config says {', '.join(said)}" if said else ""
 
 
 def _not_through(error: Exception) -> bool:

@@ -66,6 +66,16 @@ def given_away(server: Server, agent: Agent) -> Path:
     return key_of(server).with_suffix(".pub")
 
 
+def locked_key(server: Server, passphrase: str, agent: Agent) -> str:
+    """Tell the agent the right key, and lock its file; return its path."""
+    key = str(key_of(server))
+    agent.add(Path(key))
+    subprocess.run(
+        ["ssh-keygen", "-q", "-a", "1", "-p", "-f", key, "-P", "", "-N", passphrase], check=True
+    )
+    return key
+
+
 def enters(server: Server, known: KnownHosts, **target: object) -> bool:
     """Whether the host lets us in."""
     with Shells(known, Credentials()) as shells:
@@ -163,12 +173,7 @@ def test_a_locked_key_is_the_agents_affair(
 ) -> None:
     """With IdentitiesOnly too, nobody is asked for a passphrase that the agent was told."""
     monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    key = key_of(server)
-    agent.add(key)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-a", "1", "-p", "-f", str(key), "-P", "", "-N", "open sesame"],
-        check=True,
-    )
+    key = locked_key(server, "open sesame", agent)
     ssh_config(f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
     assert enters(server, known)
 
@@ -196,3 +201,71 @@ def test_keys_of_others_are_not_offered(
     other = server.new_key("other")
     ssh_config(f"Host *\n IdentityFile {other}\n IdentitiesOnly yes\n")
     assert not enters(server, known)
+
+
+def test_a_key_is_offered_once(
+    server: Server,
+    known: KnownHosts,
+    agent: Agent,
+    ssh_config: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From its file or by the agent, not both: sshd takes six, and the right one comes last."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
+    others = [server.new_key(f"other{number}") for number in range(4)]
+    agent.add(*others)
+    files = [*others, given_away(server, agent)]
+    ssh_config("Host *\n IdentitiesOnly yes\n" + "".join(f" IdentityFile {f}\n" for f in files))
+    assert enters(server, known)
+    ssh_config("")
+    assert enters(server, known, name="h2", private_key_files=tuple(map(str, others)))
+
+
+def test_a_locked_key_alone_in_its_folder_is_the_agents_affair(
+    server: Server,
+    known: KnownHosts,
+    agent: Agent,
+    ssh_config: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its public half is in clear in it, as ssh knows."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
+    key = Path(locked_key(server, "open sesame", agent))
+    alone = key.rename(server.folder / "alone")
+    ssh_config(f"Host *\n IdentityFile {alone}\n IdentitiesOnly yes\n")
+    assert enters(server, known)
+
+
+def test_nobody_keeps_the_agent_busy(
+    server: Server, known: KnownHosts, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers some thousand at a time: who is in, or was refused, hangs up."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
+    agent.add(server.new_key("other"))
+    before = open_files()
+    refused = [server.target(name=f"r{n}", private_key_files=()) for n in range(3)]
+    with Shells(known) as shells:
+        for target in refused:
+            with pytest.raises(HostError, match="refused every key"):
+                shells.of(target).run("true")
+    assert open_files() == before
+    agent.add(key_of(server))
+    with Shells(known) as shells:
+        for n in range(3):
+            assert shells.of(server.target(name=f"h{n}", private_key_files=())).run("true").ok
+        assert open_files() == before + 3
+
+
+def open_files() -> int:
+    """Count what this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_who_has_no_key_hears_what_ssh_config_says_of_agents(
+    server: Server, shells: Shells, agent: Agent, ssh_config: Callable[[str], None]
+) -> None:
+    """Else they would add it to another agent."""
+    given_away(server, agent)
+    ssh_config("Host *\n IdentityAgent /nobody/listens\n")
+    with pytest.raises(HostError, match=r"ssh_config says IdentityAgent /nobody/listens$"):
+        shells.of(server.target(private_key_files=())).run("true")
