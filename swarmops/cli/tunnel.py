@@ -95,6 +95,7 @@ def _node_of(settings: Settings, host: str, stack: ExitStack) -> Open:
 
     target = one_target(settings, host)
     shell = stack.enter_context(Shells()).of(target)
+    shell.open_socket(target.place.socket).close()  # what is wrong with it is said before we serve
     return lambda: shell.open_socket(target.place.socket)
 
 
@@ -115,7 +116,8 @@ def tunnel_path(choice: Choice, state: Path, host: str = "") -> Path:
     """Return the socket that belongs to an inventory, or to one host of it: short, and the same."""
     import hashlib
 
-    digest = hashlib.sha256(f"{choice.inventory and choice.inventory.absolute()}{host}".encode())
+    of = f"{choice.inventory and choice.inventory.absolute()}" + (f"\0{host}" if host else "")
+    digest = hashlib.sha256(of.encode())
     return state / f"tunnel-{digest.hexdigest()[:12]}.sock"
 
 

@@ -109,6 +109,7 @@ def test_a_wrong_playbook_among_several(capsys: pytest.CaptureFixture[str]) -> N
         ("inventory i.yml -i p.yml", "two inventories are named, p.yml and i.yml: name one"),
         ("-i i.yml inventory -i p.yml", "two inventories are named, i.yml and p.yml: name one"),
         ("-i i.yml -i p.yml destroy --yes", "two inventories are named, i.yml and p.yml: name"),
+        ("tunnel -i i.yml --to web9", "no host or group of i.yml is named 'web9'"),
         ("unlock-apply i.yml -i p.yml --reason x", "two inventories are named, p.yml and i.yml"),
         ("plan i.yml -p p.yml --tags servces --tags nodes", "--only servces: did you mean"),
         ("service create --entrypoint 'x host", "''x' has a quote that is not closed: close it"),
@@ -178,7 +179,13 @@ def one_sentence(words: list[str], said: str, capsys: pytest.CaptureFixture[str]
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("line", ["plan i.yml -p p.yml", "node ls -i i.yml", "exec -i i.yml all w"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("plan i.yml -p p.yml", "node ls -i i.yml", "exec -i i.yml all w"),
+        "tunnel -i i.yml --to h1 -- true",
+    ],
+)
 def test_a_host_that_is_not_there(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Host, address and what to look at; the log has the rest."""
     assert main(line.split()) in {1, 3}
