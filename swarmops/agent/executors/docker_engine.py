@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 CALLS_MAX = 8
 PULLS_MAX = 2
+HANGING_MAX = 8
+"""Pulls that nobody wants any more, and that still wait for the engine's next word."""
 RETRY_S = 1.0
 FINISH_S = 10.0
 _CONFLICT = 409
@@ -52,6 +54,7 @@ class Engine:
         self._node_id = node_id
         self._calls = ThreadPoolExecutor(CALLS_MAX, "engine")
         self._pulls = asyncio.Semaphore(PULLS_MAX)
+        self._pulling = asyncio.Semaphore(PULLS_MAX + HANGING_MAX)
         self._client: APIClient | None = None
         self._making = threading.Lock()
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
@@ -79,13 +82,14 @@ class Engine:
             name = image_name(image)
             for line in client.pull(name, stream=True, decode=True, auth_config=credentials):
                 if cancelled.is_set() or self._closed.is_set():
-                    return
+                    raise TemporaryError("the pull was given up")
                 if "error" in line:
                     raise TaskError(line["error"])
 
         async with self._pulls:
+            await self._pulling.acquire()
             try:
-                await _alone(lambda: self._guarded(pulling), "pull")
+                await _alone(lambda: self._guarded(pulling), "pull", self._pulling.release)
             except asyncio.CancelledError:
                 cancelled.set()
                 raise
@@ -210,12 +214,16 @@ async def _finished(pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         raise
 
 
-async def _alone(function: Callable[[], T], name: str) -> T:
-    """Run on a thread of its own, which is left alone once the caller is cancelled."""
+async def _alone(function: Callable[[], T], name: str, ended: Callable[[], None]) -> T:
+    """Run on a thread of its own, which is left alone once the caller is cancelled.
+
+    ``ended`` is called in the event loop when the thread has ended, at whatever time.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
     def settle(settled: Callable[[], None]) -> None:
+        ended()
         if not future.done():
             settled()
 

@@ -102,6 +102,8 @@ def is_free(protocol: str, port: int) -> bool:
     """Whether nothing on this node listens on the port, on whatever address."""
     kind = socket.SOCK_DGRAM if protocol == "udp" else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as probe:
+        if protocol != "udp":  # connections that ended lately are no reason; who listens still is
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
         except OSError:

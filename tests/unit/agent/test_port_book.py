@@ -75,6 +75,17 @@ def test_a_port_in_use_is_not_free():
         assert not is_free("tcp", used.getsockname()[1])
 
 
+def test_connections_that_ended_lately_take_no_port():
+    """The server crashed a moment ago, and is to be where it was."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            there, _ = server.accept()
+            there.close()  # it says so first, and waits for what may still be on its way
+            assert client.recv(1) == b""
+    assert is_free("tcp", port)
+
+
 async def test_a_process_is_told_its_ports(context: ExecutorContext, work: MakeWork):
     """A restarted daemon reports the same, and gives them to nobody else."""
     executor = ProcessExecutor(context)
