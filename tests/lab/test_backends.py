@@ -92,6 +92,28 @@ def test_a_changed_service_is_updated_and_only_it(side: Side) -> None:
     side.operator.run("plan", side.swarm.inventory, rc=0)
 
 
+def test_the_operators_commands_know_the_swarm(side: Side) -> None:
+    """`doctor`, `exec`, `logs`, and Docker's own command through `tunnel`, also `--to` one host."""
+    side.operator.run("doctor", rc=0)
+    assert "host4" in side.operator.run("exec", "host4", "--", "hostname", rc=0).out
+    assert side.operator.run("logs", "host2", "-n", "3", rc=0).out
+    for to in ((), ("--to", "host3")):
+        words = ("tunnel", *to, "--", "docker", "node", "ls", "--format", "{{.Hostname}}")
+        listed = side.operator.run(*words, rc=0).out.split()
+        assert sorted(listed) == [f"host{n}" for n in range(1, COUNT + 1)]
+
+
+def test_a_watch_corrects_what_somebody_changed(side: Side) -> None:
+    """One round; what it corrected is named."""
+    side.operator.run("node", "drain", "host4", rc=0)
+    side.operator.run("service", "scale", "app=1", rc=0)
+    done = side.operator.run("watch", side.swarm.inventory, "--interval", "1s", "--rounds", "1")
+    assert "away from the playbook: corrected" in done.out
+    wait_for(lambda: len(side.running()) == 4, "four running tasks", within_s=30)
+    side.operator.run("node", "activate", "host4", rc=0)
+    side.operator.run("plan", side.swarm.inventory, rc=0)
+
+
 def test_one_apply_at_a_time(side: Side) -> None:
     """While somebody has the swarm's lock, apply does nothing, exits 4 and says who and why."""
     socket = SOCKETS[side.backend]
