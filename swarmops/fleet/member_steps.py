@@ -82,6 +82,7 @@ def join(draft: Draft, host: str, role: Role) -> None:
         for step in draft.steps
         if step.kind is StepKind.REMOVE_NODE and step.target == host and step.destructive
     )
+    wiped = host in draft.roster.lost and host not in draft.roster.leaving
     availability = draft.playbook.wish(host).availability
     changes = [Change("role", None, role.value)]
     if availability not in {None, Availability.ACTIVE}:
@@ -90,7 +91,7 @@ def join(draft: Draft, host: str, role: Role) -> None:
         id=_join_id(host),
         kind=StepKind.JOIN,
         target=host,
-        reason="it is in no swarm" if instead or host not in draft.roster.lost else "it was wiped",
+        reason="it was wiped" if wiped and not instead else "it is in no swarm",
         proof="its manager answers" if manager else "its node is ready",
         changes=tuple(changes),
         after=(*(left or own(draft, host)), *draft.root, *instead),
@@ -142,7 +143,7 @@ def remove(draft: Draft, host: str, node: Node, after: tuple[str, ...]) -> None:
             id=f"{StepKind.REMOVE_NODE.value}:{host}:{node.id}",
             kind=StepKind.REMOVE_NODE,
             target=host,
-            reason=_gone(node, "node"),
+            reason=draft.roster.leaving.get(host) or _gone(node, "node"),
             proof="the swarm doesn't list it",
             changes=(Change("node", node.id, None),),
             after=after,

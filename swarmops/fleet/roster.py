@@ -11,7 +11,7 @@ import msgspec
 from swarmops.fleet.inventory import Inventory
 from swarmops.fleet.observation import HOST_LABEL, HostView, Observation
 from swarmops.model.base import given
-from swarmops.model.node import Node
+from swarmops.model.node import Node, NodeState, Role
 
 
 class Roster(msgspec.Struct):
@@ -49,8 +49,14 @@ def build_roster(inventory: Inventory, observation: Observation) -> Roster:
     for name in inventory.hosts:
         view = observation.hosts[name]
         labelled = sorted(by_label.pop(name, []), key=lambda node: node.created_at)
-        if view.swarm.node_id in nodes and claimed.get(view.swarm.node_id) == name:
-            roster.members[name] = nodes[view.swarm.node_id]
+        own = nodes.get(view.swarm.node_id) if claimed.get(view.swarm.node_id) == name else None
+        if own is not None and _clings_to_office(view, own):
+            roster.lost[name] = [*labelled, own]
+            roster.leaving[name] = "it takes itself for a manager, and the swarm replaced it"
+            roster.joining.append(name)
+            continue
+        if own is not None:
+            roster.members[name] = own
         elif labelled and not _knows_itself(view):
             roster.members[name] = labelled.pop()
         if labelled:
@@ -80,6 +86,15 @@ def _knows_itself(view: HostView) -> bool:
     if view.running:
         return bool(view.swarm.node_id) or view.state == "inactive"
     return not view.had_state
+
+
+def _clings_to_office(view: HostView, node: Node) -> bool:
+    """Say whether a host that was replaced as a manager while it was off doesn't hear of it.
+
+    A Docker Engine waits for ever then, for a leader among managers of whom it is none.
+    """
+    demoted = node.spec.role is Role.WORKER and node.status.state is NodeState.DOWN
+    return demoted and view.swarm.control_available and bool(view.swarm.error)
 
 
 def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster) -> None:

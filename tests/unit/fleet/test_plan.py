@@ -37,7 +37,7 @@ from swarmops.model.swarm import Peer, SwarmInfo
 
 BARE = (Missing("runtime", "nothing is installed"), Missing("process", "it does not run"))
 STOPPED = (Missing("process", "it does not run"),)
-AWAY = ("silent", "stopped", "wiped", "sick", "troubled", "sealed")
+AWAY = ("silent", "stopped", "wiped", "sick", "troubled", "sealed", "clinging")
 OLD = (Missing("runtime", "an older release"), Missing("process", "it runs an older release"))
 
 NEWER = (msgspec.structs.replace(OLD[0], backward=True), OLD[1])
@@ -94,6 +94,14 @@ def told(host: str, kind: str) -> SwarmInfo:
         state = "error" if kind.startswith("troubled") else "locked"
         return SwarmInfo(local_node_state=state, error="can't initialize raft node")
     known = {"removed": "id-a", "foreign": "id-else"}.get(kind, "id-a")
+    if kind.startswith("clinging"):  # a Docker Engine that was demoted while it was off
+        return SwarmInfo(
+            node_id=f"id-{host}",
+            local_node_state="active",
+            control_available=True,
+            error="The swarm does not have a leader.",
+            remote_managers=[Peer(known, "a:2377")],
+        )
     return SwarmInfo(
         node_id=f"gone-{host}" if kind in {"removed", "foreign"} else f"id-{host}",
         local_node_state="locked" if kind == "locked" else "active",
@@ -212,6 +220,16 @@ M1, M3 = "swarm: {managers: 1}", "swarm: {managers: 3}"
             "a=leader, b=wiped worker",
             M1,
             ["install:b", "start:b", "remove_node:b:id-b", "join:b worker", "update_node:b"],
+        ),
+        (
+            "a=leader, b=clinging worker",
+            M1,
+            ["remove_node:b:id-b", "leave:b", "join:b worker", "update_node:b"],
+        ),
+        (
+            "a=leader, b=manager, c=manager, d=clinging worker",
+            M3,
+            ["remove_node:d:id-d", "leave:d", "join:d worker", "update_node:d"],
         ),
         (
             "a=leader, b=worker, c=drained worker, d=worker",
