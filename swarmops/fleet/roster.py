@@ -94,7 +94,8 @@ def _clings_to_office(view: HostView, node: Node) -> bool:
     A Docker Engine waits for ever then, for a leader among managers of whom it is none.
     """
     demoted = node.spec.role is Role.WORKER and node.status.state is NodeState.DOWN
-    return demoted and view.swarm.control_available and bool(view.swarm.error)
+    leaderless = view.swarm.control_available and bool(view.swarm.error)
+    return view.usable and demoted and leaderless
 
 
 def _sort_in(name: str, view: HostView, observation: Observation, roster: Roster) -> None:

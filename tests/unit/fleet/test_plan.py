@@ -18,6 +18,7 @@ from swarmops.fleet.observation import HOST_LABEL, HostView, Observation, SwarmV
 from swarmops.fleet.plan import make_plan
 from swarmops.fleet.plan_nodes import only_names
 from swarmops.fleet.playbook import Playbook, build_playbook
+from swarmops.fleet.roster import build_roster
 from swarmops.fleet.selection import spared
 from swarmops.fleet.spec_diff import labelled
 from swarmops.fleet.steps import Gate, Plan, Step, StepKind
@@ -276,6 +277,16 @@ def test_steps(world: str, playbook: str, steps: list[str]):
 
 SPREAD = "swarm: {managers: 3, spread_managers_by: rack}\nnodes:\n  "
 RACKS = "'a,b,c': {labels: {rack: one}}, 'd,e': {labels: {rack: two}}, f: {labels: {rack: three}}"
+
+
+def test_who_clings_to_an_office_and_cannot_be_used_is_left_alone():
+    """Nothing can be done on it, so nothing of it is forgotten."""
+    inventory, observation = seen("a=leader, b=clinging worker")
+    unusable = msgspec.structs.replace(observation.hosts["b"], error="its Python is too old")
+    hosts = {**observation.hosts, "b": unusable}
+    roster = build_roster(inventory, msgspec.structs.replace(observation, hosts=hosts))
+    assert roster.problems == {"b": "its Python is too old"}
+    assert (roster.lost, roster.leaving, roster.joining) == ({}, {}, [])
 
 
 @pytest.mark.parametrize(
