@@ -54,6 +54,13 @@ def agent(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     found.stop()
 
 
+@pytest.fixture
+def told_agent(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> Agent:
+    """The same, and the environment names it."""
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
+    return agent
+
+
 def key_of(server: Server) -> Path:
     """Return the key that the server lets in."""
     return server.folder / "user_key"
@@ -66,14 +73,12 @@ def given_away(server: Server, agent: Agent) -> Path:
     return key_of(server).with_suffix(".pub")
 
 
-def locked_key(server: Server, passphrase: str, agent: Agent) -> str:
-    """Tell the agent the right key, and lock its file; return its path."""
-    key = str(key_of(server))
-    agent.add(Path(key))
-    subprocess.run(
-        ["ssh-keygen", "-q", "-a", "1", "-p", "-f", key, "-P", "", "-N", passphrase], check=True
-    )
-    return key
+def locked_key(server: Server, passphrase: str, agent: Agent) -> Path:
+    """Tell the agent the right key, and lock its file; return that."""
+    agent.add(key_of(server))
+    lock = ["ssh-keygen", "-q", "-a", "1", "-p", "-P", "", "-N", passphrase]
+    subprocess.run([*lock, "-f", str(key_of(server))], check=True)
+    return key_of(server)
 
 
 def enters(server: Server, known: KnownHosts, **target: object) -> bool:
@@ -87,11 +92,12 @@ def enters(server: Server, known: KnownHosts, **target: object) -> bool:
 
 
 def test_the_agent_opens_many_hosts_at_once(
-    server: Server, known: KnownHosts, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    known: KnownHosts,
+    told_agent: Agent,
 ) -> None:
     """Without any key file, from several threads."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    given_away(server, agent)
+    given_away(server, told_agent)
     targets = [server.target(name=f"h{n}", private_key_files=()) for n in range(8)]
     with Shells(known) as shells, ThreadPoolExecutor(8) as pool:
         said = pool.map(lambda target: shells.of(target).run("echo in").stdout, targets)
@@ -126,17 +132,15 @@ def test_the_inventory_names_another_agent(server: Server, known: KnownHosts, ag
 
 
 @pytest.mark.parametrize("named", ["none", "/nobody/listens"])
-def test_no_agent_is_asked(  # noqa: PLR0917 - fixtures
+def test_no_agent_is_asked(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
+    told_agent: Agent,
     ssh_config: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
     named: str,
 ) -> None:
     """Where ssh_config says so, or the agent that it names is not there."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    given_away(server, agent)
+    given_away(server, told_agent)
     assert enters(server, known)
     ssh_config(f"Host *\n IdentityAgent {named}\n")
     assert not enters(server, known)
@@ -145,17 +149,16 @@ def test_no_agent_is_asked(  # noqa: PLR0917 - fixtures
 def test_of_the_agents_keys_only_those_of_the_host_are_offered(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
+    told_agent: Agent,
     ssh_config: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """IdentitiesOnly, and a file that has only the public half; sshd counts what is offered."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
     server.stop()
     server.extra = "MaxAuthTries 3"
     server.start()
-    agent.add(*[server.new_key(f"other{number}") for number in range(4)])
-    public = given_away(server, agent)
+    told_agent.add(*[server.new_key(f"other{number}") for number in range(4)])
+    public = given_away(server, told_agent)
     monkeypatch.setattr(connect, "_DROPS_MAX", 10**6)  # it is not asked again and again
     with Shells(known) as shells, pytest.raises(HostError, match=r"MaxAuthTries.*IdentitiesOnly"):
         shells.of(server.target(private_key_files=())).run("true")
@@ -164,16 +167,19 @@ def test_of_the_agents_keys_only_those_of_the_host_are_offered(
     assert enters(server, known, name="h2", private_key_files=(str(public),))
 
 
+@pytest.mark.parametrize("name", ["user_key", "alone"])
 def test_a_locked_key_is_the_agents_affair(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
+    told_agent: Agent,
     ssh_config: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str,
 ) -> None:
-    """With IdentitiesOnly too, nobody is asked for a passphrase that the agent was told."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    key = locked_key(server, "open sesame", agent)
+    """With IdentitiesOnly too, nobody is asked for a passphrase that the agent was told.
+
+    The public half of a key is in clear in its own file, if it isn't in another one beside it.
+    """
+    key = locked_key(server, "open sesame", told_agent).rename(server.folder / name)
     ssh_config(f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n")
     assert enters(server, known)
 
@@ -191,13 +197,11 @@ def test_who_has_no_key_at_all_is_told_so_at_once(
 def test_keys_of_others_are_not_offered(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
+    told_agent: Agent,
     ssh_config: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Though the agent has the right one: IdentitiesOnly means what it says."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    given_away(server, agent)
+    given_away(server, told_agent)
     other = server.new_key("other")
     ssh_config(f"Host *\n IdentityFile {other}\n IdentitiesOnly yes\n")
     assert not enters(server, known)
@@ -206,42 +210,26 @@ def test_keys_of_others_are_not_offered(
 def test_a_key_is_offered_once(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
+    told_agent: Agent,
     ssh_config: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """From its file or by the agent, not both: sshd takes six, and the right one comes last."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
     others = [server.new_key(f"other{number}") for number in range(4)]
-    agent.add(*others)
-    files = [*others, given_away(server, agent)]
+    told_agent.add(*others)
+    files = [*others, given_away(server, told_agent)]
     ssh_config("Host *\n IdentitiesOnly yes\n" + "".join(f" IdentityFile {f}\n" for f in files))
     assert enters(server, known)
     ssh_config("")
     assert enters(server, known, name="h2", private_key_files=tuple(map(str, others)))
 
 
-def test_a_locked_key_alone_in_its_folder_is_the_agents_affair(
+def test_nobody_keeps_the_agent_busy(
     server: Server,
     known: KnownHosts,
-    agent: Agent,
-    ssh_config: Callable[[str], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its public half is in clear in it, as ssh knows."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    key = Path(locked_key(server, "open sesame", agent))
-    alone = key.rename(server.folder / "alone")
-    ssh_config(f"Host *\n IdentityFile {alone}\n IdentitiesOnly yes\n")
-    assert enters(server, known)
-
-
-def test_nobody_keeps_the_agent_busy(
-    server: Server, known: KnownHosts, agent: Agent, monkeypatch: pytest.MonkeyPatch
+    told_agent: Agent,
 ) -> None:
     """It answers some thousand at a time: who is in, or was refused, hangs up."""
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent.path))
-    agent.add(server.new_key("other"))
+    told_agent.add(server.new_key("other"))
     before = open_files()
     refused = [server.target(name=f"r{n}", private_key_files=()) for n in range(3)]
     with Shells(known) as shells:
@@ -249,7 +237,7 @@ def test_nobody_keeps_the_agent_busy(
             with pytest.raises(HostError, match="refused every key"):
                 shells.of(target).run("true")
     assert open_files() == before
-    agent.add(key_of(server))
+    told_agent.add(key_of(server))
     with Shells(known) as shells:
         for n in range(3):
             assert shells.of(server.target(name=f"h{n}", private_key_files=())).run("true").ok
