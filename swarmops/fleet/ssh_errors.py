@@ -52,6 +52,14 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
     if isinstance(connection.gateway, fabric.Connection) and _not_through(error):
         hop = f"{connection.gateway.host}:{connection.gateway.port}"
         return f"can't reach {where} through {hop}: is it on, with sshd?"
+    about_keys = _file_reason(error, connection) or _offer_reason(error, connection, where)
+    return (
+        about_keys or f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
+    )
+
+
+def _file_reason(error: paramiko.SSHException, connection: fabric.Connection) -> str:
+    """Return what is wrong with the key files; '': nothing."""
     opened = connection.connect_kwargs.get("passphrase")
     if isinstance(error, paramiko.PasswordRequiredException) or (
         opened and "key" in str(error).lower()
@@ -60,14 +68,24 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
             "its private key has a passphrase, and it was not given or is wrong: run it in a"
             " terminal, or add the key to ssh-agent (ssh-add)"
         )
+    if _is_no_key(error):
+        files = ", ".join(connection.connect_kwargs.get("key_filename") or ())
+        return (
+            f"no private key can be read from {files} ({error}): see ansible_ssh_private_key_file"
+            " and ssh_config's IdentityFile"
+        )
+    return ""
+
+
+def _offer_reason(error: paramiko.SSHException, connection: fabric.Connection, where: str) -> str:
+    """Return why sshd let nobody in with what it was offered; '': it was something else."""
+    user = connection.user or getpass.getuser()
     if isinstance(error, paramiko.AuthenticationException):
-        user = connection.user or getpass.getuser()
         return (
             f"{where} refused every key for user {user}: check ansible_user and "
             "ansible_ssh_private_key_file, or add the public key to its authorized_keys"
         )
     if str(error) == _NOTHING_TO_OFFER:
-        user = connection.user or getpass.getuser()
         return (
             f"there is no key and no password for user {user} of {where}: name a key in"
             " ansible_ssh_private_key_file, add one to ssh-agent (ssh-add), or give --ask-pass"
@@ -78,7 +96,7 @@ def _ssh_reason(error: paramiko.SSHException, connection: fabric.Connection) -> 
             f"{where} hung up after it had refused some keys (MaxAuthTries): name the right one in"
             " ansible_ssh_private_key_file, or as IdentityFile with IdentitiesOnly in ssh_config"
         )
-    return f"no SSH connection to {where} ({error}): is it an SSH server that has room?"
+    return ""
 
 
 def _agent_said(connection: fabric.Connection) -> str:
@@ -90,6 +108,11 @@ def _agent_said(connection: fabric.Connection) -> str:
         if connection.ssh_config.get(key)
     ]
     return f"; ssh_config says {', '.join(said)}" if said else ""
+
+
+def _is_no_key(error: Exception) -> bool:
+    """Whether a file that should have a key has something else, or is damaged."""
+    return str(error) == _NOT_OPENED or "private key file" in str(error)
 
 
 def _not_through(error: Exception) -> bool:
@@ -112,6 +135,6 @@ def was_dropped(error: Exception) -> bool:
     """Whether sshd hung up before it said anything: its MaxStartups, or it is just starting."""
     if isinstance(error, paramiko.AuthenticationException | TimeoutError) or _not_through(error):
         return False
-    if str(error) in {_NOT_OPENED, _NOTHING_TO_OFFER, _HUNG_UP_ON}:
+    if _is_no_key(error) or str(error) in {_NOTHING_TO_OFFER, _HUNG_UP_ON}:
         return False
     return isinstance(error, ConnectionResetError | EOFError | paramiko.SSHException)

@@ -65,6 +65,25 @@ def test_a_wrong_passphrase_is_one_sentence(
     assert "ssh-add" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "garbage\n",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
+    ],
+)
+def test_a_file_that_has_no_key_is_named_at_once(
+    server: Server, shells: Shells, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sshd is not asked again and again about it."""
+    monkeypatch.setattr(connect, "_DROPS_MAX", 10**6)
+    file = server.folder / "damaged"
+    file.write_text(text)
+    with pytest.raises(HostError, match=r"no private key can be read from .*/damaged .*Identity"):
+        shells.of(server.target(private_key_files=(str(file),))).run("true")
+
+
 def test_the_second_of_several_keys_may_be_the_right_one(server: Server, shells: Shells) -> None:
     """Keys are tried in the order given."""
     other = str(server.new_key("other_key"))
