@@ -40,7 +40,10 @@ RESTART_WITHIN_S = 30.0
 _SYSTEMD = Path("/run/systemd/system")
 _SOCKET_GROUP = "swarmops"
 _SOCKET_MODE = 0o660
-BACKLOG = 1024
+_ACCEPTED_PER_TURN = 64
+"""asyncio accepts as many connections in a turn as the queue that it is told of may hold."""
+_WAITING = 4096
+"""Docker Engine's; the kernel refuses one more at once (EAGAIN), and nobody tries a second time."""
 FILES = 65536
 HEADER_BYTES_MAX = 64 * 1024
 """``docker build`` sends the logins of all registries in one header."""
@@ -121,9 +124,11 @@ async def _serve(runner: web.AppRunner, listener: socket.socket) -> asyncio.Serv
     server = runner.server
     if server is None:
         raise RuntimeError("the application is not set up")
-    return await asyncio.get_running_loop().create_unix_server(
-        lambda: FirstRequest(lambda _: server()), sock=listener, backlog=BACKLOG
+    served = await asyncio.get_running_loop().create_unix_server(
+        lambda: FirstRequest(lambda _: server()), sock=listener, backlog=_ACCEPTED_PER_TURN
     )
+    listener.listen(_WAITING)
+    return served
 
 
 def _listen(path: Path) -> socket.socket:
