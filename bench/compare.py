@@ -16,6 +16,7 @@ from typing import NamedTuple
 from bench.ansible_swarm import measure_ansible
 from bench.command_line import measure_help
 from bench.docker_swarm import DockerSwarm
+from bench.engine_alone import measure_draining_alone, measure_forming_alone
 from bench.measuring import Result, load, medians
 from bench.pushing import measure_push, measure_pyinfra
 from bench.scenarios import measure_leader, measure_tasks
@@ -37,6 +38,7 @@ class Row(NamedTuple):
 
 ANSIBLE, APPLY, ON_DOCKER = "ansible", "apply", "apply, docker backend"
 PYINFRA, PUSH, HELP = "pyinfra", "push", "--help"
+FORMED_ALONE, DRAINED_ALONE = "formed by the engine alone", "drained by the engine alone"
 DOCKER, PROCESSES, CONTAINERS = "docker", "processes", "containers"
 DOCKER_LEADER, OUR_LEADER = "docker's leader", "swarmops' leader"
 ROWS = (
@@ -47,6 +49,8 @@ ROWS = (
     Row("  processor seconds", (APPLY, "again_cpu_s"), (ANSIBLE, "again_cpu_s")),
     Row("form, docker backend", (ON_DOCKER, "first_s"), (ANSIBLE, "running_s"), times=2.5),
     Row("  processor seconds", (ON_DOCKER, "first_cpu_s"), (ANSIBLE, "first_cpu_s")),
+    Row("  the engine alone", (ON_DOCKER, "first_s"), (FORMED_ALONE, "form_s")),
+    Row("  processor seconds", (ON_DOCKER, "first_cpu_s"), (FORMED_ALONE, "form_cpu_s")),
     Row("  nothing to do", (ON_DOCKER, "again_s"), (ANSIBLE, "again_s"), times=5.0),
     Row("  processor seconds", (ON_DOCKER, "again_cpu_s"), (ANSIBLE, "again_cpu_s")),
     Row("push the bundle", (PUSH, "sent_s"), (PYINFRA, "first_s"), times=1.5),
@@ -58,6 +62,7 @@ ROWS = (
     Row("  and start it", (PUSH, "started_s"), (PYINFRA, "first_s")),
     Row("create 60 containers", (CONTAINERS, "create_60_s"), (DOCKER, "create_60_s"), times=1.0),
     Row("drain 20 containers", (CONTAINERS, "drain_20_s"), (DOCKER, "drain_20_s"), times=1 / 0.6),
+    Row("  the engine alone", (CONTAINERS, "drain_20_s"), (DRAINED_ALONE, "drain_20_s")),
     Row("promote", (CONTAINERS, "promote_s"), (DOCKER, "promote_s"), times=1 / 0.7),
     Row("worker without power", (CONTAINERS, "worker_lost_s"), (DOCKER, "worker_lost_s"), times=10),
     Row("create 60 processes", (PROCESSES, "create_60_s"), (DOCKER, "create_60_s")),
@@ -82,12 +87,14 @@ PARTS: dict[str, dict[str, Callable[[Lab], Result]]] = {
         ANSIBLE: measure_ansible,
         APPLY: measure_apply,
         ON_DOCKER: measure_docker_backend,
+        FORMED_ALONE: measure_forming_alone,
         HELP: lambda _: measure_help(),
     },
     "pushing": {PYINFRA: measure_pyinfra, PUSH: measure_push},
     "tasks": {
         DOCKER: lambda lab: measure_tasks(lab, DockerSwarm()),
         CONTAINERS: measure_containers,
+        DRAINED_ALONE: measure_draining_alone,
         PROCESSES: measure_processes,
     },
     "leader": {

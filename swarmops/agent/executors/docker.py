@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from swarmops.agent.executors.docker_engine import (
 )
 from swarmops.agent.executors.docker_images import Images
 from swarmops.agent.executors.docker_logs import ContainerOutput
+from swarmops.agent.executors.docker_looks import GoneError, Looks
 from swarmops.agent.executors.docker_networks import HOST, Networks, joins_of, mode_of
 from swarmops.agent.executors.memory_files import MemoryFiles
 from swarmops.agent.executors.whole import whole
@@ -50,10 +51,6 @@ UNHEALTHY = "dockerexec: unhealthy container"
 log = structlog.get_logger(__name__)
 
 
-class _GoneError(TaskError):
-    """The task's container is not there."""
-
-
 class DockerExecutor:
     """The executor of containers, through an engine's socket."""
 
@@ -64,6 +61,7 @@ class DockerExecutor:
         self._address = context.docker_host
         self._node_id = context.node_id
         self._engine = Engine(context.docker_host, context.node_id)
+        self._looks = Looks(self._engine, self._inspect)
         self._images = Images(self._engine)
         self._files = MemoryFiles(context)
         self._networks = Networks(self._engine, context.docker_host, context.node_id)
@@ -104,17 +102,18 @@ class DockerExecutor:
             if not exists:
                 await self._create(work, files)
             if joins_of(work):
-                await self._networks.connect(work, await self._existing(work))
+                await self._networks.connect(work, await self._looks.look(work))
 
     async def start(self, work: Work) -> ContainerStatus:
         """Start the container, unless it was started before."""
-        found = await self._existing(work)
+        found = await self._looks.known(work)
         if found["State"]["Status"] == "created":
+            self._looks.forget(work)  # whatever comes of this, it is not to be started again
             try:
-                await self._engine.call(lambda client: client.start(work.name))
+                await self._engine.start(work.name)
             except TaskError as error:
                 raise TaskError(f"starting container failed: {error}") from error
-            found = await self._existing(work)
+            found = await self._looks.look(work)
         return _status(found)
 
     async def report(self, work: Work) -> Report:
@@ -123,12 +122,12 @@ class DockerExecutor:
             return Report()
         if mode_of(work) == HOST:
             return Report(ports=[at_target(port) for port in work.ports])
-        found = await self._existing(work)
+        found = await self._looks.known(work)
         return Report(ports=port_status(work.ports, found["NetworkSettings"].get("Ports") or {}))
 
     async def healthy(self, work: Work) -> Exit | None:
         """Wait until the engine calls the container healthy, if it or its image has a test."""
-        found = await self._once(
+        found = await self._looks.once(
             work, lambda state: _health(state) != "starting" or not state["Running"]
         )
         if _health(found["State"]) == UNTESTED:
@@ -139,9 +138,10 @@ class DockerExecutor:
 
     async def wait(self, work: Work) -> Exit:
         """Wait for the container's end."""
-        found = await self._once(
+        found = await self._looks.once(
             work, lambda state: not state["Running"] or _health(state) == "unhealthy"
         )
+        self._looks.forget(work)
         return _end(found)
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
@@ -164,6 +164,7 @@ class DockerExecutor:
 
     async def remove(self, work: Work) -> None:
         """Remove the container and its unnamed volumes, by force if it runs."""
+        self._looks.forget(work)
         await self._discard(work.name)
         await self._networks.left_by(work)
         await asyncio.to_thread(self._files.remove, work.id)
@@ -181,11 +182,12 @@ class DockerExecutor:
     async def _create(self, work: Work, files: list[Path]) -> None:
         config = container_config(work, files)
         with contextlib.suppress(ConflictError):  # it was made just before a crash
-            await self._engine.call(
+            made = await self._engine.call(
                 lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
                     config, name=work.name
                 )
             )
+            self._looks.made(work, made["Id"])
 
     def _write_files(self, work: Work) -> list[Path]:
         """Write the files that the container will show; the engine enters the folder as root."""
@@ -202,23 +204,11 @@ class DockerExecutor:
     async def _kill(self, work: Work, signal: str) -> None:
         await self._engine.call(lambda client: client.kill(work.name, signal))
 
-    async def _once(
-        self, work: Work, condition: Callable[[dict[str, Any]], bool]
-    ) -> dict[str, Any]:
-        """Return the container once its state is as wished. Raises ``TaskError`` without one."""
-        with self._engine.news(work.id) as news:
-            while True:
-                news.clear()
-                found = await self._existing(work)
-                if condition(found["State"]):
-                    return found
-                await news.wait()
-
     async def _ended(self, work: Work) -> dict[str, Any] | None:
         """Return the container once it does not run, None if there is none."""
         try:
-            return await self._once(work, lambda state: not state["Running"])
-        except _GoneError:
+            return await self._looks.once(work, lambda state: not state["Running"])
+        except GoneError:
             return None
 
     async def _inspect(self, work: Work) -> dict[str, Any] | None:
@@ -226,11 +216,6 @@ class DockerExecutor:
             return await self._engine.call(lambda client: client.inspect_container(work.name))
         except NotFoundError:
             return None
-
-    async def _existing(self, work: Work) -> dict[str, Any]:
-        if (found := await self._inspect(work)) is None:
-            raise _GoneError(f"No such container: {work.name}")
-        return found
 
     async def _reattached(self, task_ids: frozenset[str]) -> bool:
         """Remove this node's containers of other tasks; say whether that was possible."""

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -21,11 +22,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from swarmops.agent.executors.base import TaskError, TemporaryError
+from swarmops.agent.executors.turns import Turns
 
 if TYPE_CHECKING:
     from docker import APIClient
 
 CALLS_MAX = 8
+STARTS_MAX = max(2, os.cpu_count() or 1)
+START_S = 3.0
+"""After that time a start isn't what keeps a processor busy."""
 PULLS_MAX = 2
 HANGING_MAX = 8
 """Pulls that nobody wants any more, and that still wait for the engine's next word."""
@@ -53,6 +58,7 @@ class Engine:
         self._address = address
         self._node_id = node_id
         self._calls = ThreadPoolExecutor(CALLS_MAX, "engine")
+        self._starts = Turns(STARTS_MAX, START_S)
         self._pulls = asyncio.Semaphore(PULLS_MAX)
         self._pulling = asyncio.Semaphore(PULLS_MAX + HANGING_MAX)
         self._client: APIClient | None = None
@@ -69,6 +75,11 @@ class Engine:
         seconds at most: an engine that hangs must not hold up the daemon's end.
         """
         return await _finished(self._calls, lambda: self._guarded(function))
+
+    async def start(self, container: str) -> None:
+        """Start the container, when it has its turn. Raises as ``call``."""
+        async with self._starts.taken():
+            await self.call(lambda client: client.start(container))
 
     async def pull(self, image: str, registry_auth: str = "") -> None:
         """Fetch the image from its registry. Raises ``TaskError`` with the registry's reason.
@@ -100,15 +111,24 @@ class Engine:
 
         It is also set whenever events may have been missed: who waits looks again then.
         """
-        self._listen()
-        event = asyncio.Event()
-        self._waiting[task_id].add(event)
+        event = self.watch(task_id)
         try:
             yield event
         finally:
-            self._waiting[task_id].discard(event)
-            if not self._waiting[task_id]:
-                del self._waiting[task_id]
+            self.unwatch(task_id, event)
+
+    def watch(self, task_id: str) -> asyncio.Event:
+        """Return an event as ``news`` gives it, until ``unwatch``."""
+        self._listen()
+        event = asyncio.Event()
+        self._waiting[task_id].add(event)
+        return event
+
+    def unwatch(self, task_id: str, event: asyncio.Event) -> None:
+        """Set the event no more."""
+        self._waiting[task_id].discard(event)
+        if not self._waiting[task_id]:
+            del self._waiting[task_id]
 
     async def close(self) -> None:
         """Let go of the connections; containers run on."""

@@ -22,6 +22,7 @@ from swarmops.agent.executors import health
 from swarmops.agent.executors.base import ExecutorContext, Exit, TaskError, TemporaryError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_asks import opened
+from swarmops.agent.executors.docker_looks import GoneError
 from swarmops.agent.work import Work
 from swarmops.model.base import given
 from swarmops.model.defaults import NANOSECONDS
@@ -88,8 +89,11 @@ class PodmanExecutor(DockerExecutor):
     @contextlib.asynccontextmanager
     async def _tested(self, work: Work) -> AsyncIterator[None]:
         """Have the container's health tested meanwhile, if it or its image has a test."""
-        found = await self._inspect(work) if self._tests_health else None
-        test = (found or {}).get("Config", {}).get("Healthcheck") or {}
+        found: dict[str, Any] = {}
+        if self._tests_health:
+            with contextlib.suppress(GoneError):
+                found = await self._looks.known(work)
+        test = found.get("Config", {}).get("Healthcheck") or {}
         if (test.get("Test") or ["NONE"])[0] in {"", "NONE"}:
             yield
             return

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import APIClient
 from msgspec.structs import replace
 
 from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError, UnhealthyError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_config import container_config, port_status
-from swarmops.agent.executors.docker_engine import _credentials
+from swarmops.agent.executors.docker_engine import Engine, _credentials
 from swarmops.agent.work import Work
 from swarmops.model.service import (
     DNSConfig,
@@ -117,6 +118,54 @@ async def test_a_bind_mount_shows_the_hosts_files(containers: Bench, tmp_path: P
     missing = replace(mount, source="/no/such/folder")
     with pytest.raises(TaskError, match="bind source path does not exist: /no/such/folder"):
         await containers.started("true", mounts=[missing])
+
+
+@pytest.mark.root
+async def test_a_container_is_looked_at_twice_until_it_runs(
+    containers: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """Whether it is there already, and once it was started; the wait for its end needs no look."""
+    executor = containers.executor
+    await asyncio.wait_for(executor.wait(await containers.started("exit 0")), 30)  # news come now
+    looked: list[str] = []
+    inspect = APIClient.inspect_container
+
+    def counted(client: APIClient, container: str) -> Any:
+        looked.append(container)
+        return inspect(client, container)
+
+    monkeypatch.setattr(APIClient, "inspect_container", counted)
+    task = await containers.started("sleep 100")
+    assert await executor.healthy(task) is None
+    waiting = asyncio.create_task(executor.wait(task))
+    await asyncio.sleep(0.2)
+    assert looked == [task.name] * 2
+    await executor.stop(task, "SIGKILL", 1)
+    assert (await asyncio.wait_for(waiting, 30)).code == 137
+
+
+@pytest.mark.root
+async def test_a_container_that_ended_is_not_started_again_by_a_second_attempt(
+    containers: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    """The engine had started it, and its answer was lost."""
+    executor = containers.executor
+    task = containers.work("echo once")
+    await executor.prepare(task)
+    start = APIClient.start
+
+    def answer_lost(client: APIClient, container: str) -> None:
+        start(client, container)
+        client.wait(container)
+        raise TimeoutError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(APIClient, "start", answer_lost)
+        patch.setattr(Engine, "wake", lambda *_: None)  # nor is there news
+        with pytest.raises(TimeoutError):
+            await executor.start(task)
+    assert (await executor.start(task)).exit_code == 0
+    assert [line for _, line in await containers.lines(task)] == ["once"]
 
 
 @pytest.mark.root

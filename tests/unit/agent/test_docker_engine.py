@@ -20,6 +20,7 @@ from swarmops.agent.executors.docker_asks import answers
 from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
 from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.podman import PodmanExecutor
+from swarmops.agent.executors.turns import Turns
 from swarmops.agent.work import Work
 
 MakeWork = Callable[..., Work]
@@ -39,7 +40,7 @@ class HeldEngine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), Answer)
-        self.gates = {"call": threading.Event(), "pull": threading.Event()}
+        self.gates = {kind: threading.Event() for kind in ("call", "pull", "start")}
         self.counts = threading.Lock()
         self.now: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
@@ -72,8 +73,11 @@ class Answer(BaseHTTPRequestHandler):
             self.held("call", 404, {"message": "No such thing"})
 
     def do_POST(self) -> None:
-        """Pull an image, or create a container."""
+        """Pull an image, create or start a container."""
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.endswith("/start"):
+            self.held("start", 204, None)
+            return
         pull = "/images/create" in self.path
         self.held("pull" if pull else "call", 200 if pull else 201, {"Id": "1", "Warnings": []})
 
@@ -86,7 +90,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: object) -> None:
         """Send the answer."""
-        data = json.dumps(body).encode()
+        data = b"" if body is None else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -145,6 +149,22 @@ async def test_a_slow_engine_has_only_so_many_questions_at_a_time_and_holds_up_n
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*preparing)
     assert engine.most["call"] == CALLS_MAX
+
+
+async def test_no_more_containers_start_at_a_time_than_there_are_processors(
+    engine: HeldEngine, executor: DockerExecutor, monkeypatch: pytest.MonkeyPatch
+):
+    """But other questions are answered meanwhile, and who hangs is started beside."""
+    monkeypatch.setattr(executor._engine, "_starts", Turns(2, 1.0))
+    starting = [asyncio.create_task(executor._engine.start(f"web.{n}")) for n in range(3)]
+    await until(lambda: engine.now["start"] == 2)
+    engine.gates["call"].set()
+    async with asyncio.timeout(WITHIN_S):
+        assert await executor._engine.call(lambda client: client.inspect_image(HERE))  # type: ignore[no-untyped-call]
+    await until(lambda: engine.now["start"] == 3)
+    engine.gates["start"].set()
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*starting)
 
 
 async def test_slow_pulls_hold_up_no_task_whose_image_is_here(
