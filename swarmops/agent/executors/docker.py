@@ -99,10 +99,13 @@ class DockerExecutor:
         if not exists:
             await self._images.have(work.image, work.registry_auth)
         async with self._networks.there_for(work):
-            if not exists:
-                await self._create(work, files)
+            made = "" if exists else await self._create(work, files)
             if joins_of(work):
-                await self._networks.connect(work, await self._looks.look(work))
+                found = await self._looks.look(work)
+                self._looks.forget(work)
+                await self._networks.connect(work, found)
+            if made:
+                self._looks.made(work, made)
 
     async def start(self, work: Work) -> ContainerStatus:
         """Start the container, unless it was started before."""
@@ -141,11 +144,11 @@ class DockerExecutor:
         found = await self._looks.once(
             work, lambda state: not state["Running"] or _health(state) == "unhealthy"
         )
-        self._looks.forget(work)
         return _end(found)
 
     async def stop(self, work: Work, signal: str, grace_s: float) -> ContainerStatus:
         """Send the signal, kill after the grace."""
+        self._looks.forget(work)
         for number, patience_s in ((signal, grace_s), ("SIGKILL", KILL_TIMEOUT_S)):
             try:
                 await self._kill(work, number)
@@ -179,15 +182,18 @@ class DockerExecutor:
         """Let go of the engine; containers run on."""
         await self._engine.close()
 
-    async def _create(self, work: Work, files: list[Path]) -> None:
+    async def _create(self, work: Work, files: list[Path]) -> str:
+        """Make the container; return its ID, or nothing if it was made just before a crash."""
         config = container_config(work, files)
-        with contextlib.suppress(ConflictError):  # it was made just before a crash
+        try:
             made = await self._engine.call(
                 lambda client: client.create_container_from_config(  # type: ignore[no-untyped-call]
                     config, name=work.name
                 )
             )
-            self._looks.made(work, made["Id"])
+        except ConflictError:
+            return ""
+        return str(made["Id"])
 
     def _write_files(self, work: Work) -> list[Path]:
         """Write the files that the container will show; the engine enters the folder as root."""

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from docker import APIClient
 
 CALLS_MAX = 8
-STARTS_MAX = max(2, os.cpu_count() or 1)
-START_S = 3.0
+STARTS_MAX = max(2, min(CALLS_MAX, os.cpu_count() or 1))
+START_S = 2.0
 """After that time a start isn't what keeps a processor busy."""
 PULLS_MAX = 2
 HANGING_MAX = 8
@@ -58,6 +58,7 @@ class Engine:
         self._address = address
         self._node_id = node_id
         self._calls = ThreadPoolExecutor(CALLS_MAX, "engine")
+        self._start_calls = ThreadPoolExecutor(CALLS_MAX, "start")
         self._starts = Turns(STARTS_MAX, START_S)
         self._pulls = asyncio.Semaphore(PULLS_MAX)
         self._pulling = asyncio.Semaphore(PULLS_MAX + HANGING_MAX)
@@ -77,9 +78,11 @@ class Engine:
         return await _finished(self._calls, lambda: self._guarded(function))
 
     async def start(self, container: str) -> None:
-        """Start the container, when it has its turn. Raises as ``call``."""
+        """Start the container, when it has its turn; other calls don't wait. Raises as ``call``."""
         async with self._starts.taken():
-            await self.call(lambda client: client.start(container))
+            await _finished(
+                self._start_calls, lambda: self._guarded(lambda client: client.start(container))
+            )
 
     async def pull(self, image: str, registry_auth: str = "") -> None:
         """Fetch the image from its registry. Raises ``TaskError`` with the registry's reason.
@@ -133,7 +136,8 @@ class Engine:
     async def close(self) -> None:
         """Let go of the connections; containers run on."""
         self._closed.set()
-        self._calls.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._calls, self._start_calls):
+            pool.shutdown(wait=False, cancel_futures=True)
         if self._stream is not None:
             with contextlib.suppress(OSError, AttributeError):
                 self._stream.close()
@@ -168,7 +172,9 @@ class Engine:
     def _new_client(self) -> APIClient:
         from docker import APIClient  # noqa: PLC0415 - see the module's docstring
 
-        return APIClient(base_url=self._address, version="auto", num_pools=CALLS_MAX + PULLS_MAX)
+        return APIClient(
+            base_url=self._address, version="auto", num_pools=2 * CALLS_MAX + PULLS_MAX
+        )
 
     def _listen(self) -> None:
         if self._listener is None:
@@ -199,6 +205,9 @@ class Engine:
     ) -> None:
         self._stream = client.events(filters=filters, decode=True)
         self._tell(loop, None)
+        # Podman says that it listens a moment before it does.
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(loop.call_later, RETRY_S, self.wake, None)
         for event in self._stream:
             self._tell(loop, event["Actor"]["Attributes"].get(TASK_LABEL, ""))
 

@@ -1,8 +1,9 @@
 """What the engine said of a task's container, kept until there is news of it.
 
 Used by the container executors. From its making to the wait for its end a container is looked at by
-one verb after the other; engines say what ends or changes health, so without such news the last
-look still holds. It is kept only while a task gets going: who waits for news needs it no more.
+one verb after the other. Engines say what ends or changes health, so without such news the last
+look still holds; a start is no such news, so who starts or stops a container forgets before. It is
+kept only while a task gets going: who waits for news needs it no more, nor does one that has ended.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ class GoneError(TaskError):
 
 
 class Looks:
-    """The last looks at the containers of one engine, as its API's inspection gives them."""
+    """The last looks at the containers of one engine, as its API's inspection gives them.
+
+    Of one that was only ``made`` there are ``Id``, ``State`` and an empty ``NetworkSettings``.
+    """
 
     def __init__(self, engine: Engine, inspect: Inspect) -> None:
         self._engine = engine
@@ -49,7 +53,7 @@ class Looks:
     def made(self, work: Work, container_id: str) -> None:
         """Keep that the container has just been made."""
         state = {"Status": "created", "Running": False, "Pid": 0}
-        found = {"Id": container_id, "State": state}
+        found = {"Id": container_id, "State": state, "NetworkSettings": {}}
         self._keep(work, found, self._engine.watch(work.id))
 
     async def known(self, work: Work) -> dict[str, Any]:
@@ -68,6 +72,8 @@ class Looks:
                 await news.wait()
                 news.clear()
                 found = await self.look(work)
+            if not found["State"]["Running"]:
+                self.forget(work)
             return found
 
     def forget(self, work: Work) -> None:

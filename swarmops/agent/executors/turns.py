@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 class Turns:
     """``most`` at a time, first come, first served; a turn is over after ``within_s`` seconds.
 
-    What goes on for longer than that is waiting for something, and holds up nobody.
+    What goes on for longer than that is waiting for something, and makes way for the next.
     """
 
     def __init__(self, most: int, within_s: float) -> None:

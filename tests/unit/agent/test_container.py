@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError, UnhealthyError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_config import container_config, port_status
-from swarmops.agent.executors.docker_engine import Engine, _credentials
+from swarmops.agent.executors.docker_engine import RETRY_S, Engine, _credentials
 from swarmops.agent.work import Work
 from swarmops.model.service import (
     DNSConfig,
@@ -126,7 +126,8 @@ async def test_a_container_is_looked_at_twice_until_it_runs(
 ):
     """Whether it is there already, and once it was started; the wait for its end needs no look."""
     executor = containers.executor
-    await asyncio.wait_for(executor.wait(await containers.started("exit 0")), 30)  # news come now
+    await asyncio.wait_for(executor.wait(await containers.started("exit 0")), 30)
+    await asyncio.sleep(1.5 * RETRY_S)  # since when all news come, and only news
     looked: list[str] = []
     inspect = APIClient.inspect_container
 
@@ -166,6 +167,15 @@ async def test_a_container_that_ended_is_not_started_again_by_a_second_attempt(
             await executor.start(task)
     assert (await executor.start(task)).exit_code == 0
     assert [line for _, line in await containers.lines(task)] == ["once"]
+
+
+@pytest.mark.root
+async def test_a_container_that_somebody_started_by_hand_is_stopped(containers: Bench):
+    """A start is no news from the engine."""
+    task = containers.work("sleep 100")
+    await containers.executor.prepare(task)
+    docker(containers.context.docker_host, "start", task.name)
+    assert (await containers.executor.stop(task, "SIGKILL", 30)).exit_code == 137
 
 
 @pytest.mark.root

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from swarmops.agent.executors.base import ExecutorContext, LogRequest, TaskError
 from swarmops.agent.executors.docker import DockerExecutor
 from swarmops.agent.executors.docker_asks import answers
-from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX
+from swarmops.agent.executors.docker_engine import CALLS_MAX, PULLS_MAX, STARTS_MAX
 from swarmops.agent.executors.docker_logs import ContainerOutput
 from swarmops.agent.executors.podman import PodmanExecutor
 from swarmops.agent.executors.turns import Turns
@@ -152,16 +152,35 @@ async def test_a_slow_engine_has_only_so_many_questions_at_a_time_and_holds_up_n
 
 
 async def test_no_more_containers_start_at_a_time_than_there_are_processors(
+    engine: HeldEngine, executor: DockerExecutor, work: MakeWork
+):
+    """Two at least."""
+    engine.gates["call"].set()
+    works = [work(image=HERE, command=["true"]) for _ in range(3 * STARTS_MAX)]
+    for each in works:
+        await executor.prepare(each)
+    running = {"Id": "1", "State": {"Status": "running", "Running": True, "Pid": 1}}
+    engine.looks = [(200, running)] * len(works)
+    starting = [asyncio.create_task(executor.start(each)) for each in works]
+    await until(lambda: engine.now["start"] == STARTS_MAX)
+    engine.gates["start"].set()
+    async with asyncio.timeout(WITHIN_S):
+        await asyncio.gather(*starting)
+    assert engine.most["start"] == STARTS_MAX
+
+
+async def test_starts_that_hang_hold_up_nothing_but_starts(
     engine: HeldEngine, executor: DockerExecutor, monkeypatch: pytest.MonkeyPatch
 ):
-    """But other questions are answered meanwhile, and who hangs is started beside."""
-    monkeypatch.setattr(executor._engine, "_starts", Turns(2, 1.0))
-    starting = [asyncio.create_task(executor._engine.start(f"web.{n}")) for n in range(3)]
-    await until(lambda: engine.now["start"] == 2)
+    """Others are started beside them, and other questions have threads of their own."""
+    monkeypatch.setattr(executor._engine, "_starts", Turns(1, 0.01))
+    starting = [
+        asyncio.create_task(executor._engine.start(f"web.{n}")) for n in range(CALLS_MAX + 1)
+    ]
+    await until(lambda: engine.now["start"] == CALLS_MAX)
     engine.gates["call"].set()
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(WITHIN_S / 2):
         assert await executor._engine.call(lambda client: client.inspect_image(HERE))  # type: ignore[no-untyped-call]
-    await until(lambda: engine.now["start"] == 3)
     engine.gates["start"].set()
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*starting)

@@ -117,6 +117,35 @@ async def test_news_that_comes_during_a_look_counts(engine: QuietEngine, task: W
     assert status(await asyncio.wait_for(looks.once(task, ended), WITHIN_S)) == "exited"
 
 
+async def test_news_during_a_look_that_is_waited_for_counts(engine: QuietEngine, task: Work):
+    """Also during the first look of the wait."""
+    asked = Asked(engine, RUNNING, EXITED)
+    asked.meanwhile = task.id
+    found = await asyncio.wait_for(Looks(engine, asked).once(task, ended), WITHIN_S)
+    assert status(found) == "exited"
+
+
+async def test_news_during_a_later_look_counts_too(engine: QuietEngine, task: Work):
+    """Nothing else may come ever after."""
+    asked = Asked(engine, RUNNING, RUNNING, EXITED)
+    waiting = asyncio.create_task(Looks(engine, asked).once(task, ended))
+    await asyncio.sleep(0.01)
+    asked.meanwhile = task.id
+    engine.wake(task.id)
+    assert status(await asyncio.wait_for(waiting, WITHIN_S)) == "exited"
+
+
+async def test_each_news_costs_one_look(engine: QuietEngine, task: Work):
+    """The engine isn't asked without end."""
+    asked = Asked(engine, RUNNING)
+    waiting = asyncio.create_task(Looks(engine, asked).once(task, ended))
+    await asyncio.sleep(0.01)
+    engine.wake(task.id)
+    await asyncio.sleep(0.01)
+    assert asked.times == 2
+    waiting.cancel()
+
+
 async def test_who_waits_for_news_keeps_nothing_and_hears_it(engine: QuietEngine, task: Work):
     """So a container that runs for months costs no memory for how it began."""
     asked = Asked(engine, RUNNING, RUNNING, EXITED)
@@ -151,4 +180,27 @@ async def test_forgetting_ends_the_watch(engine: QuietEngine, task: Work):
     assert engine.watched == 1
     for _ in range(2):
         looks.forget(task)
+    assert engine.watched == 0
+
+
+async def test_what_has_ended_is_not_kept(engine: QuietEngine, task: Work):
+    """Whoever waited for it: ended tasks stay in the history for days."""
+    await Looks(engine, Asked(engine, EXITED)).once(task, ended)
+    assert engine.watched == 0
+
+
+async def test_a_look_that_is_cancelled_leaves_no_watch(engine: QuietEngine, task: Work):
+    """The engine may take its time."""
+    looking = asyncio.create_task(Looks(engine, Asked(engine, RUNNING)).look(task))
+    await asyncio.sleep(0)
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert engine.watched == 0
+
+
+async def test_of_two_looks_at_a_time_one_is_kept(engine: QuietEngine, task: Work):
+    """And forgotten with its watch."""
+    looks = Looks(engine, Asked(engine, RUNNING))
+    await asyncio.gather(looks.look(task), looks.look(task))
+    looks.forget(task)
     assert engine.watched == 0
