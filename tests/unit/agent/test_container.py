@@ -120,14 +120,19 @@ async def test_a_bind_mount_shows_the_hosts_files(containers: Bench, tmp_path: P
         await containers.started("true", mounts=[missing])
 
 
+async def heard(containers: Bench) -> None:
+    """Return once all news of the engine come, and nothing but news."""
+    await asyncio.wait_for(containers.executor.wait(await containers.started("exit 0")), 30)
+    await asyncio.sleep(1.5 * RETRY_S)
+
+
 @pytest.mark.root
 async def test_a_container_is_looked_at_twice_until_it_runs(
     containers: Bench, monkeypatch: pytest.MonkeyPatch
 ):
     """Whether it is there already, and once it was started; the wait for its end needs no look."""
     executor = containers.executor
-    await asyncio.wait_for(executor.wait(await containers.started("exit 0")), 30)
-    await asyncio.sleep(1.5 * RETRY_S)  # since when all news come, and only news
+    await heard(containers)
     looked: list[str] = []
     inspect = APIClient.inspect_container
 
@@ -172,10 +177,11 @@ async def test_a_container_that_ended_is_not_started_again_by_a_second_attempt(
 @pytest.mark.root
 async def test_a_container_that_somebody_started_by_hand_is_stopped(containers: Bench):
     """A start is no news from the engine."""
+    await heard(containers)
     task = containers.work("sleep 100")
     await containers.executor.prepare(task)
     docker(containers.context.docker_host, "start", task.name)
-    assert (await containers.executor.stop(task, "SIGKILL", 30)).exit_code == 137
+    assert (await containers.executor.stop(task, "SIGTERM", 1)).exit_code == 137
 
 
 @pytest.mark.root
