@@ -36,6 +36,7 @@ from swarmops.fleet.ssh_config import (
     keepalive_s,
     known_files,
     timeout_s,
+    unheard_s,
 )
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
 from swarmops.fleet.ssh_transport import make_transport
@@ -124,7 +125,7 @@ def _open(hop: fabric.Connection) -> None:
             hop.open()
     finally:
         leave_agent(hop)
-    hop.transport.set_keepalive(keepalive_s(hop))
+    hop.transport.stay(keepalive_s(hop), unheard_s(hop))
 
 
 @functools.cache

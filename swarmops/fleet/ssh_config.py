@@ -20,6 +20,7 @@ from swarmops.fleet.target import Target
 TIMEOUT_S = 10
 _ACCEPT_NEW = "accept-new"
 _KEEPALIVE_S = 15
+_KEEPALIVES = 3
 
 
 def config_of(target: Target) -> fabric.Config:
@@ -59,6 +60,16 @@ def keepalive_s(hop: fabric.Connection) -> int:
     """Return how often to show that the connection is there."""
     said = str(hop.ssh_config.get("serveraliveinterval", ""))
     return int(said) if said.isdigit() and int(said) else _KEEPALIVE_S
+
+
+def unheard_s(hop: fabric.Connection) -> int:
+    """Return for how long the other end may take note of nothing that it is sent.
+
+    With the pause before the first keepalive it is as long as ssh waits: ``ServerAliveCountMax``.
+    """
+    said = str(hop.ssh_config.get("serveralivecountmax", ""))
+    count = int(said) if said.isdigit() and int(said) else _KEEPALIVES
+    return keepalive_s(hop) * max(1, count - 1)
 
 
 def timeout_s(target: Target, hop: fabric.Connection) -> int:

@@ -40,6 +40,17 @@ class Transport(paramiko.Transport):
         self._refuse()
         return super().auth_interactive(*args, **kwargs)
 
+    def stay(self, keepalive_s: int, unheard_s: int) -> None:
+        """Show that the connection is there, and end it when the other end is not there any more.
+
+        A machine that lost its power says no goodbye: paramiko, which waits for no answer to its
+        keepalives, would wait as long as the kernel, a quarter of an hour. Of hosts behind a jump
+        host it is that one's kernel that waits.
+        """
+        if isinstance(self.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * unheard_s)
+        self.set_keepalive(keepalive_s)
+
     def _refuse(self) -> None:
         if self.withheld:
             raise PasswordWithheldError(self.withheld)

@@ -4,6 +4,7 @@ One claim of three hosts for all tests. What becomes of an apply that is killed 
 test_swarm_killed.py.
 """
 
+import contextlib
 import re
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.lab import faults
 from tests.lab.lab import Lab
+from tests.lab.ssh import ssh
 from tests.lab.swarm import Swarm, drawn, leftovers, web
 from tests.lab.waiting import wait_for
 from tests.lab.whole import locked, whole
@@ -76,5 +78,25 @@ def test_a_host_lost_in_the_middle_is_named_and_the_others_finish(swarm: Swarm) 
     finally:
         faults.power_on(lost)
     swarm.apply(rc=None)
+    swarm.apply()
+    whole(swarm, managers=3)
+
+
+def test_a_command_on_a_host_that_loses_its_power_ends_with_it(swarm: Swarm) -> None:
+    """In a sentence, once nothing that is sent there has been taken note of for long enough."""
+    lost = swarm["host3"]
+    argv = ("exec", "--timeout", "600", "-i", swarm.inventory, "host3", "--", "sleep", "600")
+    swarm.write(PLAYBOOK, variables={"ansible_ssh_common_args": "-o ServerAliveInterval=2"})
+    try:
+        with swarm.operator.start(*argv) as process, contextlib.ExitStack() as whatever_comes:
+            whatever_comes.callback(process.kill)
+            wait_for(lambda: "sleep 600" in ssh(lost, "ps ax").stdout, "it to run", within_s=30)
+            faults.power_off(lost)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 3, err
+        assert "host3: Error: the SSH connection was lost" in err
+    finally:
+        swarm.write(PLAYBOOK)
+        faults.power_on(lost)
     swarm.apply()
     whole(swarm, managers=3)

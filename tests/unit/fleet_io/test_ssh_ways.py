@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
-from swarmops.fleet.ssh_config import keepalive_s, read_config
+from swarmops.fleet.ssh_config import keepalive_s, read_config, unheard_s
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -179,15 +180,26 @@ def test_the_inventorys_options_come_before_ssh_configs(
     """For the host alone: its known hosts, its name there, and how often it is asked for life."""
     words = (server.folder / "host_key.pub").read_text().split()
     (server.folder / "mine").write_text(f"the-host {words[0]} {words[1]}\n")
-    ssh_config("Host *\n HostKeyAlias another\n ServerAliveInterval 60\n")
+    ssh_config("Host *\n HostKeyAlias another\n ServerAliveInterval 60\n ServerAliveCountMax 5\n")
     said = f"-o UserKnownHostsFile={server.folder}/mine -o HostKeyAlias=the-host"
     options = parse_ssh_args(f"{said} -o ServerAliveInterval=7").options
     target = server.target(host_key_checking="yes", ssh_options=options)
     assert shells.of(target).run("true").ok
     ways = connect.Ways(KnownHosts(), Credentials())
-    assert keepalive_s(connect._make_connection(target, ways, {})) == 7
+    hop = connect._make_connection(target, ways, {})
+    assert (keepalive_s(hop), unheard_s(hop)) == (7, 28)
     beside = server.target(address="localhost", ssh_options=())
     assert keepalive_s(connect._make_connection(beside, ways, {})) == 60
+
+
+def test_who_takes_note_of_nothing_is_given_up_as_by_ssh(server: Server) -> None:
+    """After three keepalives, one every 15 s, unless ssh_config says otherwise."""
+    hop = connect.connect(server.target(), connect.Ways(KnownHosts(), Credentials()))
+    try:
+        kernels = hop.transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    finally:
+        hop.close()
+    assert kernels == 30_000
 
 
 def test_a_host_that_is_not_to_be_remembered_is_met_each_time(
