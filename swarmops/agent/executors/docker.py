@@ -102,7 +102,7 @@ class DockerExecutor:
             made = "" if exists else await self._create(work, files)
             if joins_of(work):
                 found = await self._looks.look(work)
-                self._looks.forget(work)
+                self._looks.forget(work)  # joining changes it, and is no news
                 await self._networks.connect(work, found)
             if made:
                 self._looks.made(work, made)
