@@ -122,11 +122,13 @@ class Home(msgspec.Struct, frozen=True, kw_only=True):
 
     ``socket`` serves the Docker Engine API. ``data_dir`` holds what a node remembers: a host that
     has it may be a member of a swarm while nothing runs. ``unit`` is systemd's name for the daemon.
+    ``answers_within_s`` is for how long a node that is well may let the socket wait for an answer.
     """
 
     socket: str
     data_dir: str
     unit: str
+    answers_within_s: float = 5.0
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,9 @@ from swarmops.backends import hostside
 from swarmops.backends.base import Artifact, Facts, Home, Missing, Place, Shell
 from swarmops.errors import HostError
 
+_ANSWERS_WITHIN_S = 25.0
+"""A manager waits 20 s for a leader before it answers, ``/info`` too: one that boots may wait, and
+one without a majority does."""
 _INSTALL_WITHIN_S = 600.0
 _START_WITHIN_S = 60.0
 
@@ -23,7 +26,10 @@ class DockerBackend:
 
     name = "docker"
     home = Home(
-        socket="/var/run/docker.sock", data_dir="/var/lib/docker/swarm", unit="docker.service"
+        socket="/var/run/docker.sock",
+        data_dir="/var/lib/docker/swarm",
+        unit="docker.service",
+        answers_within_s=_ANSWERS_WITHIN_S,
     )
 
     def artifact(self, facts: Facts, place: Place) -> Artifact:  # noqa: ARG002 - the contract's

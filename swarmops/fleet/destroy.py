@@ -46,7 +46,9 @@ def destroy(
     """
     targets = {name: target_of(host) for name, host in inventory.hosts.items()}
     looked = run_on(
-        targets.values(), lambda target: gather(shells.of(target), target.place), forks=forks
+        targets.values(),
+        lambda target: gather(shells.of(target), target.place, backend.home),
+        forks=forks,
     )
     _refuse_locked(looked.results, targets, shells, f"destroy {inventory.path}")
     for name, error in looked.errors.items():

@@ -11,16 +11,18 @@ from collections.abc import Sequence
 import msgspec
 
 from swarmops.backends import hostside
-from swarmops.backends.base import Facts, Place, Shell
+from swarmops.backends.base import Facts, Home, Place, Shell
 from swarmops.errors import HostError
 
+_WITHIN_S = 5.0
+"""For all of a look but the socket's answers."""
 
-def gather(
-    shell: Shell, place: Place, *, also: Sequence[str] = (), timeout_s: float = 15.0
-) -> Facts:
+
+def gather(shell: Shell, place: Place, home: Home, *, also: Sequence[str] = ()) -> Facts:
     """Return the facts of the host and of the node at ``place``. Raises HostError.
 
-    ``also`` are lists to ask a manager for besides the usual ones: ``secrets`` and the like.
+    ``also`` are lists to ask a manager for besides the usual ones: ``secrets`` and the like. Of
+    ``home`` it needs how long the socket may take for each.
     """
     args = {
         "data_dir": place.data_dir,
@@ -30,11 +32,13 @@ def gather(
         "local": place.local,
         "lock_file": place.lock_file,
         "ports": [place.port],
-        "timeout_s": timeout_s / 3,
+        "timeout_s": home.answers_within_s,
         "also": list(also),
     }
     asked = time.time()
-    answer = hostside.call(shell, "facts", args, timeout_s=timeout_s)
+    # What a node tells at length is told at once: two of its answers may keep us waiting, not all.
+    within_s = _WITHIN_S + 2 * home.answers_within_s
+    answer = hostside.call(shell, "facts", args, timeout_s=within_s)
     heard = time.time()
     began, ended = answer.pop("clock_began_s", asked), answer.pop("clock_ended_s", heard)
     answer["clock_offset_s"] = clock_offset_s(asked, began, ended, heard)

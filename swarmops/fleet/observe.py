@@ -52,7 +52,7 @@ def observe(
     """
 
     def look(target: Target) -> Looked:
-        facts = gather(shells.of(target), target.place, also=also)
+        facts = gather(shells.of(target), target.place, backend.home, also=also)
         artifact = backend.artifact(facts, target.place)
         return Looked(facts, artifact, backend.missing(facts, target.place, artifact))
 

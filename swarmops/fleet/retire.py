@@ -65,7 +65,9 @@ def retire(
     """
     targets = {name: target_of(host) for name, host in inventory.hosts.items()}
     looked = run_on(
-        targets.values(), lambda target: gather(shells.of(target), target.place), forks=forks
+        targets.values(),
+        lambda target: gather(shells.of(target), target.place, backend.home),
+        forks=forks,
     )
     hosts = [name for name, facts in looked.results.items() if facts.api and facts.api.swarm]
     hosts.sort(key=lambda name: name in names)

@@ -6,6 +6,7 @@ The tests share one swarm of five hosts on each backend; any of them may be a ma
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,33 @@ def test_a_host_lost_in_the_middle_of_an_apply_is_named_and_the_others_finish(sw
     wait_for(lambda: len(reachable(swarm)) == 5, "five managers", within_s=60)
     swarm.play(managers)
     assert "Nothing needs doing" in swarm.apply().out
+
+
+def test_managers_without_a_majority_are_told_as_that(swarm: Swarm) -> None:
+    """Docker's answer nothing for 20 s then, which is no runtime that hangs: a restart cures none.
+
+    Once the others are back there is nothing to do.
+    """
+    swarm.play(wanted(swarm, 5))
+    swarm.apply()
+    lost = [host for host in swarm.hosts if host.name != swarm.leader().name][:3]
+    try:
+        faults.power_off(*lost)
+        left = [host for host in swarm.hosts if host not in lost]
+        wait_for(lambda: mute(swarm, left), "managers that know no leader", within_s=60)
+        done = swarm.operator.run("apply", "--yes", swarm.inventory, rc=1)
+        (refusal,) = (error for error in done.errors if "no manager tells its state" in error)
+        assert "bring back more than half of the managers" in refusal
+        assert all(host.name in refusal for host in swarm.hosts)
+    finally:
+        faults.power_on(*lost)
+    wait_for(lambda: len(reachable(swarm)) == 5, "five managers", within_s=60)
+    assert "Nothing needs doing" in swarm.apply().out
+
+
+def mute(swarm: Swarm, managers: Sequence[Host]) -> bool:
+    """Say whether none of these managers can tell the swarm's state."""
+    return all(swarm.ask(host, "GET", "/nodes")[0] != HTTPStatus.OK for host in managers)
 
 
 def reachable(swarm: Swarm) -> set[str]:

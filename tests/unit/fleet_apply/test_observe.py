@@ -13,6 +13,7 @@ from swarmops.backends.base import (
     Artifact,
     Backend,
     Facts,
+    Home,
     Missing,
     PythonFacts,
     UnitFacts,
@@ -67,6 +68,7 @@ class FakeBackend:
     """Serves any machine but a mips; everything is missing where nothing runs."""
 
     name = "fake"
+    home = Home(socket="/s", data_dir="/d", unit="fake.service")
 
     def __init__(self) -> None:
         self.removed: list[str] = []
@@ -94,7 +96,8 @@ class FakeBackend:
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inventory:
     """Return an inventory of the hosts above, which answer as said there."""
 
-    def gather(shell: Any, place: Any, also: Any = ()) -> Facts:
+    def gather(shell: Any, place: Any, home: Any, also: Any = ()) -> Facts:
+        assert home is FakeBackend.home
         del shell, also
         answer = ANSWERS[place.host]
         if isinstance(answer, HostError):
@@ -146,7 +149,8 @@ def test_two_hosts_that_are_one_machine_are_left_alone(
     """What is meant for the one would be done to the other; nodes beside each other are none."""
     wrong = "the same machine as {}: correct the ansible_host that is wrong, or give each its own"
 
-    def gather(shell: Any, place: Any, also: Any = ()) -> Facts:
+    def gather(shell: Any, place: Any, home: Any, also: Any = ()) -> Facts:
+        assert home is FakeBackend.home
         del shell, also
         answer = ANSWERS["manager" if place.host in {"bare", "manager"} else "deaf"]
         assert isinstance(answer, Facts)

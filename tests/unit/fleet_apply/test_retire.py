@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from swarmops.backends.base import ApiFacts, Facts, Place, PythonFacts, Shell
+from swarmops.backends.base import ApiFacts, Facts, Home, Place, PythonFacts, Shell
 from swarmops.errors import HostError
 from swarmops.fleet import retire as retire_module
 from swarmops.fleet.host import Host
@@ -25,6 +25,7 @@ from tests.unit.fleet_apply.conftest import REACHABLE
 if TYPE_CHECKING:
     from tests.unit.fleet_apply.conftest import FakeSwarm
 
+HOME = Home(socket="/s", data_dir="/d", unit="u.service")
 FACTS = Facts(
     hostname="x",
     python=PythonFacts(executable="python3", version=(3, 11, 2)),
@@ -54,8 +55,9 @@ class Scene:
         for name in NAMES:
             fake.add(name, manager=name != "h4")
 
-    def gather(self, shell: Shell, place: Place) -> Facts:
+    def gather(self, shell: Shell, place: Place, home: Home) -> Facts:
         """Tell what a host is."""
+        assert home is HOME
         del shell
         if place.host in self.away:
             raise HostError(place.host, "out of reach")
@@ -74,6 +76,8 @@ class Scene:
         scene = self
 
         class Backend:
+            home = HOME
+
             def remove(self, shell: Shell, facts: Facts, place: Place) -> None:
                 del shell, facts
                 scene.removed.append(place.host)

@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
+from swarmops.backends import hostside
+from swarmops.backends.base import Backend, Place
+from swarmops.backends.docker import DockerBackend
 from swarmops.backends.hostside import facts
+from swarmops.backends.native import NativeBackend
+from swarmops.fleet.facts import gather
 
 
 def looked(folder: Path, timeout_s: float = 0.2, also: Sequence[str] = ()) -> dict[str, Any]:
@@ -96,6 +101,29 @@ def test_a_slow_list_leaves_what_was_told_before(tmp_path: Path) -> None:
         "error": "GET /services: timed out",
     }
     assert not found["silent"]
+
+
+@pytest.mark.parametrize("backend", [NativeBackend, DockerBackend])
+def test_a_node_has_as_long_to_answer_as_its_backend_says(
+    backend: type[Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager of Docker's waits 20 s for a leader before it answers; ours answers at once.
+
+    Two such answers fit into the look: what can't be told is told in words, not by a time limit.
+    """
+    asked = []
+
+    def call(shell: Any, program: str, args: dict[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        del shell, program
+        asked.append((args["timeout_s"], timeout_s))
+        return looked(tmp_path)
+
+    monkeypatch.setattr(hostside, "call", call)
+    shell: Any = None
+    gather(shell, Place(host="h1"), backend.home)
+    ((answer_s, look_s),) = asked
+    assert answer_s > {"native": 4, "docker": 20}[backend.name]
+    assert look_s > 2 * answer_s
 
 
 @pytest.mark.parametrize(

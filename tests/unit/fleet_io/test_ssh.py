@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from swarmops.backends.base import Shell
+from swarmops.backends.native import NativeBackend
 from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.facts import gather
 from swarmops.fleet.known_hosts import KnownHosts, parse
@@ -254,7 +255,7 @@ def test_no_python_is_one_sentence(interpreter: str, server: Server, shells: She
     """An interpreter that isn't there, or fails, is named with the cure."""
     target = server.target(python_interpreter=interpreter)
     with pytest.raises(HostError, match=r"h1: (.* is not Python ≥ 3.11|the program that swarmops)"):
-        gather(shells.of(target), target.place)
+        gather(shells.of(target), target.place, NativeBackend.home)
 
 
 def test_an_old_python_is_one_sentence(server: Server, shells: Shells, tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_an_old_python_is_one_sentence(server: Server, shells: Shells, tmp_path:
     old.chmod(0o755)
     target = server.target(python_interpreter=str(old))
     with pytest.raises(HostError, match=r"is not Python ≥ 3.11: set ansible_python_interpreter"):
-        gather(shells.of(target), target.place)
+        gather(shells.of(target), target.place, NativeBackend.home)
 
 
 def test_a_lost_connection_is_opened_again(server: Server, shells: Shells) -> None:

@@ -134,7 +134,7 @@ def _nothing_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def install(shell: Shell, server: Server, content: bytes) -> None:
     """Observe the host and install a bundle as the native backend does, without systemd."""
     place = server.target().place
-    facts = msgspec.structs.replace(gather(shell, place), systemd=False)
+    facts = msgspec.structs.replace(gather(shell, place, native.NativeBackend.home), systemd=False)
     built = Bundle("r1", content, hashlib.sha256(content).hexdigest())
     backend = native.NativeBackend()
     backend._bundles[platform_of(facts)] = built
