@@ -177,7 +177,9 @@ def _concluded(
         applied = _converged(fleet, applied, managers, hosts, progress)
         nodes, services = tables(managers)
     except SwarmopsError as error:
-        return msgspec.structs.replace(applied, lacks=(*applied.lacks, f"no manager tells it: {error}"))
+        return msgspec.structs.replace(
+            applied, lacks=(*applied.lacks, f"no manager tells it: {error}")
+        )
     except KeyboardInterrupt:
         return msgspec.structs.replace(applied, interrupted=True)
     return msgspec.structs.replace(applied, nodes=nodes, services=services)

@@ -36,7 +36,7 @@ from swarmops.fleet.ssh_config import (
     keepalive_s,
     known_files,
     timeout_s,
-    unheard_s,
+    unheard,
 )
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
 from swarmops.fleet.ssh_transport import make_transport
@@ -125,7 +125,7 @@ def _open(hop: fabric.Connection) -> None:
             hop.open()
     finally:
         leave_agent(hop)
-    hop.transport.stay(keepalive_s(hop), unheard_s(hop))
+    hop.transport.stay(keepalive_s(hop), unheard(hop))
 
 
 @functools.cache

@@ -18,7 +18,7 @@ def disconnect(connection: fabric.Connection) -> None:
     """Close the connection, open or half open; those that it goes through serve others too."""
     transport = connection.client.get_transport()
     connection.client.close()
-    proxy = getattr(transport, "sock", None)
+    proxy = getattr(transport, "way", None)
     if isinstance(proxy, paramiko.ProxyCommand):
         _end(proxy.process, transport)
 

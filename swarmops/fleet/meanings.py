@@ -137,9 +137,8 @@ VARIABLES: dict[str, Meaning] = {
     "ansible_ssh_common_args": _M(
         "Of ssh's options `-F`, `-J`, `-i`, `-p`, `-l` and `-o` with `ProxyJump`, `ProxyCommand`,"
         " `IdentityFile`, `User`, `Port`, `StrictHostKeyChecking`, `ConnectTimeout`,"
-        " `ServerAliveInterval`, `UserKnownHostsFile`, `HostKeyAlias`, `IdentitiesOnly`,"
-        " `IdentityAgent`; a warning"
-        " names others, which have no effect."
+        " `ServerAliveInterval`, `ServerAliveCountMax`, `UserKnownHostsFile`, `HostKeyAlias`,"
+        " `IdentitiesOnly`, `IdentityAgent`; a warning names others, which have no effect."
     ),
     "ansible_ssh_extra_args": _M("More of the same."),
     "ansible_ssh_args": _M("More of the same, which comes first."),

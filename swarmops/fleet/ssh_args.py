@@ -13,7 +13,7 @@ import msgspec
 
 _AS_IN_CONFIG = (
     *("hostkeyalias", "identitiesonly", "identityagent"),
-    *("serveraliveinterval", "userknownhostsfile"),
+    *("serveraliveinterval", "serveralivecountmax", "userknownhostsfile"),
 )
 """Options that are read as the first lines of ssh_config."""
 _WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"

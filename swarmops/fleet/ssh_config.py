@@ -62,14 +62,14 @@ def keepalive_s(hop: fabric.Connection) -> int:
     return int(said) if said.isdigit() and int(said) else _KEEPALIVE_S
 
 
-def unheard_s(hop: fabric.Connection) -> int:
-    """Return for how long the other end may take note of nothing that it is sent.
+def unheard(hop: fabric.Connection) -> int:
+    """Return for how many such periods the other end may say nothing after it was asked.
 
-    With the pause before the first keepalive it is as long as ssh waits: ``ServerAliveCountMax``.
+    With the one before the question it is as long as ssh waits: ``ServerAliveCountMax``.
     """
     said = str(hop.ssh_config.get("serveralivecountmax", ""))
     count = int(said) if said.isdigit() and int(said) else _KEEPALIVES
-    return keepalive_s(hop) * max(1, count - 1)
+    return max(1, count - 1)
 
 
 def timeout_s(target: Target, hop: fabric.Connection) -> int:

@@ -5,7 +5,10 @@ Made by ``connect`` for each hop of each connection; ``host_keys`` tells it of a
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +19,29 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
 
 
+_KEEPALIVE = "keepalive@lag.net"
+"""What paramiko asks, from the thread that reads, when nothing was sent for a while."""
+
+
 class PasswordWithheldError(paramiko.AuthenticationException):
     """Only a password was left to log in with, and it was not sent; the text is the reason."""
+
+
+class _Ears:
+    """A socket, or what stands for one (a jump host's channel), that keeps whether it heard."""
+
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self.heard = False
+
+    def recv(self, size: int) -> bytes:
+        """See ``socket.recv``."""
+        data: bytes = self._sock.recv(size)
+        self.heard = True
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class Transport(paramiko.Transport):
@@ -30,6 +54,15 @@ class Transport(paramiko.Transport):
     withheld = ""
     """Why no password is sent; empty: it may be."""
 
+    def __init__(self, sock: Any, **kwargs: Any) -> None:
+        self.way = sock
+        """What it goes through: a socket, a jump host's channel, or a program."""
+        self._ears = _Ears(sock)
+        self._unheard, self._unheard_max = 0, 0
+        self._asking: threading.Thread | None = None
+        as_socket: Any = self._ears
+        super().__init__(as_socket, **kwargs)
+
     def auth_password(self, *args: Any, **kwargs: Any) -> Any:
         """Log in with a password. Raises PasswordWithheldError."""
         self._refuse()
@@ -40,16 +73,39 @@ class Transport(paramiko.Transport):
         self._refuse()
         return super().auth_interactive(*args, **kwargs)
 
-    def stay(self, keepalive_s: int, unheard_s: int) -> None:
+    def stay(self, keepalive_s: int, unheard: int) -> None:
         """Show that the connection is there, and end it when the other end is not there any more.
 
-        A machine that lost its power says no goodbye: paramiko, which waits for no answer to its
-        keepalives, would wait as long as the kernel, a quarter of an hour. Of hosts behind a jump
-        host it is that one's kernel that waits.
+        A machine that lost its power says no goodbye. As with ``ssh``, it is given up when it has
+        said nothing for ``unheard`` periods after it was asked, also behind a jump host.
         """
-        if isinstance(self.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * unheard_s)
+        self._unheard_max = unheard
+        if isinstance(self.way, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Nobody is asked while there is something to send: then the kernel notices it.
+            wait_ms = 1000 * keepalive_s * unheard
+            self.way.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, wait_ms)
         self.set_keepalive(keepalive_s)
+
+    def global_request(self, kind: str, data: Any = None, wait: bool = True) -> Any:  # noqa: FBT001, FBT002 - paramiko's
+        """Ask the other end; a keepalive is a question, too. Raises TimeoutError in its thread."""
+        if kind != _KEEPALIVE:
+            return super().global_request(kind, data, wait)
+        # By questions, not by time: this program may have been stopped, or have slept.
+        self._unheard = 0 if self._ears.heard else self._unheard + 1
+        self._ears.heard = False
+        if self._unheard >= self._unheard_max:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        if self._asking is None or not self._asking.is_alive():
+            # paramiko waits for the answer, which the thread that calls this has to read.
+            self._asking = threading.Thread(target=self._ask, daemon=True)
+            self._asking.start()
+        return None
+
+    def _ask(self) -> None:
+        try:
+            super().global_request(_KEEPALIVE)
+        except (OSError, EOFError, paramiko.SSHException):
+            self.close()
 
     def _refuse(self) -> None:
         if self.withheld:

@@ -274,7 +274,7 @@ def test_lost_at_the_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply_module, "tables", lost)
     lab.plans = [Plan(steps=(INIT, JOIN))]
     applied = lab.apply()
-    assert (applied.exit_code, applied.lacks) == (1, ("no manager answers",))
+    assert (applied.exit_code, applied.lacks) == (1, ("no manager tells it: no manager answers",))
     assert [ended.state for ended in applied.ended] == [State.DONE, State.DONE]
 
 

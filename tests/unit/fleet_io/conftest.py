@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,6 +83,15 @@ class Server:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
+
+    def freeze_sessions(self) -> list[int]:
+        """Stop whoever serves a connection, as a machine that hangs would; return their pids."""
+        assert self._process is not None
+        listed = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        frozen = [int(pid) for pid in listed.split()]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        return frozen
 
     def target(self, **changes: object) -> Target:
         """Return how to reach it, with the right key unless changed."""

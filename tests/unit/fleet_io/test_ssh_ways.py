@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
-from swarmops.fleet.ssh_config import keepalive_s, read_config, unheard_s
+from swarmops.fleet.ssh_config import keepalive_s, read_config, unheard
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -180,14 +182,14 @@ def test_the_inventorys_options_come_before_ssh_configs(
     """For the host alone: its known hosts, its name there, and how often it is asked for life."""
     words = (server.folder / "host_key.pub").read_text().split()
     (server.folder / "mine").write_text(f"the-host {words[0]} {words[1]}\n")
-    ssh_config("Host *\n HostKeyAlias another\n ServerAliveInterval 60\n ServerAliveCountMax 5\n")
+    ssh_config("Host *\n HostKeyAlias another\n ServerAliveInterval 60\n ServerAliveCountMax 9\n")
     said = f"-o UserKnownHostsFile={server.folder}/mine -o HostKeyAlias=the-host"
-    options = parse_ssh_args(f"{said} -o ServerAliveInterval=7").options
+    options = parse_ssh_args(f"{said} -o ServerAliveInterval=7 -o ServerAliveCountMax=5").options
     target = server.target(host_key_checking="yes", ssh_options=options)
     assert shells.of(target).run("true").ok
     ways = connect.Ways(KnownHosts(), Credentials())
     hop = connect._make_connection(target, ways, {})
-    assert (keepalive_s(hop), unheard_s(hop)) == (7, 28)
+    assert (keepalive_s(hop), unheard(hop)) == (7, 4)
     beside = server.target(address="localhost", ssh_options=())
     assert keepalive_s(connect._make_connection(beside, ways, {})) == 60
 
@@ -348,20 +350,59 @@ def test_ipv6(tmp_path: Path, shells: Shells) -> None:
 def test_an_idle_connection_shows_that_it_is_there(
     tmp_path: Path, shells: Shells, ssh_config: Callable[[str], None]
 ) -> None:
-    """As often as ssh_config says, so that no firewall on the way forgets it."""
+    """As often as ssh_config says, so that no firewall on the way forgets it.
+
+    A command that says nothing for longer than a host may be silent is no host that is silent.
+    """
     (tmp_path / "other").mkdir()
     server = Server(tmp_path / "other", "LogLevel DEBUG1")
     server.start()
-    ssh_config("Host *\n ServerAliveInterval 1\n")
+    ssh_config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
     try:
-        assert shells.of(server.target()).run("true").ok
-        log = server.folder / "sshd.log"
-        deadline = time.monotonic() + 10
-        while "rtype keepalive@lag.net" not in log.read_text():
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)  # between two looks at the log
+        assert shells.of(server.target()).run("sleep 5").ok
+        log = (server.folder / "sshd.log").read_text()
+        assert "rtype keepalive@lag.net want_reply 1" in log
+        assert log.count("Accepted publickey") == 1
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jumps", [0, 1])
+def test_a_host_that_says_nothing_any_more_is_given_up(
+    server: Server, tmp_path: Path, shells: Shells, ssh_config: Callable[[str], None], jumps: int
+) -> None:
+    """Also one behind another, which takes what is sent there; the next command works again."""
+    ssh_config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 3\n")
+    near = server.target()
+    (tmp_path / "far").mkdir()
+    far = Server(tmp_path / "far")
+    shutil.copy(server.folder / "user_key.pub", far.folder)
+    far.start()
+    shell = shells.of(
+        far.target(
+            private_key_files=near.private_key_files,
+            jump=f"{near.user}@127.0.0.1:{server.port}" if jumps else None,
+        )
+    )
+    runs = tmp_path / "runs"
+    frozen: list[int] = []
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(shell.run, f"touch {runs}; sleep 60")
+            while not runs.exists():
+                assert not running.done(), running.result()
+                time.sleep(0.02)  # between two looks at whether it runs
+            frozen += far.freeze_sessions()
+            began = time.monotonic()
+            with pytest.raises(HostError, match="the SSH connection was lost"):
+                running.result()
+            assert 1 < time.monotonic() - began < 20
+        assert shell.run("true").ok
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGKILL)
+        far.stop()
 
 
 def test_a_host_that_is_booting_is_tried_again(server: Server, shells: Shells) -> None:
