@@ -50,10 +50,10 @@ class ApiFacts(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one round trip learns about a host.
 
-    ``listening`` are ``address:port`` of the ports asked about. ``clock_offset_s`` is the host's
-    clock less ours, without what may be due to the way there and back. ``current`` is the release
-    that is switched on; ``release_ok`` that its files are as its manifest says; ``running_release``
-    the one that the daemon was started from, None if it doesn't run or its release can't be told.
+    ``clock_offset_s`` is the host's clock less ours, without what may be due to the way there and
+    back. ``current`` is the release that is switched on; ``release_ok`` that its files are as its
+    manifest says; ``running_release`` the one that the daemon was started from, None if it doesn't
+    run or its release can't be told.
     """
 
     hostname: str
@@ -84,7 +84,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     api_error: str | None = None
     silent: bool = False
     """Somebody holds the socket, and did not answer in time."""
-    listening: tuple[str, ...] = ()
     engine: bool = False
     """Docker Engine is installed."""
     disk_free_bytes: int = 0

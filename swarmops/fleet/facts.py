@@ -31,7 +31,6 @@ def gather(shell: Shell, place: Place, home: Home, *, also: Sequence[str] = ()) 
         "unit": place.unit,
         "local": place.local,
         "lock_file": place.lock_file,
-        "ports": [place.port],
         "timeout_s": home.answers_within_s,
         "also": list(also),
     }

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _ANSWER_BYTES_MAX = 64 << 20
 _MANAGER_PATHS = ("swarm", "nodes", "services")

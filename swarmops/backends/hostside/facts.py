@@ -12,13 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-from typing import Any, BinaryIO
 
 from swarmops.backends.hostside.asking import ask, words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _PROGRAMS = ("/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/snap/bin")
 
@@ -115,26 +117,6 @@ def _daemon_pid(unit: dict[str, Any] | None, data_dir: str, supervisor: int | No
     return pid if os.path.exists(f"/proc/{pid}") else 0
 
 
-def _address(text: str) -> str:
-    """Decode an address of /proc/net/tcp: 32-bit words in the host's byte order."""
-    address, port = text.split(":")
-    raw = b"".join(
-        int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)
-    )
-    family = socket.AF_INET if len(raw) == 4 else socket.AF_INET6  # noqa: PLR2004 - bytes of IPv4
-    return f"{socket.inet_ntop(family, raw)}:{int(port, 16)}"
-
-
-def _listening(ports: list[int]) -> list[str]:
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in _read(table).splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) in ports:
-                found.add(_address(fields[1]))
-    return sorted(found)
-
-
 def _release_ok(folder: str) -> bool:
     """Compare the sizes of the files with the manifest: power lost while unpacking shows here."""
     manifest = _read(f"{folder}/.manifest")
@@ -190,7 +172,7 @@ def _group(name: str) -> bool:
 
 
 def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
-    """``args``: data_dir, socket, root_dir, unit, local, lock_file, ports, timeout_s."""
+    """``args``: data_dir, socket, root_dir, unit, local, lock_file, timeout_s, also."""
     began = time.time()
     uname = os.uname()
     root_dir, data_dir = args["root_dir"], args["data_dir"]
@@ -236,7 +218,6 @@ def main(args: dict[str, Any], _payload: BinaryIO) -> dict[str, Any]:
         "api": api,
         "api_error": api_error,
         "silent": silent,
-        "listening": _listening(args["ports"]),
         "engine": any(os.path.exists(f"{folder}/dockerd") for folder in _PROGRAMS),
         "disk_free_bytes": _free_bytes(data_dir),
         "memory_bytes": _memory_bytes(),

@@ -33,7 +33,6 @@ def looked(folder: Path, timeout_s: float = 0.2, also: Sequence[str] = ()) -> di
             "unit": "none.service",
             "local": True,
             "lock_file": str(folder / "lock"),
-            "ports": [],
             "timeout_s": timeout_s,
             "also": list(also),
         },

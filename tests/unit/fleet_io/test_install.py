@@ -205,18 +205,6 @@ def test_a_folder_that_a_daemon_made_anew_is_a_nodes(tmp_path: Path) -> None:
     assert remove._is_a_nodes(str(tmp_path))
 
 
-def test_listening_sockets_are_found_with_their_address() -> None:
-    """A port that is taken is told with the address that takes it."""
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.listen()
-        port = sock.getsockname()[1]
-        assert facts._listening([port]) == [f"127.0.0.1:{port}"]
-    assert facts._listening([port]) == []
-
-
 def test_programs_for_hosts_need_only_the_standard_library() -> None:
     """What is sent to hosts imports nothing else but what is sent with it, and runs with -IS."""
     folder = Path(facts.__file__).parent
