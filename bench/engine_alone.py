@@ -6,6 +6,7 @@ containers in the same engines on the same machine is faster: a goal below it is
 """
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.watching import now_s
 from tests.lab.engine import docker
 from tests.lab.hosts import Host
 from tests.lab.lab import Lab
+from tests.lab.ssh import ssh
 from tests.lab.task_image import BUSYBOX, import_busybox
 
 LOOK_EVERY_S = 0.05
@@ -27,9 +29,13 @@ SLEEPER = ["sh", "-c", "trap exit TERM; sleep 1000000 & wait"]
 
 
 def measure_forming_alone(lab: Lab) -> dict[str, float]:
-    """Return the seconds of `/swarm/init`, five joins at once, and a service until it runs."""
+    """Return the seconds of `/swarm/init`, five joins at once, and a service until it runs.
+
+    `reach_s` is what the barest look at the hosts would add: `ssh HOST true`, all at once.
+    """
     with lab.claim(HOSTS) as hosts:
         import_busybox(hosts)
+        reach_s = _reach(hosts)
         first, *others = engines = [_engine(host) for host in hosts]
         spending = Spending(hosts)
         started_s = now_s()
@@ -47,7 +53,8 @@ def measure_forming_alone(lab: Lab) -> dict[str, float]:
         api.create_service(sleeper, name="web", mode=ServiceMode("replicated", REPLICAS))
         while [task["Status"]["State"] for task in api.tasks()] != ["running"] * REPLICAS:
             time.sleep(LOOK_EVERY_S)
-        return {"form_s": now_s() - started_s, "form_cpu_s": spending.spent_s()}
+        form_s = now_s() - started_s
+        return {"reach_s": reach_s, "form_s": form_s, "form_cpu_s": spending.spent_s()}
 
 
 def measure_draining_alone(lab: Lab) -> dict[str, float]:
@@ -73,6 +80,13 @@ def measure_draining_alone(lab: Lab) -> dict[str, float]:
 
             list(pool.map(move, range(DRAINED_TASKS)))
             return {"drain_20_s": now_s() - started_s, "drain_20_cpu_s": spending.spent_s()}
+
+
+def _reach(hosts: Sequence[Host]) -> float:
+    started_s = now_s()
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(lambda host: ssh(host, "true"), hosts))
+    return now_s() - started_s
 
 
 def _created(engine: APIClient) -> str:
