@@ -26,7 +26,7 @@ from swarmops.model.service import (
     ServiceStatus,
 )
 from swarmops.model.swarm import SwarmInfo
-from tests.unit.fleet.test_plan import seen as observed
+from tests.unit.fleet.worlds import seen as observed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WELL = Examined(expires=NOW + timedelta(days=80), applied=5000, committed=5000)
