@@ -20,8 +20,8 @@ from swarmops.model.secret import Secret, SecretSpec
 from swarmops.model.service import FileTarget, RestartPolicy, SecretReference
 from swarmops.model.session import Assignments
 from swarmops.model.task import Task, TaskInternal, TaskState, TaskStatus
+from tests.unit.agent.agent_bench import Bench, until
 from tests.unit.agent.conftest import make_task, now
-from tests.unit.agent.test_agent import Bench, until
 
 S = TaskState
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
