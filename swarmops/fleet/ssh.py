@@ -142,7 +142,8 @@ class SshShell:
             raise TimeoutError
         rc = channel.recv_exit_status()
         if rc == -1 and not channel.get_transport().is_active():
-            raise EOFError("the connection was closed")
+            cause = channel.get_transport().get_exception()
+            raise EOFError(getattr(cause, "strerror", None) or "the connection was closed")
         return Result(rc, out, errors[0])
 
     def _lost(self, error: Exception) -> HostError:
@@ -152,7 +153,7 @@ class SshShell:
             if connection is not None:
                 disconnect(connection)
         reason = str(error) or type(error).__name__
-        return HostError(self.host, f"the SSH connection was lost ({reason}): apply again")
+        return HostError(self.host, f"the SSH connection was lost ({reason}): try again")
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
         """See ``Shell.put``."""

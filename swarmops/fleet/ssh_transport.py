@@ -6,7 +6,6 @@ Made by ``connect`` for each hop of each connection; ``host_keys`` tells it of a
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 from collections.abc import Sequence
@@ -58,7 +57,7 @@ class Transport(paramiko.Transport):
         self.way = sock
         """What it goes through: a socket, a jump host's channel, or a program."""
         self._ears = _Ears(sock)
-        self._unheard, self._unheard_max = 0, 0
+        self._unheard = self._unheard_max = self._silence_s = 0
         self._asking: threading.Thread | None = None
         as_socket: Any = self._ears
         super().__init__(as_socket, **kwargs)
@@ -80,6 +79,7 @@ class Transport(paramiko.Transport):
         said nothing for ``unheard`` periods after it was asked, also behind a jump host.
         """
         self._unheard_max = unheard
+        self._silence_s = keepalive_s * (unheard + 1)
         if isinstance(self.way, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
             # Nobody is asked while there is something to send: then the kernel notices it.
             wait_ms = 1000 * keepalive_s * unheard
@@ -94,7 +94,7 @@ class Transport(paramiko.Transport):
         self._unheard = 0 if self._ears.heard else self._unheard + 1
         self._ears.heard = False
         if self._unheard >= self._unheard_max:
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            raise TimeoutError(errno.ETIMEDOUT, f"it said nothing for {self._silence_s} s")
         if self._asking is None or not self._asking.is_alive():
             # paramiko waits for the answer, which the thread that calls this has to read.
             self._asking = threading.Thread(target=self._ask, daemon=True)
