@@ -22,6 +22,7 @@ class RootlessDocker:
         socket=f"/run/user/{UID}/docker.sock",
         data_dir=f"/home/{USER}/.local/share/docker/swarm",
         unit="docker.service",
+        answers_within_s=25.0,  # a manager of Docker's that looks for a leader answers after 20 s
     )
 
     def artifact(self, facts: Facts, place: Place) -> Artifact:

@@ -35,8 +35,8 @@ from swarmops.fleet.ssh_config import (
     config_of,
     keepalive_s,
     known_files,
+    quiet_max,
     timeout_s,
-    unheard,
 )
 from swarmops.fleet.ssh_errors import is_silent, reason_of, was_dropped
 from swarmops.fleet.ssh_transport import make_transport
@@ -125,7 +125,7 @@ def _open(hop: fabric.Connection) -> None:
             hop.open()
     finally:
         leave_agent(hop)
-    hop.transport.stay(keepalive_s(hop), unheard(hop))
+    hop.transport.stay(keepalive_s(hop), quiet_max(hop))
 
 
 @functools.cache

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import fabric
 
+from swarmops.fleet.disconnect import disconnect
+
 Way = tuple[tuple[str, str, int], ...]
 """User, host and port of a hop and of all before it."""
 
@@ -43,6 +45,8 @@ class Gateways:
             there = self._open.get(way)
             if there is not None and there.is_connected:
                 return there
+            if there is not None:
+                disconnect(there)
             if isinstance(hop.gateway, fabric.Connection):
                 hop.gateway = self.through(hop.gateway, open_)
             open_(hop)

@@ -71,16 +71,20 @@ class Managers:
     def ask(self, request: Callable[[Client], T]) -> T:
         """Make a request of a manager, of the next one if this one can't answer, until time is up.
 
-        A request that writes may so be made twice; it must bear that. Raises what the last
-        manager's client raised.
+        Each is asked, however long another kept us waiting to say that it knows no leader. A
+        request that writes may so be made twice; it must bear that. Raises what the last manager's
+        client raised.
         """
         deadline = self._patience.clock() + self._patience.bound_s
+        asked = set()
         while True:
             host, client = self._first()
+            asked.add(host)
             try:
                 return request(client)
             except SwarmopsError as error:
-                if not may_pass(error) or self._patience.clock() >= deadline:
+                late = self._patience.clock() >= deadline and asked.issuperset(self._hosts)
+                if late or not may_pass(error):
                     raise
                 self._put_last(host)
             self._patience.sleep(self._patience.period_s)

@@ -37,7 +37,8 @@ from swarmops.model.node import Availability, Node, NodeState, Role
 
 Say = Callable[[str, str], None]
 """Hears a host's name and what is done with it now."""
-TIMEOUT_S = 20.0
+TIMEOUT_S = 25.0
+"""A manager of Docker's waits 20 s for a leader before it says that it has none."""
 _NOT_FOUND = 404
 
 

@@ -58,6 +58,8 @@ class SshShell:
             with self._lock:
                 connection, closed_times = self._connection, self._closed_times
             if connection is None or not connection.is_connected:
+                if connection is not None:
+                    disconnect(connection)
                 connection = connect(self._target, self._ways)
                 with self._lock:
                     if self._closed_times == closed_times:
@@ -142,8 +144,8 @@ class SshShell:
             raise TimeoutError
         rc = channel.recv_exit_status()
         if rc == -1 and not channel.get_transport().is_active():
-            cause = channel.get_transport().get_exception()
-            raise EOFError(getattr(cause, "strerror", None) or "the connection was closed")
+            why = getattr(channel.get_transport(), "lost", "")
+            raise EOFError(why or "the connection was closed")
         return Result(rc, out, errors[0])
 
     def _lost(self, error: Exception) -> HostError:
@@ -152,7 +154,7 @@ class SshShell:
                 connection, self._connection = self._connection, None
             if connection is not None:
                 disconnect(connection)
-        reason = str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return HostError(self.host, f"the SSH connection was lost ({reason}): try again")
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:

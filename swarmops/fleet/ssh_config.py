@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import io
+import math
+import re
 from pathlib import Path
 
 import fabric
@@ -19,8 +21,11 @@ from swarmops.fleet.target import Target
 
 TIMEOUT_S = 10
 _ACCEPT_NEW = "accept-new"
-_KEEPALIVE_S = 15
+_KEEPALIVE_S = 15.0
 _KEEPALIVES = 3
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_TIME = re.compile("([0-9]+)([smhdw]?)")
+_TIMES = re.compile("([0-9]+[smhdw]?)+")
 
 
 def config_of(target: Target) -> fabric.Config:
@@ -56,20 +61,18 @@ def read_config(
     return fabric.Config(ssh_config=config)
 
 
-def keepalive_s(hop: fabric.Connection) -> int:
-    """Return how often to show that the connection is there."""
-    said = str(hop.ssh_config.get("serveraliveinterval", ""))
-    return int(said) if said.isdigit() and int(said) else _KEEPALIVE_S
+def keepalive_s(hop: fabric.Connection) -> float:
+    """Return after how long a silence the other end is asked whether it is there; inf: never."""
+    said = str(hop.ssh_config.get("serveraliveinterval", "")).lower()
+    if not _TIMES.fullmatch(said):
+        return _KEEPALIVE_S
+    return sum(int(number) * _UNITS[unit] for number, unit in _TIME.findall(said)) or math.inf
 
 
-def unheard(hop: fabric.Connection) -> int:
-    """Return for how many such periods the other end may say nothing after it was asked.
-
-    With the one before the question it is as long as ssh waits: ``ServerAliveCountMax``.
-    """
+def quiet_max(hop: fabric.Connection) -> int:
+    """Return for how many such periods in a row the other end may say nothing, two at least."""
     said = str(hop.ssh_config.get("serveralivecountmax", ""))
-    count = int(said) if said.isdigit() and int(said) else _KEEPALIVES
-    return max(1, count - 1)
+    return max(2, int(said) if said.isdigit() and int(said) else _KEEPALIVES)
 
 
 def timeout_s(target: Target, hop: fabric.Connection) -> int:

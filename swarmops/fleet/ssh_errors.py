@@ -12,7 +12,7 @@ import fabric
 import paramiko
 
 from swarmops.fleet.host_keys import KeyRefusedError
-from swarmops.fleet.ssh_transport import PasswordWithheldError
+from swarmops.fleet.ssh_transport import PasswordWithheldError, SilentError
 
 _NOT_OPENED = "Invalid key"
 """What the library calls a key that the passphrase given does not open."""
@@ -33,6 +33,12 @@ def reason_of(error: Exception, connection: fabric.Connection) -> str:
 
 def _network_reason(error: Exception, connection: fabric.Connection) -> str:
     where = f"{connection.host}:{connection.port}"
+    if isinstance(error, SilentError):
+        # Its own connection is not asked for life before it is open.
+        hop = (
+            connection.gateway if isinstance(connection.gateway, fabric.Connection) else connection
+        )
+        return f"{hop.host}:{hop.port}, on the way to it, was lost ({error.strerror}): try again"
     if isinstance(error, socket.gaierror):
         return f"no address is known for {connection.host}: check ansible_host"
     if isinstance(error, TimeoutError):
@@ -127,7 +133,10 @@ def is_silent(error: Exception) -> bool:
         return True
     return isinstance(
         error,
-        TimeoutError | ConnectionRefusedError | paramiko.ssh_exception.NoValidConnectionsError,
+        TimeoutError
+        | ConnectionRefusedError
+        | SilentError
+        | paramiko.ssh_exception.NoValidConnectionsError,
     )
 
 

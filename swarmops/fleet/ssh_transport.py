@@ -5,10 +5,13 @@ Made by ``connect`` for each hop of each connection; ``host_keys`` tells it of a
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import math
 import socket
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paramiko
@@ -18,25 +21,47 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """First choice: the processor does both halves of it at once, unlike paramiko's first choice."""
 
 
-_KEEPALIVE = "keepalive@lag.net"
-"""What paramiko asks, from the thread that reads, when nothing was sent for a while."""
+_KEEPALIVE = "keepalive@openssh.com"
 
 
 class PasswordWithheldError(paramiko.AuthenticationException):
     """Only a password was left to log in with, and it was not sent; the text is the reason."""
 
 
-class _Ears:
-    """A socket, or what stands for one (a jump host's channel), that keeps whether it heard."""
+class SilentError(ConnectionAbortedError):
+    """The other end said nothing for too long; ``strerror`` says for how long."""
 
-    def __init__(self, sock: Any) -> None:
+    def __init__(self, seconds: float) -> None:
+        super().__init__(errno.ECONNABORTED, f"it said nothing for {seconds:g} s")
+
+
+class _Ears:
+    """A socket, or what stands for one (a jump host's channel), that notes when it hears nothing.
+
+    By periods, not by time: this program may have been stopped, or have slept.
+    """
+
+    def __init__(self, sock: Any, quiet: Callable[[int], None]) -> None:
         self._sock = sock
-        self.heard = False
+        self._quiet = quiet
+        """Called with how many periods in a row were quiet; what it raises ends the connection."""
+        self.period_s = math.inf
+        self._periods = 0
+        self._since_s = time.monotonic()
 
     def recv(self, size: int) -> bytes:
-        """See ``socket.recv``."""
-        data: bytes = self._sock.recv(size)
-        self.heard = True
+        """See ``socket.recv``: the library's thread calls it several times a second."""
+        try:
+            data: bytes = self._sock.recv(size)
+        except TimeoutError:
+            now_s = time.monotonic()
+            if now_s - self._since_s >= self.period_s:
+                self._since_s = now_s
+                self._periods += 1
+                self._quiet(self._periods)
+            raise
+        self._since_s = time.monotonic()
+        self._periods = 0
         return data
 
     def __getattr__(self, name: str) -> Any:
@@ -56,9 +81,11 @@ class Transport(paramiko.Transport):
     def __init__(self, sock: Any, **kwargs: Any) -> None:
         self.way = sock
         """What it goes through: a socket, a jump host's channel, or a program."""
-        self._ears = _Ears(sock)
-        self._unheard = self._unheard_max = self._silence_s = 0
+        self.lost = ""
+        """Why it was given up."""
+        self._quiet_max = 0
         self._asking: threading.Thread | None = None
+        self._ears = _Ears(sock, self._quiet)
         as_socket: Any = self._ears
         super().__init__(as_socket, **kwargs)
 
@@ -72,38 +99,31 @@ class Transport(paramiko.Transport):
         self._refuse()
         return super().auth_interactive(*args, **kwargs)
 
-    def stay(self, keepalive_s: int, unheard: int) -> None:
-        """Show that the connection is there, and end it when the other end is not there any more.
+    def stay(self, period_s: float, quiet_max: int) -> None:
+        """Ask the other end whether it is there, whenever it says nothing for a period.
 
-        A machine that lost its power says no goodbye. As with ``ssh``, it is given up when it has
-        said nothing for ``unheard`` periods after it was asked, also behind a jump host.
+        A machine that lost its power says no goodbye. As with ``ssh``, who has said nothing for so
+        many periods is given up: requests fail with SilentError. Also behind a jump host, where the
+        kernel's own tests end, and with an answer wanted, which the library's keepalives have not.
         """
-        self._unheard_max = unheard
-        self._silence_s = keepalive_s * (unheard + 1)
-        if isinstance(self.way, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Nobody is asked while there is something to send: then the kernel notices it.
-            wait_ms = 1000 * keepalive_s * unheard
-            self.way.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, wait_ms)
-        self.set_keepalive(keepalive_s)
+        self._quiet_max = quiet_max
+        self._ears.period_s = period_s
 
-    def global_request(self, kind: str, data: Any = None, wait: bool = True) -> Any:  # noqa: FBT001, FBT002 - paramiko's
-        """Ask the other end; a keepalive is a question, too. Raises TimeoutError in its thread."""
-        if kind != _KEEPALIVE:
-            return super().global_request(kind, data, wait)
-        # By questions, not by time: this program may have been stopped, or have slept.
-        self._unheard = 0 if self._ears.heard else self._unheard + 1
-        self._ears.heard = False
-        if self._unheard >= self._unheard_max:
-            raise TimeoutError(errno.ETIMEDOUT, f"it said nothing for {self._silence_s} s")
-        if self._asking is None or not self._asking.is_alive():
-            # paramiko waits for the answer, which the thread that calls this has to read.
-            self._asking = threading.Thread(target=self._ask, daemon=True)
+    def _quiet(self, periods: int) -> None:
+        if periods >= self._quiet_max:
+            error = SilentError(periods * self._ears.period_s)
+            self.lost = str(error.strerror)
+            raise error
+        if self._asking is not None and self._asking.is_alive() and self.completion_event:
+            self.completion_event.set()  # its answer was none that the library takes for one
+        # The library waits for the answer, which the thread that calls this has to read.
+        self._asking = threading.Thread(target=self._ask, daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread can be had: then it isn't asked now
             self._asking.start()
-        return None
 
     def _ask(self) -> None:
         try:
-            super().global_request(_KEEPALIVE)
+            self.global_request(_KEEPALIVE)
         except (OSError, EOFError, paramiko.SSHException):
             self.close()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
-from swarmops.fleet.ssh_config import keepalive_s, read_config, unheard
+from swarmops.fleet.ssh_config import keepalive_s, quiet_max, read_config
+from swarmops.fleet.ssh_errors import is_silent, reason_of
+from swarmops.fleet.ssh_transport import SilentError
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -189,19 +191,44 @@ def test_the_inventorys_options_come_before_ssh_configs(
     assert shells.of(target).run("true").ok
     ways = connect.Ways(KnownHosts(), Credentials())
     hop = connect._make_connection(target, ways, {})
-    assert (keepalive_s(hop), unheard(hop)) == (7, 4)
+    assert (keepalive_s(hop), quiet_max(hop)) == (7, 5)
     beside = server.target(address="localhost", ssh_options=())
     assert keepalive_s(connect._make_connection(beside, ways, {})) == 60
 
 
-def test_who_takes_note_of_nothing_is_given_up_as_by_ssh(server: Server) -> None:
-    """After three keepalives, one every 15 s, unless ssh_config says otherwise."""
+@pytest.mark.parametrize(
+    ("said", "interval_s", "most"),
+    [
+        ("", 15, 3),
+        ("ServerAliveInterval 60", 60, 3),
+        ("ServerAliveInterval 1m30s", 90, 3),
+        ("ServerAliveInterval 0", math.inf, 3),
+        ("ServerAliveInterval often", 15, 3),
+        ("ServerAliveCountMax 1", 15, 2),
+        ("ServerAliveCountMax 999999999", 15, 999_999_999),
+    ],
+)
+def test_how_often_a_host_is_asked_for_life(
+    server: Server, ssh_config: Callable[[str], None], said: str, interval_s: float, most: int
+) -> None:
+    """As ssh_config says, in its own units; a host is never given up before it was asked."""
+    ssh_config(f"Host *\n {said}\n")
     hop = connect.connect(server.target(), connect.Ways(KnownHosts(), Credentials()))
     try:
-        kernels = hop.transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert (keepalive_s(hop), quiet_max(hop)) == (interval_s, most)
     finally:
         hop.close()
-    assert kernels == 30_000
+
+
+def test_a_host_on_the_way_that_is_lost_is_named() -> None:
+    """And not the host behind it, whose own connection is not asked for life before it is open."""
+    way = fabric.Connection("jump.example.net", port=2222)
+    hop = fabric.Connection("10.0.0.1", gateway=way)
+    reason = (
+        "jump.example.net:2222, on the way to it, was lost (it said nothing for 45 s): try again"
+    )
+    assert reason_of(SilentError(45), hop) == reason
+    assert is_silent(SilentError(45))
 
 
 def test_a_host_that_is_not_to_be_remembered_is_met_each_time(
@@ -357,22 +384,32 @@ def test_an_idle_connection_shows_that_it_is_there(
     (tmp_path / "other").mkdir()
     server = Server(tmp_path / "other", "LogLevel DEBUG1")
     server.start()
-    ssh_config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
+    ssh_config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 4\n")
     try:
-        assert shells.of(server.target()).run("sleep 5").ok
+        assert shells.of(server.target()).run("sleep 6").ok
         log = (server.folder / "sshd.log").read_text()
-        assert "rtype keepalive@lag.net want_reply 1" in log
+        assert "rtype keepalive@openssh.com want_reply 1" in log
         assert log.count("Accepted publickey") == 1
     finally:
         server.stop()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("jumps", [0, 1])
+@pytest.mark.parametrize("writing", [False, True])
+@pytest.mark.parametrize("lost", ["a host", "a host behind another", "a host on the way"])
 def test_a_host_that_says_nothing_any_more_is_given_up(
-    server: Server, tmp_path: Path, shells: Shells, ssh_config: Callable[[str], None], jumps: int
+    server: Server,
+    tmp_path: Path,
+    shells: Shells,
+    ssh_config: Callable[[str], None],
+    lost: str,
+    *,
+    writing: bool,
 ) -> None:
-    """Also one behind another, which takes what is sent there; the next command works again."""
+    """Also one behind another, which takes what is sent there; the next command works again.
+
+    It may be sent something all the time, and a host on the way may be the one that is lost.
+    """
     ssh_config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 3\n")
     near = server.target()
     (tmp_path / "far").mkdir()
@@ -382,25 +419,37 @@ def test_a_host_that_says_nothing_any_more_is_given_up(
     shell = shells.of(
         far.target(
             private_key_files=near.private_key_files,
-            jump=f"{near.user}@127.0.0.1:{server.port}" if jumps else None,
+            jump=f"{near.user}@127.0.0.1:{server.port}" if lost != "a host" else None,
         )
     )
     runs = tmp_path / "runs"
-    frozen: list[int] = []
+    over = threading.Event()
+
+    def trickle() -> Iterator[bytes]:
+        while writing and not over.wait(0.2):
+            yield b"x"
+
+    stopped: list[int] = []
     try:
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(shell.run, f"touch {runs}; sleep 60")
+            script = f"touch {runs}; sleep 60"
+            running = pool.submit(shell.run, script, stdin=trickle())
             while not runs.exists():
                 assert not running.done(), running.result()
                 time.sleep(0.02)  # between two looks at whether it runs
-            frozen += far.freeze_sessions()
+            stopped += (server if lost == "a host on the way" else far).freeze_sessions()
             began = time.monotonic()
             with pytest.raises(HostError, match=r"was lost \(it said nothing for 3 s\): try again"):
                 running.result()
             assert 1 < time.monotonic() - began < 20
+        for hop in shells._ways.gateways._open.values():
+            while lost == "a host on the way" and hop.is_connected:
+                assert time.monotonic() - began < 20
+                time.sleep(0.02)  # between two looks at whether it was given up, too
         assert shell.run("true").ok
     finally:
-        for pid in frozen:
+        over.set()
+        for pid in stopped:
             os.kill(pid, signal.SIGKILL)
         far.stop()
 
