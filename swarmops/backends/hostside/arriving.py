@@ -13,7 +13,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _BUFFER_BYTES = 1 << 18
 

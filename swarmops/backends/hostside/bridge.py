@@ -9,7 +9,10 @@ import os
 import select
 import socket
 import threading
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _CHUNK = 1 << 16
 

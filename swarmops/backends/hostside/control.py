@@ -15,7 +15,10 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _LOOK_EVERY_S = 0.02
 _STOP_WITHIN_S = 30.0

@@ -12,7 +12,10 @@ import shutil
 import socket
 import subprocess
 import time
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _LOOK_EVERY_S = 0.1
 _INSTALLERS: tuple[tuple[str, list[str], list[str], list[str]], ...] = (

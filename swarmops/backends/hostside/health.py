@@ -7,7 +7,10 @@ the facts already.
 from __future__ import annotations
 
 import socket
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _ANSWER_BYTES_MAX = 16 << 20
 

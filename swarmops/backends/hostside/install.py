@@ -16,9 +16,12 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from typing import Any, BinaryIO
 
 from swarmops.backends.hostside.arriving import Arriving, sweep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _RELEASES_KEPT = 3
 _BUFFER_BYTES = 1 << 18

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _PART_BYTES_MAX = 4 << 20
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 
 def _locked(path: str) -> int:

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _STEP_BYTES = 1 << 20
 

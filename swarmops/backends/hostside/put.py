@@ -10,9 +10,12 @@ large file a transfer that was cut off leaves the part that arrived, for the nex
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO
 
 from swarmops.backends.hostside.arriving import Arriving
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 
 def main(args: dict[str, Any], payload: BinaryIO) -> dict[str, Any]:

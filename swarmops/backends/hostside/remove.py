@@ -18,7 +18,10 @@ import signal
 import socket
 import subprocess
 import time
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 _ID = re.compile(r"[0-9a-z]{25}")
 _DOCKER = "/var/run/docker.sock"
