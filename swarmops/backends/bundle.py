@@ -7,6 +7,7 @@ doesn't compress cryptography again. The same inputs give the same bytes.
 
 from __future__ import annotations
 
+import configparser
 import gzip
 import hashlib
 import io
@@ -20,12 +21,13 @@ from pathlib import Path
 
 import msgspec
 
+import swarmops
 from swarmops.backends import hostside, wheels
 from swarmops.backends.base import Facts
 from swarmops.backends.compact import bytecode, loaded_part
 from swarmops.backends.wheels import Part, Platform
 
-RECIPE = "3"
+RECIPE = "4"
 """Changes when the way of building does, so that old caches and releases are not taken for new."""
 ROOTS = (
     "aiohttp",
@@ -40,6 +42,8 @@ ROOTS = (
     "structlog",
 )
 OWN = "swarmops"
+EXECUTORS = "swarmops.executors"
+"""The group of entry points; a release has a table of them, the module ``swarmops_executors``."""
 ALONE = ("rich",)
 """Taken without what they need: tables on hosts need no syntax colouring."""
 _COMPRESS_LEVEL = 6
@@ -100,13 +104,24 @@ def cache_dir() -> Path:
 
 def _dependencies(platform: Platform) -> list[Part]:
     """Return what the runtime needs, and the executors that are installed here besides ours."""
-    entries = metadata.entry_points(group="swarmops.executors")
+    entries = metadata.entry_points(group=EXECUTORS)
     others = {entry.dist.name for entry in entries if entry.dist} - {OWN}
     return wheels.closure((*ROOTS, *sorted(others)), platform, alone=ALONE, without={OWN})
 
 
 def _own() -> list[Part]:
-    return [wheels.own_part()]
+    return [wheels.own_part(), _executors()]
+
+
+def _executors() -> Part:
+    """Return the table of ours and of those that are installed here besides."""
+    ours = configparser.ConfigParser(delimiters="=", interpolation=None)
+    ours.read_string(wheels.own_entry_points())
+    others = {entry.name: entry.value for entry in metadata.entry_points(group=EXECUTORS)}
+    points = {**others, **ours[EXECUTORS]}
+    text = f"POINTS = {dict(sorted(points.items()))!r}\n"
+    files = {"swarmops_executors.py": text.encode()}
+    return Part("swarmops-executors", swarmops.__version__, _digest([text]), own=files)
 
 
 def _digest(parts: Iterable[str]) -> str:

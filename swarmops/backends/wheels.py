@@ -191,17 +191,17 @@ def own_part() -> Part:
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: swarmops\nVersion: {swarmops.__version__}\n".encode()
     )
-    files[f"{info}/entry_points.txt"] = _entry_points(package).encode()
+    files[f"{info}/entry_points.txt"] = own_entry_points().encode()
     return Part("swarmops", swarmops.__version__, _digest_of(files), own=files)
 
 
-def _entry_points(package: Path) -> str:
-    """Return ours: executors are found by them on the host."""
+def own_entry_points() -> str:
+    """Return the text of ours, installed or in a checkout."""
     try:
         text = metadata.distribution("swarmops").read_text("entry_points.txt")
     except metadata.PackageNotFoundError:
         text = None
-    project = package.parent / "pyproject.toml"
+    project = Path(swarmops.__file__).parents[1] / "pyproject.toml"
     if text is None and project.exists():
         groups = tomllib.loads(project.read_text())["project"].get("entry-points", {})
         lines = []

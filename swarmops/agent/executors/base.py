@@ -21,6 +21,8 @@ from swarmops.model.service import PortConfig
 from swarmops.model.task import ContainerStatus
 
 ENTRY_POINTS = "swarmops.executors"
+TABLE = "swarmops_executors"
+"""The module of a release that has them, written by ``backends.bundle``."""
 
 
 class TaskError(SwarmopsError):

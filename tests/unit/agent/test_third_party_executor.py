@@ -90,6 +90,9 @@ def test_its_package_is_brought_to_hosts():
     """With what it needs, but swarmops itself, which every bundle has."""
     names = {part.name for part in bundle._dependencies(wheels.here())}
     assert "swarmops-nap" in names
+    (table,) = (bundle._executors().own or {}).values()
+    assert "'nap': 'swarmops_nap:" in table.decode()
+    assert "'process': 'swarmops." in table.decode()
     assert "swarmops" not in names
     assert "fabric" not in names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +161,12 @@ def test_an_executor_that_cant_be_loaded_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A broken package of somebody else's costs its executor, not the node."""
-    from importlib.metadata import EntryPoint
-
-    from swarmops.agent import executors
-
     group = "swarmops.executors"
     process = "swarmops.agent.executors.process:ProcessExecutor"
-    found = [EntryPoint("gone", "no.such:Thing", group), EntryPoint("process", process, group)]
-    monkeypatch.setattr(executors, "entry_points", lambda **_: found)
+    broken = ("no.such:Thing", "swarmops.errors:NoSuch", "no thing")
+    found = [
+        *(metadata.EntryPoint(f"gone{n}", where, group) for n, where in enumerate(broken)),
+        metadata.EntryPoint("process", f"{process} [extra]", group),
+    ]
+    monkeypatch.setattr(metadata, "entry_points", lambda **_: found)
     assert [*load_executors(ExecutorContext(node_id="n", data_dir=tmp_path))] == ["process"]

@@ -88,6 +88,13 @@ def test_the_runtime_imports_from_an_unpacked_bundle(built: bundle.Bundle, tmp_p
     program = """
 import sys
 sys.path[:] = [p for p in sys.path if "site-packages" not in p and p]
+import swarmops.runtime.node
+from pathlib import Path
+from swarmops.agent.executors import ExecutorContext, load_executors
+found = load_executors(ExecutorContext(node_id="n", data_dir=Path(sys.argv[1], "data")))
+assert {"docker", "podman", "process"} <= found.keys(), found
+# To look for entry points takes a megabyte of each daemon: a release has a table.
+assert "importlib.metadata" not in sys.modules
 import aiohttp.http_parser, certifi, click, cryptography.x509, docker, msgspec, prometheus_client
 import pysyncobj, structlog, swarmops.backends.hostside as hostside
 from importlib import metadata
