@@ -43,7 +43,7 @@ ROOTS = (
 )
 OWN = "swarmops"
 EXECUTORS = "swarmops.executors"
-"""The group of entry points; a release has a table of them, the module ``swarmops_executors``."""
+"""The group of entry points; a release has a table of them, a module of ours."""
 ALONE = ("rich",)
 """Taken without what they need: tables on hosts need no syntax colouring."""
 _COMPRESS_LEVEL = 6
@@ -120,7 +120,7 @@ def _executors() -> Part:
     others = {entry.name: entry.value for entry in metadata.entry_points(group=EXECUTORS)}
     points = {**others, **ours[EXECUTORS]}
     text = f"POINTS = {dict(sorted(points.items()))!r}\n"
-    files = {"swarmops_executors.py": text.encode()}
+    files = {"swarmops/agent/executors/table.py": text.encode()}
     return Part("swarmops-executors", swarmops.__version__, _digest([text]), own=files)
 
 

@@ -49,7 +49,11 @@ class Gateways:
                 disconnect(there)
             if isinstance(hop.gateway, fabric.Connection):
                 hop.gateway = self.through(hop.gateway, open_)
-            open_(hop)
+            try:
+                open_(hop)
+            except BaseException:
+                disconnect(hop)
+                raise
             self._open[way] = hop
             return hop
 
@@ -59,4 +63,4 @@ class Gateways:
             found = sorted(self._open.items(), key=lambda item: -len(item[0]))
             self._open = {}
         for _, hop in found:
-            hop.client.close()
+            disconnect(hop)

@@ -26,6 +26,16 @@ class Hop(fabric.Connection):  # type: ignore[misc]  # fabric ships no types
             return None
         return way_through(said, self.config)
 
+    def open_gateway(self) -> Any:
+        """Return what leads here from the last host on the way. Called by fabric.
+
+        Which would open that one anew if it was lost meanwhile, in several threads at once.
+        """
+        if not isinstance(self.gateway, fabric.Connection):
+            return super().open_gateway()
+        place = (self.host, int(self.port))
+        return self.gateway.transport.open_channel("direct-tcpip", place, ("", 0))
+
 
 def way_through(jump: str, config: fabric.Config) -> Hop:
     """Return the last of the hosts that ProxyJump's value names; ValueError for a wrong port."""

@@ -8,7 +8,7 @@ bounded, as long as nothing but the connection or the leader is to blame.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
 from swarmops.client import Client, UnreachableError
@@ -76,17 +76,17 @@ class Managers:
         client raised.
         """
         deadline = self._patience.clock() + self._patience.bound_s
-        asked = set()
+        asked: set[str] = set()
         while True:
-            host, client = self._first()
-            asked.add(host)
+            host, client, more = self._first(asked)
             try:
                 return request(client)
             except SwarmopsError as error:
-                late = self._patience.clock() >= deadline and asked.issuperset(self._hosts)
-                if late or not may_pass(error):
+                late = self._patience.clock() >= deadline
+                if not may_pass(error) or (late and not more):
                     raise
                 self._put_last(host)
+            asked = {*asked, host} if more else set()
             self._patience.sleep(self._patience.period_s)
 
     def own(self, host: str) -> Client:
@@ -101,12 +101,16 @@ class Managers:
         for client in clients:
             client.close()
 
-    def _first(self) -> tuple[str, Client]:
+    def _first(self, asked: Collection[str]) -> tuple[str, Client, bool]:
+        """Return the first that was not asked, the first of all if all were; and whether more are.
+
+        Other threads put hosts last meanwhile: without ``asked`` one might meet the same for ever.
+        """
         with self._lock:
             if not self._hosts:
                 raise SwarmopsError("no manager of the swarm can be reached: start one of them")
-            host = self._hosts[0]
-            return host, self._kept(host)
+            host, *more = [host for host in self._hosts if host not in asked] or self._hosts
+            return host, self._kept(host), bool(more)
 
     def _kept(self, host: str) -> Client:
         if host not in self._clients:

@@ -20,6 +20,7 @@ from swarmops.backends.base import HostSocket, Result
 from swarmops.errors import HostError, HostTimeoutError
 from swarmops.fleet.connect import Ways, connect
 from swarmops.fleet.disconnect import disconnect
+from swarmops.fleet.ssh_errors import why_lost
 from swarmops.fleet.ssh_transport import WINDOW_BYTES
 from swarmops.fleet.sudo import Sudo
 from swarmops.fleet.target import Target
@@ -53,7 +54,7 @@ class SshShell:
         """See ``Shell.interpreter``."""
         return self._target.python_interpreter
 
-    def _transport(self) -> paramiko.Transport:
+    def _connected(self) -> fabric.Connection:
         with self._connecting:
             with self._lock:
                 connection, closed_times = self._connection, self._closed_times
@@ -67,8 +68,7 @@ class SshShell:
                     else:
                         disconnect(connection)
                         raise HostError(self.host, "it was closed before it was connected")
-            transport: paramiko.Transport = connection.transport
-            return transport
+            return connection
 
     def _sudo(self) -> Sudo | None:
         target = self._target
@@ -90,7 +90,7 @@ class SshShell:
         script = command if isinstance(command, str) else f"exec {shlex.join(command)}"
         deadline = time.monotonic() + timeout_s
         with self._channels:
-            channel, sudo = self._start(script)
+            connection, channel, sudo = self._start(script)
             try:
                 result = self._converse(channel, sudo, stdin, deadline)
             except TimeoutError:
@@ -98,21 +98,21 @@ class SshShell:
                     self.host, f"a command didn't finish within {timeout_s:g} s: {_short(command)}"
                 ) from None
             except (OSError, paramiko.SSHException, EOFError) as error:
-                raise self._lost(error) from error
+                raise self._lost(error, connection) from error
             finally:
                 channel.close()
         return sudo.strip(result, self.host) if sudo else result
 
-    def _start(self, script: str) -> tuple[paramiko.Channel, Sudo | None]:
-        transport = self._transport()
+    def _start(self, script: str) -> tuple[fabric.Connection, paramiko.Channel, Sudo | None]:
+        connection = self._connected()
         sudo = self._sudo()
         line = sudo.command(script) if sudo else f"exec sh -c {shlex.quote(script)}"
         try:
-            channel = _open_session(transport)
+            channel = _open_session(connection.transport)
             channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            raise self._lost(error) from error
-        return channel, sudo
+            raise self._lost(error, connection) from error
+        return connection, channel, sudo
 
     def _converse(
         self,
@@ -144,17 +144,17 @@ class SshShell:
             raise TimeoutError
         rc = channel.recv_exit_status()
         if rc == -1 and not channel.get_transport().is_active():
-            why = getattr(channel.get_transport(), "lost", "")
-            raise EOFError(why or "the connection was closed")
+            raise EOFError("the connection was closed")
         return Result(rc, out, errors[0])
 
-    def _lost(self, error: Exception) -> HostError:
+    def _lost(self, error: Exception, connection: fabric.Connection) -> HostError:
         if isinstance(error, EOFError):  # it may look open a moment longer
             with self._lock:
-                connection, self._connection = self._connection, None
-            if connection is not None:
-                disconnect(connection)
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+                if self._connection is connection:
+                    self._connection = None
+            disconnect(connection)
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = why_lost(connection) or said
         return HostError(self.host, f"the SSH connection was lost ({reason}): try again")
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:
@@ -165,7 +165,7 @@ class SshShell:
         """See ``Shell.open_socket``: through a small program there, so that sudo works as well."""
         self._channels.acquire()
         try:
-            channel, sudo = self._start(hostside.command(self.interpreter))
+            _, channel, sudo = self._start(hostside.command(self.interpreter))
             try:
                 channel.settimeout(timeout_s)
                 channel.sendall(

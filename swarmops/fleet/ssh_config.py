@@ -72,7 +72,7 @@ def keepalive_s(hop: fabric.Connection) -> float:
 def quiet_max(hop: fabric.Connection) -> int:
     """Return for how many such periods in a row the other end may say nothing, two at least."""
     said = str(hop.ssh_config.get("serveralivecountmax", ""))
-    return max(2, int(said) if said.isdigit() and int(said) else _KEEPALIVES)
+    return max(2, int(said) if said.isdecimal() and int(said) else _KEEPALIVES)
 
 
 def timeout_s(target: Target, hop: fabric.Connection) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Iterator
 
 import fabric
 import paramiko
@@ -26,19 +27,28 @@ def reason_of(error: Exception, connection: fabric.Connection) -> str:
     """Return why a connection could not be opened, and what to do; ``connection`` is the hop."""
     if isinstance(error, KeyRefusedError | PasswordWithheldError):
         return str(error)
+    for hop in _way_to(connection):
+        if lost := getattr(hop.transport, "lost", ""):
+            return f"{hop.host}:{hop.port}, on the way to it, was lost ({lost}): try again"
     if isinstance(error, paramiko.SSHException):
         return _ssh_reason(error, connection)
     return _network_reason(error, connection)
 
 
+def why_lost(connection: fabric.Connection) -> str:
+    """Return why an open connection, or one that it goes through, was given up; '': it wasn't."""
+    hops = (connection, *_way_to(connection))
+    return next((lost for hop in hops if (lost := getattr(hop.transport, "lost", ""))), "")
+
+
+def _way_to(connection: fabric.Connection) -> Iterator[fabric.Connection]:
+    while isinstance(connection.gateway, fabric.Connection):
+        connection = connection.gateway
+        yield connection
+
+
 def _network_reason(error: Exception, connection: fabric.Connection) -> str:
     where = f"{connection.host}:{connection.port}"
-    if isinstance(error, SilentError):
-        # Its own connection is not asked for life before it is open.
-        hop = (
-            connection.gateway if isinstance(connection.gateway, fabric.Connection) else connection
-        )
-        return f"{hop.host}:{hop.port}, on the way to it, was lost ({error.strerror}): try again"
     if isinstance(error, socket.gaierror):
         return f"no address is known for {connection.host}: check ansible_host"
     if isinstance(error, TimeoutError):

@@ -22,6 +22,8 @@ _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 
 
 _KEEPALIVE = "keepalive@openssh.com"
+_ASKING_MAX = 2
+_KERNELS_MS_MAX = 2**31 - 1
 
 
 class PasswordWithheldError(paramiko.AuthenticationException):
@@ -64,6 +66,11 @@ class _Ears:
         self._periods = 0
         return data
 
+    def close(self) -> None:
+        """See ``socket.close``; of a jump host that was lost, too, nobody is told."""
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._sock.close()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
@@ -84,7 +91,7 @@ class Transport(paramiko.Transport):
         self.lost = ""
         """Why it was given up."""
         self._quiet_max = 0
-        self._asking: threading.Thread | None = None
+        self._asking: list[threading.Thread] = []
         self._ears = _Ears(sock, self._quiet)
         as_socket: Any = self._ears
         super().__init__(as_socket, **kwargs)
@@ -108,24 +115,34 @@ class Transport(paramiko.Transport):
         """
         self._quiet_max = quiet_max
         self._ears.period_s = period_s
+        wait_ms = 1000 * period_s * (quiet_max - 1)
+        if isinstance(self.way, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            # The thread that reads may have to wait for one that can't send.
+            most = min(wait_ms, _KERNELS_MS_MAX)
+            self.way.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(most))
 
     def _quiet(self, periods: int) -> None:
         if periods >= self._quiet_max:
             error = SilentError(periods * self._ears.period_s)
             self.lost = str(error.strerror)
             raise error
-        if self._asking is not None and self._asking.is_alive() and self.completion_event:
+        self._asking = [thread for thread in self._asking if thread.is_alive()]
+        if self._asking and self.completion_event:
             self.completion_event.set()  # its answer was none that the library takes for one
-        # The library waits for the answer, which the thread that calls this has to read.
-        self._asking = threading.Thread(target=self._ask, daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread can be had: then it isn't asked now
-            self._asking.start()
+        if len(self._asking) < _ASKING_MAX:
+            # The library waits for the answer, which the thread that calls this has to read.
+            thread = threading.Thread(target=self._ask, daemon=True)
+            with contextlib.suppress(RuntimeError):  # no thread can be had: it isn't asked now
+                thread.start()
+                self._asking.append(thread)
 
     def _ask(self) -> None:
         try:
             self.global_request(_KEEPALIVE)
-        except (OSError, EOFError, paramiko.SSHException):
+        except (OSError, EOFError, paramiko.ProxyCommandFailure):
             self.close()
+        except paramiko.SSHException:
+            pass  # a key exchange hangs: that is silence, too
 
     def _refuse(self) -> None:
         if self.withheld:

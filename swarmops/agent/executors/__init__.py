@@ -13,6 +13,7 @@ import structlog
 
 from swarmops.agent.executors.base import ENTRY_POINTS, TABLE, Executor, ExecutorContext
 
+OWN = "swarmops."
 log = structlog.get_logger(__name__)
 
 __all__ = ["Executor", "ExecutorContext", "load_executors"]
@@ -26,11 +27,10 @@ def load_executors(context: ExecutorContext) -> dict[str, Executor]:
     executors: dict[str, Executor] = {}
     for name, where in sorted(_points().items(), key=lambda each: (each[0] != "process", each)):
         try:
-            kind = pkgutil.resolve_name(where.partition("[")[0].strip())
-        except (ImportError, AttributeError, ValueError) as exc:
-            log.error("executor left out", executor=name, reason=str(exc))  # noqa: TRY400 - one sentence is all
-            continue
-        executors[name] = kind(context)
+            kind = pkgutil.resolve_name(where.partition("[")[0].replace(" ", ""))
+            executors[name] = kind(context)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the others are of use
+            log.error("executor left out", executor=name, reason=str(exc) or type(exc).__name__)  # noqa: TRY400 - one sentence is all
     return executors
 
 
@@ -44,5 +44,7 @@ def _points() -> dict[str, str]:
     except ModuleNotFoundError:
         from importlib.metadata import entry_points  # noqa: PLC0415 - see above
 
-        return {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
+        entries = entry_points(group=ENTRY_POINTS)
+        # As in a release: of two with one name ours counts.
+        return {e.name: e.value for e in sorted(entries, key=lambda e: e.value.startswith(OWN))}
     return dict(table.POINTS)

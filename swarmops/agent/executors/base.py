@@ -21,7 +21,7 @@ from swarmops.model.service import PortConfig
 from swarmops.model.task import ContainerStatus
 
 ENTRY_POINTS = "swarmops.executors"
-TABLE = "swarmops_executors"
+TABLE = "swarmops.agent.executors.table"
 """The module of a release that has them, written by ``backends.bundle``."""
 
 

@@ -163,10 +163,16 @@ def test_an_executor_that_cant_be_loaded_is_left_out(
     """A broken package of somebody else's costs its executor, not the node."""
     group = "swarmops.executors"
     process = "swarmops.agent.executors.process:ProcessExecutor"
-    broken = ("no.such:Thing", "swarmops.errors:NoSuch", "no thing")
+    (tmp_path / "newer.py").write_text("type Number = float or\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    broken = (
+        *("no.such:Thing", "swarmops.errors:NoSuch", "no/thing", "newer:Thing"),
+        "swarmops.agent.executors.base:Executor",  # none of its kind: it takes no argument
+    )
     found = [
         *(metadata.EntryPoint(f"gone{n}", where, group) for n, where in enumerate(broken)),
-        metadata.EntryPoint("process", f"{process} [extra]", group),
+        metadata.EntryPoint("process", process.replace(":", " : ") + " [extra]", group),
+        metadata.EntryPoint("process", "newer:Thing", group),
     ]
     monkeypatch.setattr(metadata, "entry_points", lambda **_: found)
     assert [*load_executors(ExecutorContext(node_id="n", data_dir=tmp_path))] == ["process"]

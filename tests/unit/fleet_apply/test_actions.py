@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from swarmops.backends.base import Artifact, Backend, Facts, PythonFacts
+from swarmops.client import Client
 from swarmops.errors import HostError, SwarmopsError
 from swarmops.fleet import actions as actions_module
 from swarmops.fleet import node_waits
@@ -296,6 +297,25 @@ def test_another_manager(hands: Actions, fake: FakeSwarm, bound_s: float) -> Non
     fake.dead.add("h1")
     assert hands.do(step(StepKind.CREATE_SERVICE, "web", service=WEB))
     assert fake.services["web"].spec == WEB
+
+
+def test_managers_that_others_put_last_are_asked_all_the_same(fake: FakeSwarm) -> None:
+    """Threads that ask at the same time change the order under each other; each comes to an end."""
+    fake.dead |= {"h1", "h2"}
+    asked: list[int] = []
+
+    def nodes(manager: Client) -> object:
+        asked.append(id(manager))
+        assert len(asked) < 9, "it goes on for ever"
+        return manager.nodes()
+
+    def others(_: float) -> None:
+        managers._put_last(managers._hosts[0])
+
+    managers = Managers(fake.client, ["h1", "h2"], Patience(bound_s=0, sleep=others))
+    with pytest.raises(SwarmopsError, match="does not answer"):
+        managers.ask(nodes)
+    assert len(asked) == len(set(asked)) == 2
 
 
 def test_no_manager(hands: Actions, fake: FakeSwarm) -> None:

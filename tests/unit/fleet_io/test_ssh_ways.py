@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import fabric
 import msgspec
+import paramiko
 import pytest
 
 from swarmops.errors import HostError, InputError
@@ -25,10 +27,11 @@ from swarmops.fleet.gateways import way_of
 from swarmops.fleet.known_hosts import KnownHosts
 from swarmops.fleet.pool import run_on
 from swarmops.fleet.shells import Shells
+from swarmops.fleet.ssh import SshShell
 from swarmops.fleet.ssh_args import SshArgs, parse_ssh_args
 from swarmops.fleet.ssh_config import keepalive_s, quiet_max, read_config
-from swarmops.fleet.ssh_errors import is_silent, reason_of
-from swarmops.fleet.ssh_transport import SilentError
+from swarmops.fleet.ssh_errors import is_silent, reason_of, why_lost
+from swarmops.fleet.ssh_transport import SilentError, Transport
 from tests.unit.fleet_io.conftest import Server
 
 
@@ -221,14 +224,47 @@ def test_how_often_a_host_is_asked_for_life(
 
 
 def test_a_host_on_the_way_that_is_lost_is_named() -> None:
-    """And not the host behind it, whose own connection is not asked for life before it is open."""
-    way = fabric.Connection("jump.example.net", port=2222)
-    hop = fabric.Connection("10.0.0.1", gateway=way)
+    """And not the host behind it, nor another one on the way, whatever became of the attempt."""
+    first = fabric.Connection("jump.example.net", port=2222)
+    first.transport = mock.Mock(lost="it said nothing for 45 s")
+    second = fabric.Connection("10.0.0.1", gateway=first)
+    hop = fabric.Connection("10.0.0.2", gateway=second)
     reason = (
         "jump.example.net:2222, on the way to it, was lost (it said nothing for 45 s): try again"
     )
-    assert reason_of(SilentError(45), hop) == reason
+    for error in (SilentError(45), paramiko.SSHException("Unable to open channel."), EOFError()):
+        assert reason_of(error, hop) == reason
+    assert why_lost(hop) == "it said nothing for 45 s"
     assert is_silent(SilentError(45))
+
+
+def test_a_hop_that_does_not_let_us_in_is_not_left_open(
+    server: Server, known: KnownHosts, ssh_config: Callable[[str], None]
+) -> None:
+    """Each attempt would take one of the places that its sshd has for those who log in."""
+    ssh_config("")
+    (server.folder / "user_key.pub").write_text("")
+    with Shells(known) as shells:
+        target = server.target(address="localhost", jump=f"127.0.0.1:{server.port}")
+        for _ in range(3):
+            with pytest.raises(HostError, match="refused every key"):
+                shells.of(target).run("true")
+        threads = [one for one in threading.enumerate() if isinstance(one, Transport)]
+        assert not [thread for thread in threads if thread.is_active()]
+
+
+def test_what_became_of_an_old_connection_is_no_matter_of_the_new_one(
+    server: Server, shells: Shells
+) -> None:
+    """Who hears late that his was lost leaves the one alone that others have opened since."""
+    shell = shells.of(server.target())
+    assert isinstance(shell, SshShell)
+    old = shell._connected()
+    old.transport.close()
+    new = shell._connected()
+    assert "was lost" in str(shell._lost(EOFError(), old))
+    assert shell._connected() is new
+    assert shell.run("true").ok
 
 
 def test_a_host_that_is_not_to_be_remembered_is_met_each_time(
