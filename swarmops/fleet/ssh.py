@@ -144,7 +144,7 @@ class SshShell:
             raise TimeoutError
         rc = channel.recv_exit_status()
         if rc == -1 and not channel.get_transport().is_active():
-            raise EOFError("the connection was closed")
+            raise EOFError
         return Result(rc, out, errors[0])
 
     def _lost(self, error: Exception, connection: fabric.Connection) -> HostError:
@@ -153,8 +153,8 @@ class SshShell:
                 if self._connection is connection:
                     self._connection = None
             disconnect(connection)
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        reason = why_lost(connection) or said
+        said = getattr(error, "strerror", None) or str(error)
+        reason = why_lost(connection) or said or "the connection was closed"
         return HostError(self.host, f"the SSH connection was lost ({reason}): try again")
 
     def put(self, content: bytes, path: str, mode: int = 0o644) -> None:

@@ -262,7 +262,7 @@ def test_what_became_of_an_old_connection_is_no_matter_of_the_new_one(
     old = shell._connected()
     old.transport.close()
     new = shell._connected()
-    assert "was lost" in str(shell._lost(EOFError(), old))
+    assert "was lost (the connection was closed): try" in str(shell._lost(EOFError(), old))
     assert shell._connected() is new
     assert shell.run("true").ok
 
