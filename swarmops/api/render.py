@@ -157,12 +157,17 @@ def _on_down_node(one: Task, store: Store) -> bool:
 
 
 def _endpoint(stored: Service) -> Endpoint:
-    """Show the ports as the spec has them until an allocator says more."""
+    """Show the ports as the spec has them until an allocator says more.
+
+    As in Docker none is shown that has no number yet: a client would take it for chosen.
+    """
     ports = defaults.ports(stored.spec)
     if stored.endpoint != Endpoint() or not ports:
         return stored.endpoint
     wanted = given(stored.spec.endpoint_spec, EndpointSpec())
-    return Endpoint(spec=replace(wanted, mode=given(wanted.mode, "") or "vip"), ports=ports)
+    known = [p for p in ports if given(p.published_port, 0) or given(p.publish_mode, "") == "host"]
+    mode = given(wanted.mode, "") or "vip"
+    return Endpoint(spec=replace(wanted, mode=mode), ports=known or UNSET)
 
 
 def with_defaults(spec: ServiceSpec) -> ServiceSpec:

@@ -280,6 +280,15 @@ async def test_a_published_port_belongs_to_one_service(
     await update(manager, service_id, web(Name="full", EndpointSpec=endpoint(other)))
 
 
+async def test_a_port_is_shown_in_the_endpoint_once_it_has_a_number(manager: Api):
+    """As in Docker: a client that waits for the port that is chosen for it reads no other one."""
+    wanted = [{"TargetPort": 80}, {"TargetPort": 53, "PublishMode": "host", "Protocol": "udp"}]
+    path = f"/services/{await create(manager, web(EndpointSpec={'Ports': wanted}))}"
+    shown = await manager.get(path)
+    assert [port["TargetPort"] for port in shown["Endpoint"]["Ports"]] == [53]
+    assert len(shown["Endpoint"]["Spec"]["Ports"]) == 2
+
+
 async def test_published_ports_are_shown_in_the_endpoint(manager: Api):
     """`docker service ls` reads them there."""
     published = {"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 8088}
